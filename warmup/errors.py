@@ -1,0 +1,74 @@
+"""The errors a user can meet. One shape, caught once at the top (`warmup.cli`).
+
+Anything else that reaches the top is our own bug and is reported as one.
+"""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_HOST = 3
+EXIT_INTEGRITY = 4
+
+
+class WarmupError(Exception):
+    """Something a user can act on.
+
+    `what` failed, for which `cause`, which `log` file tells more, what to try (`hint`).
+    `exit_status` is design.md section 3's.
+    """
+
+    exit_status = EXIT_FAILED
+
+    def __init__(
+        self, what: str, *, cause: str | None = None, log: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.cause = cause
+        self.log = log
+        self.hint = hint
+
+    @property
+    def reason(self) -> str:
+        """One line for a verdict: what failed and why."""
+        return self.what if self.cause is None else f"{self.what}: {self.cause}"
+
+    def render(self) -> str:
+        """The lines a user reads: `error:`, `  cause:`, `  log:`, `hint:`."""
+        lines = [f"error: {self.what}"]
+        if self.cause is not None:
+            lines.append(f"  cause: {self.cause}")
+        if self.log is not None:
+            lines.append(f"  log: {self.log}")
+        if self.hint is not None:
+            lines.append(f"hint: {self.hint}")
+        return "\n".join(lines)
+
+
+class UsageError(WarmupError):
+    """Wrong flags, a wrong workflow file, a model no engine can serve."""
+
+    exit_status = EXIT_USAGE
+
+
+class HostError(WarmupError):
+    """This host cannot do it: home not writable, disk full, no driver."""
+
+    exit_status = EXIT_HOST
+
+
+class IntegrityError(WarmupError):
+    """Bytes are not what was written: a checksum or a signature does not hold."""
+
+    exit_status = EXIT_INTEGRITY
+
+
+class Cancelled(WarmupError):  # noqa: N818 - it is no failure, a user asked for it
+    """A signal, or the parent's death, ended the run. Exit status is 128 + signal number."""
+
+    def __init__(self, signum: int, why: str) -> None:
+        super().__init__(f"cancelled by {why}")
+        self.signum = signum
+        self.exit_status = 128 + signum

@@ -1,0 +1,65 @@
+"""The event stream of a run: every line, summary and document is a view of it.
+
+Events are appended to `runs/<run id>/events.jsonl` and handed to the subscribed views. A view
+that fails must not end a warm-up, and a full disk must not either: the first failed write is
+reported once, to the views, as a `warning`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """t: seconds since the epoch. model: `MODEL:TP`, or None where the event is the run's.
+
+    Kinds and their `data`:
+      run_started     {run_id, models: [name], version_key}
+      model_started   {index, total, engine, reason, argv, gpus, log}
+      phase           {phase: spawn|ready|request|stop|memory|prove, state: started|finished, seconds?}
+      heartbeat       {phase, seconds, last_line}   at most every 30 s while a phase lasts
+      log_tail        {path, lines: [str], cut: bool}   already redacted
+      model_finished  {the model's object of `run --json`}
+      warning         {text}
+      run_finished    {exit_code, seconds}
+    """
+
+    t: float
+    kind: str
+    model: str | None = None
+    data: dict[str, Any] = {}
+
+
+View = Callable[[Event], None]
+
+
+class Events:
+    """Writes events to a file (None: nowhere) and to the views."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._file = path.open("ab", buffering=0) if path is not None else None
+        self._views: list[View] = []
+
+    def subscribe(self, view: View) -> None:
+        self._views.append(view)
+
+    def emit(self, kind: str, model: str | None = None, **data: Any) -> None:
+        event = Event(t=time.time(), kind=kind, model=model, data=data)
+        for view in self._views:
+            view(event)
+        if self._file is not None:
+            try:
+                self._file.write(msgspec.json.encode(event) + b"\n")
+            except OSError as error:
+                self.close()
+                self.emit("warning", text=f"event log stopped: {error}")
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
