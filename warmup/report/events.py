@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from warmup.report.encoding import encode_json
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """t: seconds since the epoch. model: `MODEL:TP`, or None where the event is the run's.
@@ -21,7 +23,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     Kinds and their `data`:
       run_started     {run_id, models: [name], version_key}
       model_started   {index, total, engine, reason, argv, gpus, log}
-      phase           {phase: spawn|ready|request|stop|memory|prove, state: started|finished, seconds?}
+      phase           {phase: spawn|ready|request|stop|memory|prove, state: started|finished,
+                       seconds?}
       heartbeat       {phase, seconds, last_line}   at most every 30 s while a phase lasts
       log_tail        {path, lines: [str], cut: bool}   already redacted
       model_finished  {the model's object of `run --json`}
@@ -49,15 +52,29 @@ class Events:
         self._views.append(view)
 
     def emit(self, kind: str, model: str | None = None, **data: Any) -> None:
+        self.publish(kind, model, data)
+
+    def publish(self, kind: str, model: str | None, data: dict[str, Any]) -> None:
+        """As `emit`, for data that is at hand as one object (`ModelResult.to_data`)."""
         event = Event(t=time.time(), kind=kind, model=model, data=data)
-        for view in self._views:
-            view(event)
+        for view in tuple(self._views):
+            self._show(view, event)
         if self._file is not None:
             try:
-                self._file.write(msgspec.json.encode(event) + b"\n")
+                self._file.write(encode_json(event) + b"\n")
             except OSError as error:
                 self.close()
                 self.emit("warning", text=f"event log stopped: {error}")
+
+    def _show(self, view: View, event: Event) -> None:
+        try:
+            view(event)
+        except Exception as error:
+            # Servers are running: better to lose a line than the step that stops them. A view
+            # that cannot even show the warning is not asked again.
+            if event.kind == "warning":
+                self._views.remove(view)
+            self.emit("warning", text=f"a view failed at {event.kind}, our own bug: {error!r}")
 
     def close(self) -> None:
         if self._file is not None:

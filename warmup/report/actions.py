@@ -1,0 +1,166 @@
+"""What GitHub Actions reads: groups, annotations, masks, the step summary, outputs.
+
+Workflow commands are lines; the runner reads them from stdout and stderr alike, in no set order
+between the two. All of ours go to stderr, so stdout stays data, and so a server's log tail (also
+on stderr) cannot slip out of the `::stop-commands::` that holds it. Escapes and limits:
+actions/toolkit `packages/core/src/command.ts`; docs.github.com "Workflow commands".
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from warmup.report.document import ModelResult
+from warmup.report.events import Event, View
+from warmup.report.output import Output
+from warmup.report.summary import RunSummary, write_outputs, write_step_summary
+from warmup.report.text import get_printable
+
+MAX_ERRORS = 10  # annotations of a level that one step may show; the runner drops the others
+
+
+def is_actions(environ: Mapping[str, str]) -> bool:
+    return environ.get("GITHUB_ACTIONS") == "true"
+
+
+def escape_data(text: str) -> str:
+    """A workflow command's message."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def escape_property(text: str) -> str:
+    """A workflow command's property, such as `title`."""
+    return escape_data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def guard_line(text: str) -> str:
+    """A line of ours that holds foreign text, such that the runner sees no command in it.
+
+    The runner takes `::command::` at a line's start (after blanks) and, in its older form,
+    `##[command]` anywhere in a line (actions/runner `src/Runner.Common/ActionCommand.cs`).
+    """
+    text = text.replace("##[", "## [")
+    return f": {text.lstrip()[1:]}" if text.lstrip().startswith("::") else text
+
+
+class Actions:
+    """A `View` around another one, whose lines it groups.
+
+    inner: writes a model's progress, its log tail and its verdict (`warmup.report.console`).
+    secret_values: masked by the runner from here on, before anything else is written.
+    """
+
+    def __init__(
+        self,
+        inner: View,
+        err: Output,
+        *,
+        environ: Mapping[str, str],
+        secret_values: Iterable[str] = (),
+    ) -> None:
+        self._inner = inner
+        self._err = err
+        self._environ = environ
+        self._run_id, self._version_key = "", ""
+        self._results: list[ModelResult] = []
+        self._in_group = False
+        self._mask(secret_values)
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "run_started":
+            self._run_id = str(event.data.get("run_id") or "")
+            self._version_key = str(event.data.get("version_key") or "")
+        elif event.kind == "model_started":
+            self._open_group(event.model or "")
+        elif event.kind == "model_finished":
+            self._finish_group(event)
+        elif event.kind == "run_finished":
+            self.close()
+        self._show(event)
+        if event.kind == "model_finished":
+            self._results.append(msgspec.convert(event.data, ModelResult))
+            self._annotate_last()
+        elif event.kind == "run_finished":
+            self._annotate_rest()
+            self._write_files()
+
+    def close(self) -> None:
+        if self._in_group:
+            self._in_group = False
+            self._err.raw_line("::endgroup::")
+
+    def _show(self, event: Event) -> None:
+        if event.kind != "log_tail":
+            self._inner(event)
+            return
+        token = secrets.token_hex(16)  # random: the log must not be able to name it
+        self._err.raw_line(f"::stop-commands::{token}")
+        try:
+            self._inner(event)
+        finally:
+            self._err.raw_line(f"::{token}::")
+
+    def _mask(self, values: Iterable[str]) -> None:
+        try:
+            is_file = stat.S_ISREG(os.fstat(self._err.stream.fileno()).st_mode)
+        except OSError:
+            is_file = False
+        if is_file:  # `2> file`: no runner reads it, and the secret would lie there in the clear
+            return
+        for value in values:
+            if value.strip():
+                self._err.raw_line(f"::add-mask::{escape_data(value)}")
+
+    def _open_group(self, name: str) -> None:
+        self.close()
+        self._in_group = True
+        self._err.raw_line(f"::group::{escape_data(get_printable(name))}")
+
+    def _finish_group(self, event: Event) -> None:
+        """Every model has its group, the one for which nothing was launched too."""
+        if not self._in_group:
+            self._open_group(event.model or "")
+            self._err.line(f"nothing launched: {get_printable(str(event.data.get('reason', '')))}")
+        self.close()
+
+    @property
+    def _failed(self) -> list[ModelResult]:
+        return [result for result in self._results if result.state == "failed"]
+
+    def _annotate_last(self) -> None:
+        # The last place is kept: what it must say is known when the run is over.
+        if self._results[-1].state == "failed" and len(self._failed) < MAX_ERRORS:
+            self._annotate(self._results[-1])
+
+    def _annotate_rest(self) -> None:
+        rest = self._failed[MAX_ERRORS - 1 :]
+        if len(rest) == 1:
+            self._annotate(rest[0])
+        elif rest:
+            names = ", ".join(get_printable(result.name) for result in rest)
+            self._error("more models failed", f"{len(rest)} more models failed: {names}")
+
+    def _annotate(self, result: ModelResult) -> None:
+        log = "" if result.log is None else f"\nlog: {result.log}"
+        self._error(f"{get_printable(result.name)} failed", f"{result.reason}{log}")
+
+    def _error(self, title: str, message: str) -> None:
+        self._err.raw_line(f"::error title={escape_property(title)}::{escape_data(message)}")
+
+    def _write_files(self) -> None:
+        summary = RunSummary(self._run_id, self._version_key, tuple(self._results))
+        for variable, write in (
+            ("GITHUB_STEP_SUMMARY", write_step_summary),
+            ("GITHUB_OUTPUT", write_outputs),
+        ):
+            if path := self._environ.get(variable):
+                try:
+                    write(Path(path), summary)
+                except OSError as error:  # what the runner's folder lacks is no failed model
+                    self._err.line(f"warning: {variable} not written: {error}")

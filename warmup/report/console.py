@@ -1,0 +1,146 @@
+"""The view of a run that a person reads: progress on stderr, one verdict line per model.
+
+Verdict lines are the run's data: they go to stdout, except with `--json`, where stdout holds the
+one document alone and they go to stderr with all else. On a terminal a moving line shows the
+phase; elsewhere plain lines do, with the heartbeat events (every 30 s) among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from warmup.report.document import ModelResult
+from warmup.report.events import Event
+from warmup.report.output import Output
+from warmup.report.terminal import Spinner
+from warmup.report.text import (
+    get_column,
+    get_label,
+    get_printable,
+    get_seconds,
+    get_short_names,
+    get_verdict,
+    get_width,
+)
+
+_COLORS = {"warm": "32", "warmed": "32", "failed": "31", "skipped": "33", "cold": "36"}
+_PHASES = {
+    "spawn": "spawning",
+    "ready": "waiting for ready",
+    "request": "waiting for the answer",
+    "stop": "stopping",
+    "memory": "waiting for GPU memory",
+    "prove": "proving",
+}
+
+
+class Console:
+    """A `View`. `close` takes the moving line away on every path out of a run."""
+
+    def __init__(
+        self, out: Output, err: Output, *, environ: Mapping[str, str], json: bool = False
+    ) -> None:
+        self._err = err
+        self._verdicts = err if json else out
+        self._has_color = can_color(self._verdicts, environ)
+        self._spinner = Spinner(err.stream) if can_animate(err, environ) else None
+        self._shorts: dict[str, str] = {}
+        self._results: list[ModelResult] = []
+        self._index, self._total = 0, 0
+
+    def __call__(self, event: Event) -> None:
+        handler = getattr(self, f"_on_{event.kind}", None)
+        if handler is not None:  # a kind that a later version emits is for its own views
+            handler(self._get_short(event.model or ""), event.data)
+
+    def close(self) -> None:
+        if self._spinner is not None:
+            self._spinner.stop()
+
+    def _get_short(self, name: str) -> str:
+        return self._shorts.get(name) or get_printable(name)
+
+    def _on_run_started(self, _: str, data: dict[str, Any]) -> None:
+        names = data.get("models", [])
+        self._shorts = get_short_names(names)
+        self._total = len(names)
+        self._err.line(f"run {data.get('run_id', '')}: {_count(self._total)}")
+
+    def _on_model_started(self, short: str, data: dict[str, Any]) -> None:
+        self._index = data.get("index", self._index)
+        self._total = data.get("total", self._total)
+        why = get_printable(str(data.get("reason") or ""))
+        self._err.line(f"{short} starting {data.get('engine', '')}" + (f" ({why})" if why else ""))
+        if log := data.get("log"):
+            self._err.line(f"{short} log: {get_printable(str(log))}")
+
+    def _on_phase(self, short: str, data: dict[str, Any]) -> None:
+        phase = str(data.get("phase", ""))
+        if data.get("state") == "started":
+            # The moving line has a thread: none may run while the server is being forked.
+            if phase == "spawn":
+                self.close()
+            elif self._spinner is not None:
+                done = len(self._results)
+                self._spinner.show(short, _PHASES.get(phase, phase), done, self._total)
+        elif self._spinner is None:
+            seconds = data.get("seconds")
+            took = "" if seconds is None else f" {get_seconds(seconds)}"
+            self._err.line(f"{short} {phase} done{took}")
+
+    def _on_heartbeat(self, short: str, data: dict[str, Any]) -> None:
+        phase = str(data.get("phase", ""))
+        text = f"{_PHASES.get(phase, phase)} {data.get('seconds', 0):.0f} s"
+        if last := get_printable(str(data.get("last_line") or "").strip()):
+            text += f", last line: {last}"
+        if self._spinner is not None:
+            self._spinner.update(text)
+        else:
+            self._err.line(f"{short} {text}")
+
+    def _on_log_tail(self, short: str, data: dict[str, Any]) -> None:
+        self.close()
+        lines = data.get("lines", [])
+        extent = f"last {len(lines)} lines" if data.get("cut") else f"{len(lines)} lines"
+        self._err.line(f"{short} log ({extent}): {get_printable(str(data.get('path', '')))}")
+        for line in lines:
+            self._err.line(f"  | {get_printable(line)}")
+
+    def _on_model_finished(self, short: str, data: dict[str, Any]) -> None:
+        self.close()
+        result = msgspec.convert(data, ModelResult)
+        self._results.append(result)
+        label = get_label(short, get_column(self._shorts.values()) or get_width(short))
+        state, rest = result.state, get_verdict(result)[len(result.state) :]
+        painted = f"\x1b[{_COLORS[state]}m{state}\x1b[0m" if self._has_color else state
+        self._verdicts.line(f"{label} {painted}{rest}")
+
+    def _on_warning(self, _: str, data: dict[str, Any]) -> None:
+        self.close()
+        self._err.line(f"warning: {get_printable(str(data.get('text', '')))}")
+
+    def _on_run_finished(self, _: str, data: dict[str, Any]) -> None:
+        self.close()
+        states = [result.state for result in self._results]
+        counts = ", ".join(f"{states.count(s)} {s}" for s in _COLORS if s in states)
+        self._err.line(
+            f"{_count(self._total)}: {counts or 'none finished'}"
+            f" in {get_seconds(data.get('seconds', 0.0))}"
+        )
+
+
+def can_animate(output: Output, environ: Mapping[str, str]) -> bool:
+    """Whether a line may be redrawn there: a terminal that can move its cursor."""
+    return output.is_terminal and environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
+
+
+def can_color(output: Output, environ: Mapping[str, str]) -> bool:
+    """As `can_animate`, and nobody asked for none (no-color.org)."""
+    return can_animate(output, environ) and not environ.get("NO_COLOR")
+
+
+def _count(number: int) -> str:
+    return f"{number} model" if number == 1 else f"{number} models"

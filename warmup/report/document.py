@@ -1,0 +1,64 @@
+"""`run --json`: the one document of a run (design.md section 3), and one model's part of it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from warmup.report.encoding import encode_json
+
+SCHEMA = 1
+
+State = Literal["warm", "warmed", "failed", "skipped", "cold"]
+
+
+class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one model.
+
+    state: `warm` = valid marker, nothing launched; `warmed` = was cold, is now warm; `cold` only
+    in `plan`. seconds: wall time of this model's step; phases: seconds per phase. new_entries:
+    JIT cache entries added, per family. marker, log: paths. argv: the exact command of the server.
+    """
+
+    model: str
+    tp: int
+    engine: str
+    state: State
+    reason: str
+    seconds: float = 0.0
+    phases: dict[str, float] = {}
+    new_entries: dict[str, int] = {}
+    proven: bool = False
+    marker: str | None = None
+    log: str | None = None
+    argv: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """`MODEL:TP`, as a user names it on the command line."""
+        return f"{self.model}:{self.tp}"
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether the runner is warm for this model now."""
+        return self.state in ("warm", "warmed")
+
+    def to_data(self) -> dict[str, Any]:
+        """The model's object of `run --json`: the data of a `model_finished` event."""
+        data: dict[str, Any] = msgspec.to_builtins(self)
+        return data
+
+
+class RunDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that `run --json` prints. exit_code: the run's own exit status."""
+
+    schema: int = SCHEMA
+    run_id: str
+    exit_code: int
+    version_key: str
+    models: tuple[ModelResult, ...]
+
+    def encode(self) -> str:
+        """The document in one line, without a newline at its end."""
+        return encode_json(self).decode("utf-8")

@@ -1,0 +1,60 @@
+"""One standard stream, written line by line, that never ends a warm-up.
+
+`warmup-ci run | head -1` closes its reader early, a cancelled step loses its terminal, a CI shell
+may speak ASCII alone: the servers must still be stopped and the markers still be written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+from collections.abc import Callable
+from typing import TextIO
+
+
+class Output:
+    """Lines on a text stream; None is one that was closed before we began (`2>&-`).
+
+    guard: what is done to each line before it is written (see `warmup.report.actions`).
+    fault: the error that ended the stream, None as long as it takes lines. A reader that went
+    away (`| head`) is no fault.
+    """
+
+    def __init__(self, stream: TextIO | None, guard: Callable[[str], str] | None = None) -> None:
+        self.stream = io.StringIO() if stream is None else stream
+        self.fault: OSError | None = None
+        self._guard = guard
+        self._is_open = stream is not None
+
+    @property
+    def is_terminal(self) -> bool:
+        return self._is_open and self.stream.isatty()
+
+    def line(self, text: str = "") -> None:
+        """One line; what the stream's encoding lacks is written as an escape."""
+        self.raw_line(text if self._guard is None else self._guard(text))
+
+    def raw_line(self, text: str) -> None:
+        """One line past the guard: for workflow commands themselves."""
+        if not self._is_open:
+            return
+        encoding = self.stream.encoding or "utf-8"
+        safe = text.encode(encoding, "backslashreplace").decode(encoding)
+        try:
+            self.stream.write(safe + "\n")
+            self.stream.flush()
+        except OSError as error:
+            self._lose(error)
+
+    def _lose(self, error: OSError) -> None:
+        self._is_open = False
+        if error.errno != errno.EPIPE:
+            self.fault = error
+        # What is still buffered would be flushed at exit, fail again, and turn the exit status
+        # into 120 (docs.python.org/3/library/signal.html#note-on-sigpipe).
+        with contextlib.suppress(OSError):  # no descriptor behind it: nothing will be flushed
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.stream.fileno())
+            os.close(null)

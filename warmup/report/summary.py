@@ -1,0 +1,99 @@
+"""The two files that a GitHub Actions step may leave: its summary and its outputs."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from warmup.report.document import ModelResult
+from warmup.report.text import get_entries, get_printable, get_seconds
+
+MAX_BYTES = 900 * 1024  # past 1 MiB the runner drops a step's whole summary, silently
+_RESERVE_BYTES = 512  # for the line that says how many rows are missing
+_ICONS = {"warm": "🟢", "warmed": "🟢", "failed": "🔴", "skipped": "⚪", "cold": "🔵"}
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What is known when a run is over."""
+
+    run_id: str
+    version_key: str
+    results: tuple[ModelResult, ...]
+
+
+def write_step_summary(path: Path, summary: RunSummary) -> None:
+    """Append the table, cut so that the file stays within `MAX_BYTES`. Raises OSError."""
+    with path.open("ab") as file:
+        room = MAX_BYTES - file.tell()
+        file.write(get_table(summary, room).encode("utf-8", "backslashreplace"))
+
+
+def write_outputs(path: Path, summary: RunSummary) -> None:
+    """Append outputs `warm`, `failed` (a `MODEL:TP` a line) and `version-key`. Raises OSError."""
+    warm = [result.name for result in summary.results if result.is_warm]
+    failed = [result.name for result in summary.results if result.state == "failed"]
+    text = (
+        get_output("warm", "\n".join(map(get_printable, warm)))
+        + get_output("failed", "\n".join(map(get_printable, failed)))
+        + get_output("version-key", summary.version_key)
+    )
+    with path.open("ab") as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
+
+
+def get_output(name: str, value: str) -> str:
+    """One output as the runner reads it; the delimiter is random, so no value can end it."""
+    delimiter = f"ghadelimiter_{uuid.uuid4()}"
+    body = f"{value}\n" if value else ""
+    return f"{name}<<{delimiter}\n{body}{delimiter}\n"
+
+
+def get_table(summary: RunSummary, max_bytes: int = MAX_BYTES) -> str:
+    """A Markdown table, one row per model, in at most `max_bytes` of UTF-8; "" if none fits."""
+    states = [result.state for result in summary.results]
+    counts = ", ".join(f"{states.count(s)} {s}" for s in _ICONS if s in states) or "no model"
+    text = (
+        f"### warmup-ci: {counts}\n\n"
+        "| model | state | seconds | new entries | reason |\n"
+        "| --- | --- | ---: | --- | --- |\n"
+    )
+    foot = f"\nrun `{summary.run_id}`, version key `{summary.version_key}`\n\n"
+    room = max_bytes - _RESERVE_BYTES - _count_bytes(text) - _count_bytes(foot)
+    if room < 0:
+        return ""
+    left = len(summary.results)
+    for row in map(_get_row, summary.results):
+        room -= _count_bytes(row)
+        if room < 0:
+            break
+        text += row
+        left -= 1
+    more = f"\n… and {left} more, in the log.\n" if left else ""
+    return text + more + foot
+
+
+def _get_row(result: ModelResult) -> str:
+    cells = (
+        _get_cell(result.name),
+        f"{_ICONS[result.state]} {result.state}" + (", proven" if result.proven else ""),
+        get_seconds(result.seconds) if result.seconds else "",
+        _get_cell(get_entries(result.new_entries)),
+        _get_cell(result.reason),
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _get_cell(text: str) -> str:
+    """Foreign text as text: neither Markdown, nor HTML, nor a cell's or a row's end."""
+    text = get_printable(text).replace("&", "&amp;").replace("<", "&lt;")
+    return "".join(_escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    return f"\\{char}" if char in "\\`*_[]|~#!" else char
+
+
+def _count_bytes(text: str) -> int:
+    return len(text.encode("utf-8", "backslashreplace"))

@@ -1,0 +1,72 @@
+"""Words and columns of the report: names, seconds, verdict lines. Functions of data alone."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+from warmup.report.document import ModelResult
+
+_NUM_DOTS = 6
+_MAX_COLUMN = 60  # beyond it a name no longer widens the column of all the others
+
+
+def get_printable(text: str) -> str:
+    """One line that no terminal acts upon: control characters as escapes, the rest as it is."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def get_width(text: str) -> int:
+    """Terminal columns that `text` takes; wide East Asian characters take two."""
+    return sum(
+        0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF")
+        for char in text
+    )
+
+
+def get_short_names(names: Iterable[str]) -> dict[str, str]:
+    """`MODEL:TP` → what to call it in a line: the last part of its path, where that is unique."""
+    shorts = {name: name.rstrip("/").rsplit("/", 1)[-1] for name in names}
+    taken = list(shorts.values())
+    return {
+        name: get_printable(short if short and taken.count(short) == 1 else name)
+        for name, short in shorts.items()
+    }
+
+
+def get_column(shorts: Iterable[str]) -> int:
+    """Columns that the names of a run take beside each other's verdicts."""
+    return max((min(get_width(short), _MAX_COLUMN) for short in shorts), default=0)
+
+
+def get_seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s"
+
+
+def get_entries(new_entries: dict[str, int]) -> str:
+    """`+41 deep_gemm, +9 triton`, the most first; empty where none is new."""
+    counts = sorted(new_entries.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"+{count} {family}" for family, count in counts if count > 0)
+
+
+def get_verdict(result: ModelResult) -> str:
+    """What became of a model, in one line without its name; it begins with the state."""
+    reason = get_printable(result.reason)
+    if result.state == "warm":
+        return f"warm ({reason})" if reason else "warm"
+    if result.state == "warmed":
+        notes = [get_entries(result.new_entries), "proven" if result.proven else ""]
+        inside = ", ".join(note for note in notes if note)
+        return f"warmed {get_seconds(result.seconds)}" + (f" ({inside})" if inside else "")
+    took = f" {get_seconds(result.seconds)}" if result.state == "failed" else ""
+    return f"{result.state}{took}" + (f": {reason}" if reason else "")
+
+
+def get_label(short: str, column: int) -> str:
+    """`MiMo-V2.5:8 ......`, which a verdict follows; `column` is `get_column`'s."""
+    return f"{short} {'.' * (max(column - get_width(short), 0) + _NUM_DOTS)}"
