@@ -32,11 +32,13 @@ class RequestSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """One model as it will be served; every setting already resolved (floor `plan`).
 
-    model: hub id or local folder, as the user wrote it. tp: number of GPUs of the server, >= 1.
+    model: hub id or absolute local folder; label: what the user wrote for it, "" where that is
+    the same. tp: number of GPUs of the server, >= 1.
     python: interpreter of the engine's environment. All `_s` are seconds.
     """
 
     model: str
+    label: str = ""
     tp: int
     engine: str
     python: str
@@ -60,7 +62,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """`MODEL:TP`, as a user names it on the command line."""
-        return f"{self.model}:{self.tp}"
+        return f"{self.label or self.model}:{self.tp}"
 
 
 class Slots(msgspec.Struct, frozen=True, kw_only=True):
