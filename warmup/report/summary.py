@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from warmup.report.document import ModelResult
 from warmup.report.text import get_entries, get_printable, get_seconds
@@ -26,8 +27,8 @@ class RunSummary:
 def write_step_summary(path: Path, summary: RunSummary) -> None:
     """Append the table, cut so that the file stays within `MAX_BYTES`. Raises OSError."""
     with path.open("ab") as file:
-        room = MAX_BYTES - file.tell()
-        file.write(get_table(summary, room).encode("utf-8", "backslashreplace"))
+        room = MAX_BYTES - file.tell() - 1
+        _append(file, get_table(summary, room))
 
 
 def write_outputs(path: Path, summary: RunSummary) -> None:
@@ -40,7 +41,14 @@ def write_outputs(path: Path, summary: RunSummary) -> None:
         + get_output("version-key", summary.version_key)
     )
     with path.open("ab") as file:
-        file.write(text.encode("utf-8", "backslashreplace"))
+        _append(file, text)
+
+
+def _append(file: BinaryIO, text: str) -> None:
+    """After a line break where something stands already: it may lack its own."""
+    if text:
+        start = b"\n" if file.tell() else b""
+        file.write(start + text.encode("utf-8", "backslashreplace"))
 
 
 def get_output(name: str, value: str) -> str:

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from warmup.report.output import Output
+
+WRITE_THREE = """
+import sys
+from warmup.report.output import Output
+out = Output(sys.stdout)
+sys.stdin.readline()                     # until the reader is gone
+for word in ("one", "two", "three"):
+    out.line(word)
+sys.exit(7 if out.fault is None else 8)
+"""
+
+
+def start_writer(stdout: int) -> subprocess.Popen[bytes]:
+    argv = [sys.executable, "-c", WRITE_THREE]
+    return subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=stdout, stderr=subprocess.PIPE, cwd=Path.cwd()
+    )
+
+
+def test_a_reader_that_went_away_ends_nothing() -> None:
+    reader, writer = os.pipe()
+    child = start_writer(writer)
+    os.close(writer)
+    os.close(reader)
+    _, stderr = child.communicate(b"\n", timeout=30)
+    assert (child.returncode, stderr) == (7, b"")
+
+
+def test_a_full_disk_is_a_fault_and_ends_nothing() -> None:
+    with Path("/dev/full").open("wb") as full:
+        child = start_writer(full.fileno())
+        _, stderr = child.communicate(b"\n", timeout=30)
+    assert (child.returncode, stderr) == (8, b"")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_what_an_encoding_lacks_is_escaped(encoding: str) -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding=encoding)
+    Output(stream).line("é 模 \udcff")
+    expected = {
+        "ascii": rb"\xe9 \u6a21 \udcff",
+        "latin-1": b"\xe9" + rb" \u6a21 \udcff",
+        "utf-8": "é 模 ".encode() + rb"\udcff",
+    }
+    assert raw.getvalue() == expected[encoding] + b"\n"
+
+
+def test_a_stream_closed_before_we_began_takes_lines_silently() -> None:
+    output = Output(None)
+    output.line("lost")
+    assert not output.is_terminal
+    assert output.fault is None
+
+
+def test_the_guard_sees_lines_but_not_our_own_commands() -> None:
+    stream = io.StringIO()
+    output = Output(stream, guard=str.upper)
+    output.line("a")
+    output.raw_line("b")
+    assert stream.getvalue() == "A\nb\n"
