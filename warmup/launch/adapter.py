@@ -1,0 +1,151 @@
+"""What the engines share: one model over HTTP, and a workflow that may overrule its defaults."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from warmup.errors import UsageError, WarmupError
+from warmup.launch.answers import excerpt
+from warmup.launch.base import Launch, RequestSpec, Slots
+from warmup.launch.folder import (
+    find_folder,
+    find_name_problem,
+    get_label,
+    get_model_argument,
+    read_folder,
+)
+from warmup.launch.placeholders import find_unknown, get_values, substitute
+
+HOST = "127.0.0.1"
+
+# uvicorn 0.3x, server.py: it says so at once, whatever the engine around it then does; sglang
+# dies of it only after 136 s (design.md section 7's measurements).
+PORT_TAKEN = "error while attempting to bind on address"
+
+
+class Adapter(ABC):
+    """Base of the engines; satisfies `base.Engine`.
+
+    A subclass gives its facts, `make_argv` (without the fallback arguments), the request and the
+    judge of its answer. A launch's own `health_path` and `request` win over the engine's.
+    """
+
+    name: str
+    distribution: str | None = None
+    families: tuple[str, ...] = ()
+    crash_patterns: tuple[str, ...] = (PORT_TAKEN,)
+    num_extra_ports: int = 0
+    health_path: str = "/health"
+
+    @abstractmethod
+    def make_argv(self, launch: Launch, slots: Slots) -> list[str]:
+        """The command up to the fallback arguments."""
+
+    @abstractmethod
+    def make_request(self, launch: Launch) -> RequestSpec:
+        """The request where the launch names none."""
+
+    @abstractmethod
+    def find_answer_fault(self, launch: Launch, body: bytes) -> str | None:
+        """What is wrong with the body of a 200 to `make_request`."""
+
+    def find_engine_problem(self, launch: Launch) -> WarmupError | None:
+        """What only this engine refuses."""
+        return None
+
+    def find_problem(self, launch: Launch) -> WarmupError | None:
+        """Placeholders, sizes, the model's name, then what only this engine refuses."""
+        try:
+            return self._find_general_problem(launch) or self.find_engine_problem(launch)
+        except UsageError as problem:  # a config.json that is no JSON, …
+            return problem
+
+    def _find_general_problem(self, launch: Launch) -> WarmupError | None:
+        if launch.tp < 1:
+            return UsageError(f"{launch.name}: TP must be 1 or more")
+        for text in (*launch.command, *launch.env.values(), *launch.fallback_args):
+            unknown = find_unknown(text)
+            if unknown is not None:
+                return UsageError(f"{launch.name}: unknown placeholder {{{unknown}}} in {text!r}")
+        if launch.command and self.name != "command":
+            return UsageError(
+                f"{launch.name}: `command` is for engine command, not {self.name}",
+                hint='set engine = "command", or drop `command`',
+            )
+        return None
+
+    def get_argv(self, launch: Launch, slots: Slots) -> list[str]:
+        values = get_values(launch, slots)
+        return [
+            *self.make_argv(launch, slots),
+            *(substitute(argument, values) for argument in launch.fallback_args),
+        ]
+
+    def get_env(self, launch: Launch, slots: Slots) -> dict[str, str]:
+        values = get_values(launch, slots)
+        gpus = {"CUDA_VISIBLE_DEVICES": slots.gpus} if slots.gpus else {}
+        own = {name: substitute(value, values) for name, value in launch.env.items()}
+        return {**gpus, **self.make_env(launch), **own}
+
+    def make_env(self, launch: Launch) -> dict[str, str]:
+        """Variables that this engine wants; the launch's own win."""
+        return {}
+
+    def get_health_path(self, launch: Launch) -> str:
+        return launch.health_path or self.health_path
+
+    def get_request(self, launch: Launch) -> RequestSpec:
+        return launch.request or self.make_request(launch)
+
+    def find_fault(self, launch: Launch, status: int, body: bytes) -> str | None:
+        request = self.get_request(launch)
+        if status != request.expect_status:
+            return f"HTTP {status}, expected {request.expect_status}: {excerpt(body)}"
+        if request.expect_text and request.expect_text.encode() not in body:
+            return f"the answer lacks {request.expect_text!r}: {excerpt(body)}"
+        return None if launch.request is not None else self.find_answer_fault(launch, body)
+
+
+def find_text_model_problem(launch: Launch, config_names: Sequence[str]) -> UsageError | None:
+    """Why an engine for transformers-style folders cannot take this model's name or folder."""
+    problem = find_name_problem(launch)
+    path = find_folder(launch.model)
+    if problem is not None or path is None:
+        return problem
+    folder = read_folder(path)
+    if any((path / name).is_file() for name in config_names):
+        return None
+    if folder.pipeline is not None:
+        return UsageError(
+            f"{get_label(launch)}: engine {launch.engine} cannot serve a diffusers folder",
+            hint="engines that might: reference, sglang-diffusion",
+        )
+    return UsageError(f"{get_label(launch)}: no {' or '.join(config_names)} in this folder")
+
+
+def make_completion_request(launch: Launch) -> RequestSpec:
+    """OpenAI's completions, 8 tokens, greedy; needs no chat template."""
+    return RequestSpec(
+        path="/v1/completions",
+        json={
+            "model": get_model_argument(launch),
+            "prompt": "warmup",
+            "max_tokens": 8,
+            "temperature": 0,
+        },
+    )
+
+
+def find_option(args: Sequence[str], names: Sequence[str]) -> str | None:
+    """The first value of the last of these options in `args`: `--a b`, `--a=b`; "" for a bare one.
+
+    None where none of them is there.
+    """
+    found: str | None = None
+    for index, argument in enumerate(args):
+        name, equals, value = argument.partition("=")
+        if name in names:
+            after = args[index + 1] if index + 1 < len(args) else "-"
+            found = value if equals else ("" if after.startswith("-") else after)
+    return found

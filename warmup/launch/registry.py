@@ -1,0 +1,56 @@
+"""The engines, found by the word of `engine = "…"`; one is imported only when it is asked for."""
+
+from __future__ import annotations
+
+from warmup.errors import UsageError
+from warmup.launch.base import Engine
+from warmup.launch.folder import find_folder, read_folder
+from warmup.launch.reference_models import is_served
+
+_FILES = {
+    "reference": "reference",
+    "sglang": "sglang",
+    "sglang-diffusion": "sglang_diffusion",
+    "vllm": "vllm",
+    "transformers": "transformers_serve",
+    "command": "command",
+}
+ENGINE_NAMES: tuple[str, ...] = tuple(_FILES)
+
+
+def get_engine(name: str) -> Engine:
+    """The adapter of this name. Raises UsageError, with the names there are."""
+    import importlib
+
+    if name not in _FILES:
+        raise _make_unknown(name)
+    module = importlib.import_module(f"warmup.launch.{_FILES[name]}")
+    engine: Engine = module.ENGINE
+    return engine
+
+
+def _make_unknown(name: str) -> UsageError:
+    import difflib
+
+    close = difflib.get_close_matches(name.lower(), ENGINE_NAMES, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return UsageError(
+        f"unknown engine {name!r}", hint=f"{hint}engines are {', '.join(ENGINE_NAMES)}"
+    )
+
+
+def find_engines_for(model: str) -> tuple[str, ...]:
+    """Engines that might serve this model, best first; () where nothing says so.
+
+    A local folder is judged by its config.json or model_index.json. Of a hub id nothing is known
+    without the hub, so all that take one are named. `command` serves whatever its command does.
+    Raises UsageError for files that cannot be read.
+    """
+    path = find_folder(model)
+    if path is None:
+        return ("sglang", "vllm", "transformers", "sglang-diffusion")
+    folder = read_folder(path)
+    own = ("reference",) if is_served(folder) else ()
+    if folder.pipeline is not None:
+        return (*own, "sglang-diffusion")
+    return (*own, "transformers", "sglang", "vllm") if folder.has_config else ()
