@@ -1,0 +1,115 @@
+"""Starts the rank processes, watches every one of them, and ends them all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+
+import msgspec
+
+from warmup.engine.args import ServerArgs
+from warmup.engine.registry import Backend
+from warmup.engine.worker import Place
+
+_log = logging.getLogger("warmup.engine")
+STOP_GRACE_S = 3.0
+# A signal to the whole process group reaches the ranks too: let ours be handled first.
+_DEATH_DELAY_S = 0.1
+
+
+def describe_exit(code: int) -> str:
+    """`exit code 1`, `exit code -9 (SIGKILL)`."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"exit code {code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"exit code {code}"
+
+
+class RankProcesses:
+    """The ranks of one server. `on_death(message)` is called for the first that ends unasked.
+
+    Each rank's stdin is its lifeline: held open by us alone, it ends with us, and the rank with it.
+    """
+
+    def __init__(self, on_death: Callable[[str], None]) -> None:
+        self._on_death = on_death
+        self._processes: list[asyncio.subprocess.Process] = []
+        self._watches: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    @property
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._processes]
+
+    async def start(self, args: ServerArgs, backend: Backend) -> Connection:
+        """Start all ranks; the answer is our end of the socket to rank 0."""
+        ours, theirs = Pipe()
+        with contextlib.closing(_listen()) as store, contextlib.closing(theirs):
+            for rank in range(args.world_size):
+                first = rank == 0
+                place = Place(
+                    args=args,
+                    rank=rank,
+                    backend=backend.name,
+                    runner=backend.runner,
+                    num_threads=max(1, (os.cpu_count() or 1) // args.world_size),
+                    store_port=store.getsockname()[1],
+                    store_fd=store.fileno() if first else None,
+                    connection_fd=theirs.fileno() if first else None,
+                )
+                fds = (store.fileno(), theirs.fileno()) if first else ()
+                await self._start_rank(place, fds)
+        return ours
+
+    async def _start_rank(self, place: Place, fds: tuple[int, ...]) -> None:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "warmup.engine.worker",
+            stdin=asyncio.subprocess.PIPE, pass_fds=fds,
+            env={**os.environ, "OMP_NUM_THREADS": str(place.num_threads)},
+        )  # fmt: skip
+        self._processes.append(process)
+        self._watches.append(asyncio.create_task(self._watch(place.rank, process)))
+        assert process.stdin is not None
+        process.stdin.write(msgspec.json.encode(place) + b"\n")
+
+    async def _watch(self, rank: int, process: asyncio.subprocess.Process) -> None:
+        code = await process.wait()
+        await asyncio.sleep(_DEATH_DELAY_S)
+        if not self._stopping:
+            self._stopping = True
+            self._on_death(f"rank {rank} ended with {describe_exit(code)}")
+
+    async def stop(self, grace_s: float = STOP_GRACE_S) -> None:
+        """End every rank: wait for those that were asked to stop, then cut the rest off."""
+        self._stopping = True
+        running = [process for process in self._processes if process.returncode is None]
+        waits = [asyncio.create_task(process.wait()) for process in running]
+        if waits:
+            await asyncio.wait(waits, timeout=grace_s)
+        for process in running:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+        if waits:
+            await asyncio.wait(waits)
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
+
+
+def _listen() -> socket.socket:
+    """A socket for rank 0's rendezvous store, bound here: nobody can take the port between."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(128)
+    return listener

@@ -1,0 +1,154 @@
+"""The ranks of one server: process groups and the few collectives that keep them together.
+
+gloo over the CPU for control, always; NCCL between devices on GPUs, gloo where there are none.
+`--dist-timeout` holds for both: gloo alone waits 30 minutes by default (sglang#39469).
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from warmup.engine.args import ServerArgs
+from warmup.engine.messages import Failure
+
+
+class RankLost(Exception):
+    """A collective failed: a rank died, hung past --dist-timeout or diverged. Fatal to the rank."""
+
+
+class Ranks:
+    """This rank's place among `world_size`, and its `device`.
+
+    cfg_rank / cfg_size: place in its CFG-parallel group, ranks [k·size, (k+1)·size).
+    With one rank every method works and talks to nobody.
+    """
+
+    def __init__(self, args: ServerArgs, rank: int, store_port: int, store_fd: int | None) -> None:
+        self.rank = rank
+        self.world_size = args.world_size
+        self.cfg_size = args.cfg_size
+        self.cfg_rank = rank % args.cfg_size
+        self.device = _get_device(args.device, rank)
+        self.cpu_group: Any = None
+        self.device_group: Any = None
+        self.cfg_group: Any = None
+        if self.world_size > 1:
+            self._connect(args.dist_timeout, store_port, store_fd)
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def _connect(self, timeout_s: float, store_port: int, store_fd: int | None) -> None:
+        # One node: the host's name need not resolve, and often does not in a container.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        timeout = datetime.timedelta(seconds=timeout_s)
+        store = dist.TCPStore(
+            "127.0.0.1", store_port, self.world_size, store_fd is not None, timeout,
+            master_listen_fd=store_fd,
+        )  # fmt: skip
+        dist.init_process_group(
+            "gloo", store=store, rank=self.rank, world_size=self.world_size, timeout=timeout
+        )
+        self.cpu_group = dist.group.WORLD
+        everyone = list(range(self.world_size))
+        backend = "nccl" if self.device.type == "cuda" else "gloo"
+        self.device_group = dist.new_group(everyone, timeout=timeout, backend=backend)
+        for first in range(0, self.world_size, self.cfg_size):
+            members = everyone[first : first + self.cfg_size]
+            group = dist.new_group(members, timeout=timeout, backend=backend)
+            if self.rank in members:
+                self.cfg_group = group
+
+    def broadcast(self, value: Any) -> Any:
+        """Rank 0's value, on every rank. Unpickling happens here, on the ranks above 0."""
+        if self.world_size == 1:
+            return value
+        box = [value if self.is_first else None]
+        try:
+            dist.broadcast_object_list(box, src=0, group=self.cpu_group)
+        except RuntimeError as error:
+            raise RankLost(f"broadcast: {error}") from error
+        return box[0]
+
+    def barrier(self) -> None:
+        if self.world_size > 1:
+            try:
+                dist.barrier(group=self.cpu_group)
+            except RuntimeError as error:
+                raise RankLost(f"barrier: {error}") from error
+
+    def agree_each(self, failures: Sequence[Failure | None]) -> list[Failure | None]:
+        """For each place, the failure of the lowest rank that has one; the same on every rank.
+
+        Every rank calls it with as many places. One small all-reduce; the words travel only when
+        there is something to say.
+        """
+        mine = list(failures)
+        if self.world_size == 1 or not mine:
+            return mine
+        try:
+            flags = torch.tensor([failure is not None for failure in mine], dtype=torch.int32)
+            dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=self.cpu_group)
+            if not bool(flags.any()):
+                return mine
+            everyone: list[Any] = [None] * self.world_size
+            dist.all_gather_object(everyone, mine, group=self.cpu_group)
+        except RuntimeError as error:
+            raise RankLost(f"agreement: {error}") from error
+        return [_get_first(rank_failures) for rank_failures in zip(*everyone, strict=True)]
+
+    def agree(self, failure: Failure | None) -> Failure | None:
+        """The failure that all ranks report, None if every rank is fine."""
+        return self.agree_each([failure])[0]
+
+    def agree_all(self, ok: bool, message: str = "") -> str | None:
+        """None if every rank is fine, else the message of the lowest rank that is not."""
+        agreed = self.agree(None if ok else Failure("internal", message))
+        return agreed.message if agreed else None
+
+    def close(self) -> None:
+        if self.world_size > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _get_first(failures: Sequence[Failure | None]) -> Failure | None:
+    """Lowest rank first. A validation failure is everyone's; others name their rank."""
+    for rank, failure in enumerate(failures):
+        if failure is not None:
+            if failure.kind == "validation":
+                return failure
+            return Failure(failure.kind, f"rank {rank}: {failure.message}", failure.field)
+    return None
+
+
+def _get_device(wish: str, rank: int) -> torch.device:
+    if wish == "cpu" or (wish == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if rank >= torch.cuda.device_count():
+        raise RuntimeError(
+            f"rank {rank} has no CUDA device: {torch.cuda.device_count()} are visible"
+        )
+    device = torch.device("cuda", rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def get_dtype(args: ServerArgs, device: torch.device) -> torch.dtype:
+    """bf16 on a GPU, fp32 on a CPU (whose bf16 is emulated on most), unless `--dtype` says."""
+    if args.dtype != "auto":
+        return torch.bfloat16 if args.dtype == "bfloat16" else torch.float32
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Out of memory and nothing else; torch's CPU allocator has no class of its own for it."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate" in str(error)

@@ -1,0 +1,98 @@
+"""Server warm-up: the plan's requests, one by one, through the ordinary scheduler path."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from warmup.engine.client import RankClient
+from warmup.engine.frontend import Warmup
+from warmup.engine.messages import RequestError
+
+_log = logging.getLogger("warmup.engine")
+MAX_RETRIES = 3
+
+
+@dataclass
+class WarmupReport:
+    """What /server_info says of the warm-up. `failures`: name and reason of each that failed."""
+
+    mode: str
+    total: int = 0
+    done: list[str] = field(default_factory=list)
+    failures: list[dict[str, str]] = field(default_factory=list)
+    retries: int = 0
+    seconds: float = 0.0
+
+    @property
+    def degraded(self) -> bool:
+        return bool(self.failures)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "mode": self.mode,
+            "total": self.total,
+            "done": self.done,
+            "failures": self.failures,
+            "retries": self.retries,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+class WarmupFailed(Exception):
+    """Under `--warmup-fail-policy abort`, the first failure ends start-up."""
+
+
+async def run_warmups(
+    client: RankClient, warmups: list[Warmup], report: WarmupReport, policy: str, deadline_s: float
+) -> None:
+    """Run all; `report` grows as they go.
+
+    Raises `WarmupFailed` under `abort`. Under `continue` a failure is warned of and noted.
+    """
+    started = time.monotonic()
+    report.total = len(warmups)
+    for warmup in warmups:
+        left_s = started + deadline_s - time.monotonic()
+        try:
+            await asyncio.wait_for(_run(client, warmup, report), max(left_s, 0.0))
+            report.done.append(warmup.name)
+        except asyncio.TimeoutError:
+            _fail(report, warmup, f"not done within --warmup-deadline {deadline_s:g} s", policy)
+        except RequestError as error:
+            _fail(report, warmup, str(error), policy)
+        finally:
+            report.seconds = time.monotonic() - started
+
+
+def _fail(report: WarmupReport, warmup: Warmup, reason: str, policy: str) -> None:
+    report.failures.append({"name": warmup.name, "reason": reason})
+    if policy == "abort":
+        raise WarmupFailed(f"{warmup.name}: {reason}")
+    _log.warning("warm-up %s failed, serving degraded: %s", warmup.name, reason)
+
+
+async def _run(client: RankClient, warmup: Warmup, report: WarmupReport) -> None:
+    """One warm-up; after an out-of-memory, and only that, the next smaller one."""
+    payload = warmup.payload
+    if warmup.image_size is not None:
+        width, height = warmup.image_size
+        path = await client.call("warmup_image", {"width": width, "height": height}, warmup=True)
+        payload = {**payload, "image_path": path}
+    smaller = list(warmup.smaller[:MAX_RETRIES])
+    while True:
+        began = time.monotonic()
+        try:
+            await client.call(warmup.kind, payload, warmup=True)
+        except RequestError as error:
+            if error.failure.kind != "oom" or not smaller:
+                raise
+            payload = {**payload, **smaller.pop(0)}
+            report.retries += 1
+            _log.warning("warm-up %s ran out of memory, retrying smaller", warmup.name)
+        else:
+            _log.info("warm-up %s took %.2f s", warmup.name, time.monotonic() - began)
+            return
