@@ -1,0 +1,83 @@
+"""The GPUs and the driver, from NVML and /proc; no CUDA context, no torch."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+
+NONE = "none"
+_DRIVER_FILE = Path("/proc/driver/nvidia/version")
+_DEVICE_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
+
+# Cores per SM by (major, minor): CUDA C++ Programming Guide 13.0, arithmetic throughput table
+# (FP32 lanes). NVML tells cores, not SMs.
+_CORES_PER_SM = {(7, 0): 64, (7, 2): 64, (7, 5): 64, (8, 0): 64}
+_CORES_PER_SM_SINCE_8_6 = 128
+
+
+class GpuFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Each distinct value among this host's GPUs; "none" without a driver."""
+
+    driver: str = NONE
+    names: str = NONE
+    compute_capability: str = NONE
+    sm_count: str = NONE
+
+
+def read_gpus() -> GpuFacts:
+    """Read the facts. NVML is loaded only where a driver is; a broken one is told as a value."""
+    if not (_DRIVER_FILE.exists() or any(path.exists() for path in _DEVICE_FILES)):
+        return GpuFacts()
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return GpuFacts(driver=_read_driver_file() or f"unreadable: {error}")
+    try:
+        return _ask_nvml()
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _ask_nvml() -> GpuFacts:
+    import pynvml
+
+    names: set[str] = set()
+    capabilities: set[str] = set()
+    sms: set[str] = set()
+    for index in range(pynvml.nvmlDeviceGetCount()):
+        device = pynvml.nvmlDeviceGetHandleByIndex(index)
+        names.add(_text(pynvml.nvmlDeviceGetName(device)))
+        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(device)
+        capabilities.add(f"{major}.{minor}")
+        per_sm = _CORES_PER_SM.get((major, minor), _CORES_PER_SM_SINCE_8_6)
+        try:
+            sms.add(str(pynvml.nvmlDeviceGetNumGpuCores(device) // per_sm))
+        except pynvml.NVMLError as error:
+            sms.add(f"unreadable: {error}")
+    return GpuFacts(
+        driver=_text(pynvml.nvmlSystemGetDriverVersion()),
+        names=_join(names),
+        compute_capability=_join(capabilities),
+        sm_count=_join(sms),
+    )
+
+
+def _read_driver_file() -> str | None:
+    """`NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05  …` → `580.95.05`."""
+    try:
+        match = re.search(r"\b(\d{3,}\.\d+(?:\.\d+)?)\b", _DRIVER_FILE.read_text())
+    except OSError:
+        return None
+    return match.group(1) if match else None
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value  # bytes until nvidia-ml-py 11.5
+
+
+def _join(values: set[str]) -> str:
+    return ", ".join(sorted(values)) or NONE

@@ -1,0 +1,103 @@
+"""Which Python an engine's environment has, and where that Python looks for packages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+
+from warmup.errors import UsageError
+
+_TIMEOUT_S = 30
+_MARK = "warmup-ci-interpreter:"
+# In its own environment and with its own site, so that PYTHONPATH, user site and .pth files
+# count as they do for the server. The mark finds our line among what a sitecustomize prints.
+_PROBE = (
+    "import sys; print('\\n" + _MARK + "' + '\\0'.join(["
+    "'%d.%d.%d' % sys.version_info[:3] + getattr(sys, 'abiflags', ''), *sys.path[1:]]))"
+)
+
+
+class Interpreter(msgspec.Struct, frozen=True):
+    """version: `3.11.7`, with `t` for free-threaded. paths: folders of `sys.path`, in order."""
+
+    version: str
+    paths: tuple[str, ...]
+
+
+def get_interpreter(python: str, env: Mapping[str, str]) -> Interpreter:
+    """Ask `python` (a path, a name on PATH, "" for this one). This one costs no process.
+
+    Raises UsageError where there is none, or where it does not answer.
+    """
+    if not python:
+        return _get_own()
+    found = shutil.which(python, path=env.get("PATH"))
+    if found is None:
+        raise UsageError(
+            f"python {python!r} cannot be run",
+            cause="no such file on PATH" if "/" not in python else "no such executable file",
+            hint="give the interpreter of the engine's environment with --python",
+        )
+    if _is_own(found):
+        return _get_own()
+    status = Path(found).stat()
+    relevant = tuple(sorted(env.items()))
+    return _probe(os.path.abspath(found), (status.st_ino, status.st_mtime_ns), relevant)  # noqa: PTH100
+
+
+def _get_own() -> Interpreter:
+    # The first entry is the script's folder or the working folder: a server has neither.
+    skipped = {"", os.getcwd(), os.path.dirname(os.path.abspath(sys.argv[0]))}  # noqa: PTH100,PTH109,PTH120
+    version = ".".join(map(str, sys.version_info[:3])) + getattr(sys, "abiflags", "")
+    return Interpreter(version, tuple(path for path in sys.path if path not in skipped))
+
+
+def _is_own(found: str) -> bool:
+    """Whether it is the very environment we run in: same folder as spelled, same binary.
+
+    Comparing real paths alone would take a venv for the Python that it was made from.
+    """
+    return os.path.dirname(os.path.abspath(found)) == os.path.dirname(  # noqa: PTH100,PTH120
+        sys.executable
+    ) and Path(found).samefile(sys.executable)
+
+
+@lru_cache(maxsize=16)
+def _probe(python: str, identity: tuple[int, int], env: tuple[tuple[str, str], ...]) -> Interpreter:
+    """Once per process and binary: a workflow of five models asks for the same one."""
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            [python, "-c", _PROBE],
+            env=dict(env),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _no_answer(python, f"silent for {_TIMEOUT_S} s") from error
+    except OSError as error:
+        raise _no_answer(python, error.strerror or str(error)) from error
+    _, mark, answer = os.fsdecode(done.stdout).rpartition("\n" + _MARK)
+    if done.returncode != 0 or not mark:
+        last = os.fsdecode(done.stderr).strip().splitlines()[-1:] or ["it printed nothing"]
+        raise _no_answer(python, f"exit status {done.returncode}: {last[0]}")
+    version, *paths = answer.rstrip("\n").split("\0")
+    return Interpreter(version, tuple(path for path in paths if path))
+
+
+def _no_answer(python: str, cause: str) -> UsageError:
+    return UsageError(
+        f"python {python!r} is not a working interpreter",
+        cause=cause,
+        hint="give the interpreter of the engine's environment with --python",
+    )

@@ -1,0 +1,74 @@
+"""Which nvcc the JIT compilers will run, spelled as they spell it, and its version."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from warmup.state.gpus import NONE
+
+_RELEASE = re.compile(r"release [\d.]+, V?([\d.]+)")
+_TIMEOUT_S = 30
+
+
+class Toolkit(msgspec.Struct, frozen=True):
+    """home: the CUDA home, unresolved: FlashInfer's ninja files hold its very spelling
+    (flashinfer#4884). nvcc: its path. "none" without one."""
+
+    home: str
+    nvcc: str
+
+
+def find_toolkit(env: Mapping[str, str]) -> Toolkit:
+    """torch 2.13's order (utils/cpp_extension.py, _find_cuda_home): CUDA_HOME, CUDA_PATH, the
+    nvcc on PATH, /usr/local/cuda."""
+    home = env.get("CUDA_HOME") or env.get("CUDA_PATH") or ""
+    if not home:
+        found = _find_on_path(env)
+        if found is not None:
+            return Toolkit(os.path.dirname(os.path.dirname(found)), found)  # noqa: PTH120
+        home = "/usr/local/cuda"
+    nvcc = f"{home.rstrip('/')}/bin/nvcc"
+    if os.access(nvcc, os.X_OK):
+        return Toolkit(home, nvcc)
+    return Toolkit(home if os.path.isdir(home) else NONE, NONE)  # noqa: PTH112
+
+
+def get_nvcc_version(nvcc: str) -> str:
+    """`13.0.88` (about 5 ms). "unreadable: …" where nvcc does not say: a version of its own.
+
+    Asked each time: a file beside it that names the version (version.json) can outlive it, and
+    a wrapper script tells nothing by its size and time.
+    """
+    import subprocess
+
+    if nvcc == NONE:
+        return NONE
+    try:
+        done = subprocess.run(
+            [nvcc, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"unreadable: silent for {_TIMEOUT_S} s"
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+    match = _RELEASE.search(done.stdout.decode("utf-8", "replace"))
+    return match.group(1) if match else f"unreadable: exit status {done.returncode}"
+
+
+def _find_on_path(env: Mapping[str, str]) -> str | None:
+    for folder in env.get("PATH", os.defpath).split(os.pathsep):
+        candidate = f"{folder.rstrip('/')}/nvcc"
+        # A relative folder means another one to each server, which runs in a folder of its own.
+        if not folder.startswith("/"):
+            continue
+        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):  # noqa: PTH113
+            return candidate
+    return None

@@ -1,0 +1,90 @@
+"""Which environment variables can decide what a JIT compiler makes, and of which families.
+
+Prefixes were collected from the packages that warmup.jit's families cite. Left out: where a cache
+lies (a family's root is checked instead), what only prints, addresses and ports, which differ on
+every run and caused false misses elsewhere (dynamo#10695), and secrets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_BUILDS = ("flashinfer", "tvm_ffi", "torch_extensions")
+_TORCH = ("inductor", "vllm")
+_ENGINE = ("deep_gemm", "triton", "inductor", "tilelang", "cute_dsl", "tvm_ffi")
+
+# The first prefix that fits decides.
+_PREFIXES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("DG_", ("deep_gemm",)),
+    ("DJ_", ("deep_gemm",)),
+    ("SGLANG_", _ENGINE),
+    ("SGL_", _ENGINE),
+    ("TRITON_", ("triton", *_TORCH)),
+    ("TORCHINDUCTOR_", _TORCH),
+    ("TORCHDYNAMO_", _TORCH),
+    ("AOTINDUCTOR_", _TORCH),
+    ("TORCH_CUDA_ARCH_LIST", _BUILDS),
+    ("TORCH_", (*_TORCH, "torch_extensions")),
+    ("VLLM_", ("vllm", "deep_gemm", "triton", "inductor")),
+    ("FLASHINFER_", ("flashinfer",)),
+    ("TILELANG_", ("tilelang",)),
+    ("CUTE_DSL_", ("cute_dsl", "quack")),
+    ("CUTE_", ("cute_dsl", "quack")),
+    ("QUACK_", ("quack",)),
+    ("TVM_", ("tvm_ffi", "tilelang")),
+    ("NVCC_", ("deep_gemm", "tilelang", *_BUILDS)),
+    ("CUDA_CACHE_", ("cuda_driver",)),
+    ("CUDA_FORCE_", ("cuda_driver",)),
+    ("CUDA_DISABLE_", ("cuda_driver",)),
+    ("CUDAHOSTCXX", ("deep_gemm", *_BUILDS)),
+)
+# Compilers of host code. Exact, because the prefixes would match anything.
+_EXACT = dict.fromkeys(("CC", "CXX", "CFLAGS", "CXXFLAGS"), ("inductor", "triton", *_BUILDS))
+
+# Where something lies: named by no family, or moved together with its root.
+_LOCATIONS = frozenset({
+    "TRITON_HOME", "TRITON_DUMP_DIR", "TORCH_HOME", "TORCH_EXTENSIONS_DIR", "TORCH_TRACE",
+    "FLASHINFER_WORKSPACE_BASE", "FLASHINFER_CUBIN_DIR", "TILELANG_TMP_DIR", "VLLM_CONFIG_ROOT",
+    "VLLM_ASSETS_CACHE", "VLLM_RPC_BASE_PATH", "TORCHINDUCTOR_DUMP_LAUNCH_PARAMS",
+})  # fmt: skip
+_LOCATION = re.compile(r"_CACHE_(DIR|ROOT|PATH|HOME|FOLDER)$")
+_NOISE = re.compile(
+    r"_(PORT|PORTS|HOST|IP|ADDR|ADDRESS|URL|URI|ENDPOINT|TIMEOUT|TIMEOUT_S|LOGS?|LOG_LEVEL|VERBOSE)$"
+    r"|_(LOGGING|LOG|PRINT|NCCL|TRACE)_|^TORCH_(LOGS|SHOW|DISTRIBUTED_DEBUG|CPP_LOG)"
+    r"|^DG_JIT_(DEBUG|DUMP)|^(VLLM|SGLANG)_(USAGE|NO_USAGE|DO_NOT_TRACK)"
+)
+_SECRET_WORDS = frozenset({
+    "TOKEN", "SECRET", "SECRETS", "PASSWORD", "PASSWD", "PASSPHRASE", "PWD", "CREDENTIAL",
+    "CREDENTIALS", "AUTH", "APIKEY", "KEY", "COOKIE",
+})  # fmt: skip
+
+
+def is_secret(name: str) -> bool:
+    """Whether a variable of this name looks like one whose value must not be written down.
+
+    Whole words only: `SGLANG_CLIP_MAX_NEW_TOKENS` counts tokens, `HF_TOKEN` is one.
+    """
+    return not _SECRET_WORDS.isdisjoint(name.upper().split("_"))
+
+
+def is_location(name: str) -> bool:
+    """Whether the variable says where a cache lies, which the cache manifest checks by itself."""
+    return name in _LOCATIONS or _LOCATION.search(name) is not None
+
+
+def find_families(name: str) -> tuple[str, ...] | None:
+    """The JIT cache families that the variable can invalidate; None if it is irrelevant."""
+    if is_location(name) or is_secret(name) or _NOISE.search(name) is not None:
+        return None
+    if name in _EXACT:
+        return _EXACT[name]
+    for prefix, families in _PREFIXES:
+        if name.startswith(prefix):
+            return families
+    return None
+
+
+def get_relevant(env: Mapping[str, str]) -> dict[str, str]:
+    """The variables of `env` that `find_families` knows, sorted by name."""
+    return {name: env[name] for name in sorted(env) if find_families(name) is not None}
