@@ -11,29 +11,18 @@ from typing import Any
 import torch.distributed
 import torch.multiprocessing
 
+from warmup.engine.args import ServerArgs
+from warmup.engine.ranks import Ranks
+
 DEADLINE_S = 90.0
 
 
-class GlooGroup:
-    """The `CpuGroup` of `engine/shm/exchange.py`, on the default group."""
-
-    def __init__(self) -> None:
-        self.rank = torch.distributed.get_rank()
-        self.world_size = torch.distributed.get_world_size()
-        self.num_barriers = 0
-
-    def broadcast(self, value: Any) -> Any:
-        box = [value]
-        torch.distributed.broadcast_object_list(box, src=0)
-        return box[0]
-
-    def barrier(self) -> None:
-        self.num_barriers += 1
-        torch.distributed.barrier()
-
-    def sum_flags(self, flags: torch.Tensor) -> torch.Tensor:
-        torch.distributed.all_reduce(flags)
-        return flags
+def make_ranks(rank: int, world_size: int) -> Ranks:
+    """The engine's own `Ranks`, on the default group of this process."""
+    ranks = Ranks(ServerArgs(model="none", device="cpu"), rank, 0, None)
+    ranks.world_size = world_size
+    ranks.cpu_group = ranks.device_group = ranks.cfg_group = torch.distributed.group.WORLD
+    return ranks
 
 
 def _run_rank(
@@ -43,7 +32,7 @@ def _run_rank(
     store = torch.distributed.FileStore(f"{folder}/store", world_size)
     torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=world_size)
     try:
-        result: Any = function(GlooGroup(), *args)
+        result: Any = function(make_ranks(rank, world_size), *args)
         torch.distributed.barrier()
     except BaseException:
         result = RuntimeError(traceback.format_exc())
@@ -55,7 +44,7 @@ def _run_rank(
 def run_ranks(
     folder: Path, function: Callable[..., Any], *args: Any, world_size: int = 2
 ) -> list[Any]:
-    """`function(group, *args)` on every rank; its results in rank order. Raises what a rank did."""
+    """`function(ranks, *args)` on every rank; its results in rank order. Raises what a rank did."""
     context = torch.multiprocessing.get_context("spawn")
     ranks = [
         context.Process(target=_run_rank, args=(rank, world_size, str(folder), function, args))

@@ -1,13 +1,17 @@
 import os
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.engine.gloo import GlooGroup, run_ranks
+from tests.engine.gloo import run_ranks
+from warmup.engine.messages import Failure
+from warmup.engine.ranks import Ranks
 from warmup.engine.shm import segment
-from warmup.engine.shm.exchange import FAULT_VARIABLE, Exchange, Received, Setup, needs_barrier
+from warmup.engine.shm.exchange import FAULT_VARIABLE, Exchange, Setup, needs_barrier
 from warmup.engine.shm.tensors import Handle, Outbox
 
 VLM = Setup(is_multimodal=True)
@@ -48,46 +52,54 @@ class _Alone:
     def barrier(self) -> None:
         raise AssertionError("one rank needs no barrier")
 
-    def sum_flags(self, flags: torch.Tensor) -> torch.Tensor:
+    def agree_each(self, failures: Sequence[Failure | None]) -> list[Failure | None]:
         raise AssertionError("one rank agrees with itself")
 
 
 def test_one_rank_opens_and_unlinks_without_a_barrier(tmp_path: Path) -> None:
     exchange = Exchange(_Alone(), VLM, tmp_path)
     tensor = torch.randn(4, 4)
-    received = exchange.broadcast("go", [Outbox(tmp_path).share(tensor), "text"])
-    assert received.control == "go" and received.errors == [None, None]
-    assert torch.equal(received.items[0], tensor) and received.items[1] == "text"
+    items, failures = exchange.receive([Outbox(tmp_path).share(tensor), "text"])
+    assert failures == [None, None]
+    assert torch.equal(items[0], tensor) and items[1] == "text"
     assert exchange.num_barriers == 0 and not any(tmp_path.iterdir())
 
 
 def test_one_rank_contains_a_failure(tmp_path: Path) -> None:
-    received = Exchange(_Alone(), VLM, tmp_path).broadcast(None, [HANDLE, "text"])
-    assert received.items == [None, "text"]
-    assert "FileNotFoundError" in (received.errors[0] or "") and received.errors[1] is None
+    items, failures = Exchange(_Alone(), VLM, tmp_path).receive([HANDLE, "text"])
+    assert items == [None, "text"] and failures[1] is None
+    assert failures[0] is not None and "FileNotFoundError" in failures[0].message
 
 
-def _trade(group: GlooGroup, folder: str, fault: str | None) -> dict[str, Any]:
+def _count_barriers(ranks: Ranks) -> list[int]:
+    """A list that grows by one with every barrier of these ranks."""
+    entered: list[int] = []
+    barrier = ranks.barrier
+    ranks.barrier = lambda: (entered.append(1), barrier())[1]  # type: ignore[method-assign, func-returns-value]
+    return entered
+
+
+def _trade(ranks: Ranks, folder: str, fault: str | None) -> dict[str, Any]:
     if fault is not None:
         os.environ[FAULT_VARIABLE] = fault
     outbox = Outbox(Path(folder))
-    exchange = Exchange(group, VLM, Path(folder))
+    exchange = Exchange(ranks, VLM, Path(folder))
+    entered = _count_barriers(ranks)
     seen: list[tuple[list[Any], int]] = []
-    for batch in (
-        ["text only"],
-        [torch.full((3,), 7.0)],
-        [{"features": [outbox.share(torch.full((3,), float(i)))]} for i in range(4)],
-        [],
-        ["text", (outbox.share(torch.full((2, 2), 9.0)),)],
-    ):
-        if group.rank == 0:
-            received = exchange.broadcast("step", batch)
-        else:
-            outbox.discard(batch)  # a rank's own arguments are ignored
-            received = exchange.broadcast()
-        assert received.control == "step" and not any(received.errors)
-        seen.append((received.items, exchange.num_barriers))
-    return {"seen": seen, "barriers": group.num_barriers}
+    batches: list[list[Any]] = [[]] * 5
+    if ranks.rank == 0:
+        batches = [
+            ["text only"],
+            [torch.full((3,), 7.0)],
+            [{"features": [outbox.share(torch.full((3,), float(i)))]} for i in range(4)],
+            [],
+            ["text", (outbox.share(torch.full((2, 2), 9.0)),)],
+        ]
+    for batch in batches:
+        items, failures = exchange.receive(ranks.broadcast(batch))
+        assert not any(failures)
+        seen.append((items, exchange.num_barriers))
+    return {"seen": seen, "entered": len(entered)}
 
 
 @pytest.mark.parametrize("fault", [None, "1:0.3", "0:0.3"])
@@ -96,10 +108,9 @@ def test_two_ranks_see_the_same_with_one_barrier_per_image_batch(
 ) -> None:
     shm = tmp_path / "shm"
     shm.mkdir()
-    first, second = run_ranks(tmp_path, _trade, str(shm), fault)
-    for rank in (first, second):
+    for rank in run_ranks(tmp_path, _trade, str(shm), fault):
         assert [barriers for _, barriers in rank["seen"]] == [0, 0, 1, 1, 2]
-        assert rank["barriers"] == 2
+        assert rank["entered"] == 2
         items = [items for items, _ in rank["seen"]]
         assert items[0] == ["text only"] and torch.equal(items[1][0], torch.full((3,), 7.0))
         assert [item["features"][0][0].item() for item in items[2]] == [0.0, 1.0, 2.0, 3.0]
@@ -107,48 +118,57 @@ def test_two_ranks_see_the_same_with_one_barrier_per_image_batch(
     assert not any(shm.iterdir())
 
 
-def _lose_one(group: GlooGroup, folder: str) -> Received:
-    """The middle feature vanishes after rank 0 has opened it and before rank 1 has."""
+def _lose_one(ranks: Ranks, folder: str) -> tuple[list[Any], list[Failure | None]]:
+    """The middle feature is gone when rank 1 opens it; rank 0 has opened it and waits."""
     outbox = Outbox(Path(folder))
-    exchange = Exchange(group, VLM, Path(folder))
-    gone = Path(folder).parent / "gone"
-    if group.rank == 1:
-        whole_broadcast = group.broadcast
+    sent = [outbox.share(torch.full((3,), float(i))) for i in range(3)] if ranks.rank == 0 else []
+    items = ranks.broadcast(sent)
+    if ranks.rank == 1:
+        broadcast, opened = ranks.broadcast, Path(folder).parent / "opened"
 
-        def broadcast_then_lose(value: Any) -> Any:
-            received = whole_broadcast(value)
-            segment.unlink(received[1][1].name, Path(folder))
-            gone.touch()
+        def lose_after_the_broadcast(value: Any) -> Any:
+            received = broadcast(value)
+            _wait_for(opened)
+            segment.unlink(items[1].name, Path(folder))
             return received
 
-        group.broadcast = broadcast_then_lose  # type: ignore[method-assign]
-        return exchange.broadcast()
-    items = [outbox.share(torch.full((3,), float(i))) for i in range(3)]
-    return exchange.broadcast(None, items)
+        ranks.broadcast = lose_after_the_broadcast  # type: ignore[method-assign]
+    else:
+        barrier, opened = ranks.barrier, Path(folder).parent / "opened"
+        ranks.barrier = lambda: (opened.touch(), barrier())[1]  # type: ignore[method-assign, func-returns-value]
+    return Exchange(ranks, VLM, Path(folder)).receive(items)
+
+
+def _wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def test_a_failure_on_one_rank_is_agreed_and_contained(tmp_path: Path) -> None:
     shm = tmp_path / "shm"
     shm.mkdir()
-    received = run_ranks(tmp_path, _lose_one, str(shm))
-    for rank in received:
-        assert rank.errors[0] is None and rank.errors[2] is None
-        assert "image features could not be opened on rank" in rank.errors[1]
-        assert "1" in rank.errors[1]
-        assert rank.items[1] is None and rank.items[2][0].item() == 2.0
-    assert received[0].errors == received[1].errors
+    first, second = run_ranks(tmp_path, _lose_one, str(shm))
+    for items, failures in (first, second):
+        assert failures[0] is None and failures[2] is None
+        assert failures[1].message.startswith("rank 1: image features could not be opened")
+        assert items[1] is None and items[2][0].item() == 2.0
+    assert first[1] == second[1]
     assert not any(shm.iterdir())
 
 
-def _trade_under_dp_attention(group: GlooGroup, folder: str) -> tuple[Any, int]:
-    exchange = Exchange(group, Setup(is_multimodal=True, dp_attention=True), Path(folder))
-    items = [Outbox(Path(folder)).share(torch.ones(3))] if group.rank == 0 else []
-    return exchange.broadcast(None, items).items[0], group.num_barriers
+def _trade_under_dp_attention(ranks: Ranks, folder: str) -> tuple[Any, ...]:
+    exchange = Exchange(ranks, Setup(is_multimodal=True, dp_attention=True), Path(folder))
+    entered = _count_barriers(ranks)
+    sent = [Outbox(Path(folder)).share(torch.ones(3)), HANDLE, "text"] if ranks.rank == 0 else []
+    return (*exchange.receive(ranks.broadcast(sent)), len(entered))
 
 
 def test_without_a_barrier_several_ranks_get_the_tensor_itself(tmp_path: Path) -> None:
     shm = tmp_path / "shm"
     shm.mkdir()
-    for item, num_barriers in run_ranks(tmp_path, _trade_under_dp_attention, str(shm)):
-        assert torch.equal(item, torch.ones(3)) and num_barriers == 0
+    for items, failures, num_barriers in run_ranks(tmp_path, _trade_under_dp_attention, str(shm)):
+        assert torch.equal(items[0], torch.ones(3)) and items[1:] == [None, "text"]
+        assert failures[0] is None and failures[1] is not None and num_barriers == 0
     assert not any(shm.iterdir())
