@@ -1,0 +1,117 @@
+"""One walk over a family's folders: which entries are there, with each file's stat.
+
+Never outside a root: symbolic links below it are listed, not followed. Entries that vanish
+mid-walk are left out; what cannot be read is reported. The walk keeps its own stack, so depth is
+bounded by the file system alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from warmup.jit.base import Env, Family
+from warmup.jit.names import to_line
+from warmup.jit.registry import get_family
+
+
+class File(msgspec.Struct, frozen=True, gc=False):
+    """name: relative to its entry, "" where the file is the entry. Times in ns since the epoch."""
+
+    name: str
+    size: int
+    mtime_ns: int
+    atime_ns: int
+
+
+class RootSnapshot(msgspec.Struct, frozen=True, gc=False):
+    """What lay under one root: entries (path relative to it → files), and what is no entry.
+
+    is_marked: every file's atime was set to 0 and this file system moves it on a read
+    (`warmup.jit.manifest.mark_unread`). problems: what could not be read, one line each.
+    """
+
+    root: str
+    entries: dict[str, list[File]]
+    temporaries: list[str]
+    links: list[str]
+    problems: list[str]
+    is_marked: bool = False
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """families: name → one `RootSnapshot` for each of its roots, in the family's order."""
+
+    families: dict[str, list[RootSnapshot]]
+
+    @property
+    def problems(self) -> list[str]:
+        return [p for roots in self.families.values() for root in roots for p in root.problems]
+
+
+def take_snapshot(families: Sequence[str], env: Env) -> Snapshot:
+    """Walk and stat every root of these families as `env` places them.
+
+    A root that is missing is an empty one. Raises UsageError for an unknown family, nothing else.
+    """
+    return Snapshot(
+        {
+            name: [walk_root(get_family(name), root) for root in get_family(name).get_roots(env)]
+            for name in families
+        }
+    )
+
+
+def walk_root(family: Family, root: Path) -> RootSnapshot:
+    """The entries under one root; see `RootSnapshot`."""
+    found = RootSnapshot(str(root), {}, [], [], [])
+    stack = [""]
+    while stack:
+        folder = stack.pop()
+        path = f"{root}/{folder}"
+        try:
+            with os.scandir(path) as items:
+                for item in items:
+                    _visit(
+                        family, found, stack, f"{folder}/{item.name}" if folder else item.name, item
+                    )
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            found.problems.append(f"{to_line(path)}: {error.strerror}")
+    return found
+
+
+def _visit(
+    family: Family, found: RootSnapshot, stack: list[str], path: str, item: os.DirEntry[str]
+) -> None:
+    if item.is_dir(follow_symlinks=False):
+        stack.append(path)
+    elif not item.is_file(follow_symlinks=False):
+        if item.is_symlink():
+            found.links.append(path)
+    elif (entry := family.find_entry(path)) is not None:
+        try:
+            stat = item.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        file = File(path[len(entry) + 1 :], stat.st_size, stat.st_mtime_ns, stat.st_atime_ns)
+        found.entries.setdefault(entry, []).append(file)
+    elif family.is_temporary(path):
+        found.temporaries.append(path)
+
+
+def iter_entries(family: Family, root: Path) -> Iterator[tuple[str, list[File]]]:
+    """Each entry under `root` with its files."""
+    yield from walk_root(family, root).entries.items()
+
+
+def get_cache_variables(cache_root: Path, names: Sequence[str]) -> dict[str, str]:
+    """Variables that put each named family under `cache_root/<family>`."""
+    variables: dict[str, str] = {}
+    for name in names:
+        variables.update(get_family(name).get_variables(cache_root / name))
+    return variables
