@@ -1,0 +1,91 @@
+"""Is a launch warm? One answer for `run`, `plan`, `why` and `audit`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from warmup.errors import IntegrityError
+from warmup.jit.manifest import find_mismatch, read_manifest
+from warmup.launch.base import Launch
+from warmup.state.home import Home
+from warmup.state.marker import Marker, MarkerProblem, find_markers, make_launch_key
+from warmup.state.version_vector import Change, VersionVector
+
+CheckState = Literal[
+    "fresh", "stale", "dangling", "missing", "corrupt", "foreign", "future", "unreadable"
+]
+
+
+class MarkerCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """state: `fresh` = warm, all else cold. reason: one line. marker: the one it speaks of.
+
+    path: of that marker, or of the file that is no good one. changes: old → new, where stale.
+    """
+
+    state: CheckState
+    reason: str
+    marker: Marker | None = None
+    path: Path | None = None
+    changes: tuple[Change, ...] = ()
+    problems: tuple[MarkerProblem, ...] = ()
+
+    @property
+    def is_warm(self) -> bool:
+        return self.state == "fresh"
+
+
+def check_launch(
+    home: Home, launch: Launch, vector: VersionVector, env: Mapping[str, str]
+) -> MarkerCheck:
+    """Look for a marker of this launch that can be trusted: checksum, vector, manifest.
+
+    env: the server's environment, which says where each cache family lies.
+    """
+    markers, problems = find_markers(home, make_launch_key(launch))
+    current = next((each for each in markers if judge(each, vector).is_warm), None)
+    if current is not None:
+        check = _check_manifest(home, current, env)
+    elif (problem := _find_telling(problems, vector, bool(markers))) is not None:
+        reason = f"marker {problem.kind}: {problem.reason}"
+        check = MarkerCheck(state=problem.kind, reason=reason, path=problem.path)
+    elif markers:
+        check = judge(markers[0], vector)
+    else:
+        check = MarkerCheck(state="missing", reason="never warmed with this launch on this home")
+    if check.marker is not None:
+        check = msgspec.structs.replace(check, path=home.markers / f"{check.marker.name}.json")
+    return msgspec.structs.replace(check, problems=tuple(problems))
+
+
+def judge(marker: Marker, vector: VersionVector) -> MarkerCheck:
+    """Hold a marker's version vector against the present one; its manifest is not looked at."""
+    changes = marker.vector.diff(vector)
+    if not changes:
+        return MarkerCheck(state="fresh", reason=f"marker of {marker.created[:10]}", marker=marker)
+    told = ", ".join(map(str, changes[:3]))
+    more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""
+    return MarkerCheck(state="stale", reason=told + more, marker=marker, changes=tuple(changes))
+
+
+def _check_manifest(home: Home, marker: Marker, env: Mapping[str, str]) -> MarkerCheck:
+    try:
+        mismatch = find_mismatch(read_manifest(home.manifests / marker.manifest), env)
+    except IntegrityError as error:
+        mismatch = error.reason
+    if mismatch is not None:
+        return MarkerCheck(state="dangling", reason=mismatch, marker=marker)
+    return judge(marker, marker.vector)
+
+
+def _find_telling(
+    problems: list[MarkerProblem], vector: VersionVector, has_others: bool
+) -> MarkerProblem | None:
+    """The bad file that would have been this vector's marker; any, if there is nothing better."""
+    for problem in problems:
+        if problem.path.stem.endswith(f"--{vector.key}"):
+            return problem
+    return None if has_others else next(iter(problems), None)
