@@ -1,0 +1,105 @@
+"""Reading /proc: who lives, whose child it is, what it runs. Nothing here sends a signal.
+
+A process may end between any two reads, so every reader answers None (or leaves it out) then.
+Formats: proc(5), Linux 6.18.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+# State Z has ended and only awaits its parent; PID 1 may never reap it. X is on its way out.
+_ENDED = ("Z", "X")
+# What multiprocessing/resource_tracker.py runs, CPython 3.8 to 3.14, also when loky copies it.
+_TRACKER_MARK = b"resource_tracker import main"
+
+
+@dataclass(frozen=True)
+class Stat:
+    """Of /proc/PID/stat. start: clock ticks since boot, which tells a pid's uses apart."""
+
+    ppid: int
+    state: str
+    start: int
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in _ENDED
+
+
+def find_text(path: str) -> bytes | None:
+    """The first 64 KiB of a file of /proc; None when its process is gone or hidden from us."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return os.read(fd, 65536)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def find_stat(pid: int) -> Stat | None:
+    text = find_text(f"/proc/{pid}/stat")
+    if not text:
+        return None
+    # The name may hold spaces and parentheses: only what follows the last one is fields.
+    fields = text[text.rindex(b")") + 2 :].split()
+    return Stat(ppid=int(fields[1]), state=fields[0].decode(), start=int(fields[19]))
+
+
+def is_living(pid: int) -> bool:
+    """Whether a process of this number runs (a zombie does not)."""
+    stat = find_stat(pid)
+    return stat is not None and not stat.has_ended
+
+
+def list_pids() -> list[int]:
+    """Every process this one can see, ascending; empty where there is no /proc."""
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - hot
+    except OSError:
+        return []
+
+
+def list_children(pid: int) -> list[int]:
+    """Direct children, zombies included, of a single-threaded process.
+
+    Read from one file of the kernel's, or by a walk over /proc on kernels built without
+    CONFIG_PROC_CHILDREN. May miss some while others end: call it again until there are none.
+    """
+    text = find_text(f"/proc/{pid}/task/{pid}/children")
+    if text is not None:
+        return [int(word) for word in text.split()]
+    stats = ((child, find_stat(child)) for child in list_pids())
+    return [child for child, stat in stats if stat is not None and stat.ppid == pid]
+
+
+def is_resource_tracker(pid: int) -> bool:
+    """Whether it is a helper of multiprocessing that unlinks shared memory once its users ended.
+
+    Killed with the rest it leaves every `psm_*` in /dev/shm, left alone for some milliseconds it
+    leaves none. Only ever asked of processes that are known to be ours.
+    """
+    text = find_text(f"/proc/{pid}/cmdline")
+    return text is not None and _TRACKER_MARK in text
+
+
+def describe(pid: int) -> str:
+    """For a human: `pid 12 (python3 -m server), state D`."""
+    stat = find_stat(pid)
+    state = "gone" if stat is None else f"state {stat.state}"
+    return f"pid {pid} ({get_command(pid)}), {state}"
+
+
+def get_command(pid: int) -> str:
+    """The command line, at most 120 characters, or the name in brackets where there is none."""
+    text = find_text(f"/proc/{pid}/cmdline") or b""
+    words = text.rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "backslashreplace")
+    if not words:
+        name = (find_text(f"/proc/{pid}/comm") or b"?").strip()
+        words = f"[{name.decode('utf-8', 'backslashreplace')}]"
+    return "".join(c if c.isprintable() else "?" for c in words)[:120]
