@@ -17,9 +17,12 @@ _EXCERPT_CHARS = 300
 _MAGIC = ((0, b"\x89PNG"), (0, b"\xff\xd8\xff"), (0, b"RIFF"), (4, b"ftyp"))
 
 
-def excerpt(body: bytes) -> str:
+def excerpt(body: bytes | str) -> str:
     """The beginning of a body, in one line, for a message."""
-    text = " ".join(body[: 4 * _EXCERPT_CHARS].decode("utf-8", "backslashreplace").split())
+    start = body[: 4 * _EXCERPT_CHARS]
+    if isinstance(start, bytes):
+        start = start.decode("utf-8", "backslashreplace")
+    text = " ".join(start.split())
     return text if len(text) <= _EXCERPT_CHARS else text[:_EXCERPT_CHARS] + "…"
 
 
@@ -63,7 +66,7 @@ def find_generate_fault(body: bytes, *, accept_empty_text: bool = False) -> str 
     meta = answer.get("meta_info")
     reason = meta.get("finish_reason") if isinstance(meta, dict) else None
     if isinstance(reason, dict) and reason.get("type") in ("abort", "error"):
-        return f"generation was aborted: {reason.get('message') or reason['type']}"
+        return f"generation was aborted: {excerpt(str(reason.get('message')))}"
     if isinstance(answer.get("text"), str) and answer["text"]:
         return None
     if accept_empty_text and _count_tokens(meta, "completion_tokens") > 0:
@@ -141,12 +144,12 @@ def _decode_documents(body: bytes) -> list[dict[str, Any]] | None:
 
 def _find_error(document: dict[str, Any]) -> str | None:
     """The error that a 200 carries: `error`, or `"object": "error"`."""
-    if document.get("object") == "error":
-        return f"the answer is an error: {document.get('message')}"
     error = document.get("error")
+    if document.get("object") == "error":
+        error = document.get("message") or document
     if isinstance(error, dict):
         error = error.get("message") or error
-    return f"the answer is an error: {error}" if error else None
+    return f"the answer is an error: {excerpt(str(error))}" if error else None
 
 
 def _list_of(document: dict[str, Any], key: str) -> list[Any]:

@@ -71,9 +71,8 @@ class TransformersEngine(Adapter):
 def _get_pinned(launch: Launch) -> str:
     """The model as the server is told it and wants to hear it again: `id@revision`."""
     model = get_model_argument(launch)
-    return (
-        model if find_folder(launch.model) or not launch.revision else f"{model}@{launch.revision}"
-    )
+    is_hub_id = find_folder(launch.model) is None
+    return f"{model}@{launch.revision}" if is_hub_id and launch.revision else model
 
 
 ENGINE = TransformersEngine()
