@@ -1,0 +1,238 @@
+"""The command line: click options; each body imports and calls one command.
+
+Nothing heavy is imported up here: `warmup-ci --help` costs what a bare click program does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from warmup.version import __version__
+
+if TYPE_CHECKING:
+    from warmup.plan.selection import Selection
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_SECONDS = click.FloatRange(min=0, min_open=True)
+
+
+class ModelsCommand(click.Command):
+    """A command whose `--models` takes one value or more: `--models A B:8 --json`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, spread_models(args))
+
+
+def spread_models(args: list[str]) -> list[str]:
+    """Repeat `--models` before each of its values, as click wants it.
+
+    Values end at the next argument that starts with a dash. Raises click.UsageError where none
+    follows.
+    """
+    spread: list[str] = []
+    rest = list(args)
+    while rest:
+        arg = rest.pop(0)
+        if arg == "--":
+            return [*spread, arg, *rest]
+        if arg != "--models" and not arg.startswith("--models="):
+            spread.append(arg)
+            continue
+        values = [] if arg == "--models" else [arg.removeprefix("--models=")]
+        while rest and not rest[0].startswith("-"):
+            values.append(rest.pop(0))
+        if not values:
+            raise click.UsageError("--models names no model; give MODEL or MODEL:TP")
+        spread += [f"--models={value}" for value in values]
+    return spread
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[_Function], _Function]:
+    def decorate(function: _Function) -> _Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def _option(name: str, **settings: Any) -> Callable[[Any], Any]:
+    """An option that `WARMUP_CI_<NAME>` sets too."""
+    variable = "WARMUP_CI_" + name.partition("/")[0].removeprefix("--").replace("-", "_").upper()
+    return click.option(name, envvar=variable, show_envvar=True, **settings)
+
+
+json_option = click.option("--json", "json_output", is_flag=True, help="One document on stdout.")
+
+model_options = _options(
+    _option(
+        "--models",
+        multiple=True,
+        metavar="MODEL[:TP]...",
+        help="Models, space- or comma-separated, or repeated. None: all of the workflow.",
+    ),
+    _option("--workflow", type=click.Path(path_type=Path), help="Workflow file (TOML)."),
+    _option("--engine", help="Engine of models that no workflow describes.  [default: reference]"),
+    _option("--python", help="Interpreter of the engine's environment.  [default: this one]"),
+    _option("--cache-root", help="One folder for every JIT cache family."),
+)
+
+timeout_options = _options(
+    _option("--start-timeout-s", type=_SECONDS, help="Seconds until a server must be ready."),
+    _option("--request-timeout-s", type=_SECONDS, help="Seconds for the warm-up request."),
+    _option("--stop-grace-s", type=click.FloatRange(min=0), help="Seconds from TERM to KILL."),
+)
+
+
+def _select(values: dict[str, Any]) -> Selection:
+    """Take the options of `model_options` and `timeout_options` out of `values`."""
+    from warmup.plan.selection import Selection
+    from warmup.plan.settings import Settings
+
+    said = {
+        name: values.pop(name, None)
+        for name in (
+            "python",
+            "start_timeout_s",
+            "request_timeout_s",
+            "stop_grace_s",
+            "strategy",
+            "prove",
+        )
+    }
+    return Selection(
+        models=values.pop("models"),
+        workflow=values.pop("workflow"),
+        engine=values.pop("engine"),
+        cache_root=values.pop("cache_root"),
+        deadline_s=values.pop("deadline", None),
+        settings=Settings(**{name: value for name, value in said.items() if value is not None}),
+    )
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    no_args_is_help=True,
+)
+@click.version_option(__version__, prog_name="warmup-ci")
+def cli() -> None:
+    """Make GPU CI runners warm, provably.
+
+    Exit status: 0 all warm; 1 a model failed, or findings; 2 usage or workflow error; 3 host
+    unusable; 4 integrity failure; 130/143 signalled.
+    """
+
+
+@cli.command(cls=ModelsCommand)
+@model_options
+@timeout_options
+@_option("--force", is_flag=True, help="Warm though the marker is valid.")
+@_option("--prove/--no-prove", default=None, help="Boot again: it must compile nothing.")
+@_option("--fail-fast", is_flag=True, help="Skip the others once a model failed.")
+@_option("--deadline", type=_SECONDS, metavar="SECONDS", help="Budget of the whole step.")
+@_option("--strategy", type=click.Choice(["auto", "kernels", "server"]), help="How to warm.")
+@_option(
+    "--log-lines",
+    type=click.IntRange(min=0),
+    default=30,
+    show_default=True,
+    help="Lines of each server's log to show.",
+)
+@_option(
+    "--max-log-bytes",
+    type=click.IntRange(min=4096),
+    default=64 << 20,
+    show_default=True,
+    help="Disk that one server's log may take; its head and tail are kept.",
+)
+@json_option
+def run(**values: Any) -> int:
+    """Warm whatever is cold; skip what is provably warm."""
+    from warmup.commands.run import RunOptions, run
+
+    selection = _select(values)
+    return run(selection, RunOptions(**values), environ=os.environ, cwd=Path.cwd())
+
+
+@cli.command(cls=ModelsCommand)
+@model_options
+@click.option("--force", is_flag=True, help="Plan as `run --force` would do.")
+@json_option
+def plan(force: bool, json_output: bool, **values: Any) -> int:
+    """What `run` would do and why, launching nothing."""
+    from warmup.commands.plan import plan
+
+    return plan(
+        _select(values), force=force, json_output=json_output, environ=os.environ, cwd=Path.cwd()
+    )
+
+
+@cli.command()
+@json_option
+def reap(json_output: bool) -> int:
+    """End what earlier runs left behind: ours alone, never by name."""
+    from warmup.commands.reap import reap
+    from warmup.state.home import get_home
+
+    return reap(get_home(os.environ).path, json_output=json_output)
+
+
+@cli.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    add_help_option=False,
+)
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+def serve(args: tuple[str, ...]) -> int:
+    """The reference engine; `serve --help` lists its flags."""
+    from warmup.commands.serve import serve
+
+    return serve(list(args))
+
+
+def main() -> None:
+    """Run the program; the one place where errors become lines and an exit status."""
+    sys.exit(_main(sys.argv[1:]))
+
+
+def _main(args: list[str]) -> int:
+    from warmup.errors import WarmupError
+
+    try:
+        status = cli.main(args, prog_name="warmup-ci", standalone_mode=False)
+    except click.exceptions.Exit as ended:
+        return int(ended.exit_code)
+    except click.ClickException as error:
+        return _report_usage(error)
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except WarmupError as error:
+        print(error.render(), file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:
+        # The reader of stdout went away (`| head`): no failure of ours, and nothing left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        print("error: this is a bug in warmup-ci", file=sys.stderr)
+        print("hint: report it with the lines above", file=sys.stderr)
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+def _report_usage(error: click.ClickException) -> int:
+    from warmup.errors import UsageError
+
+    name = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else None
+    message = error.format_message().rstrip(".")
+    print(UsageError(message, hint=f"try `{name or 'warmup-ci'} --help`").render(), file=sys.stderr)
+    return error.exit_code if isinstance(error.exit_code, int) else 2

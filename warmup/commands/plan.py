@@ -1,0 +1,114 @@
+"""`warmup-ci plan`: what `run` would do and why, launching nothing."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from warmup.commands.session import Session, open_session
+from warmup.errors import EXIT_OK, WarmupError
+from warmup.launch.base import Launch, Slots
+from warmup.launch.registry import get_engine
+from warmup.plan.gpus import assign, get_visible
+from warmup.plan.selection import Selection
+from warmup.plan.verdict import get_reason, is_done
+from warmup.report.encoding import encode_json
+from warmup.report.output import Output
+from warmup.report.text import get_column, get_label, get_printable, get_short_names
+
+
+class PlannedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """One model's part of `plan --json`.
+
+    argv: the exact command, with the ports that are free now. gpus: device names, "" without one.
+    problem: why `run` would fail it at once, None where nothing is in its way.
+    """
+
+    model: str
+    tp: int
+    engine: str
+    state: str
+    reason: str
+    argv: tuple[str, ...]
+    gpus: str
+    marker: str | None
+    problem: str | None
+
+
+class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
+    schema: int = 1
+    exit_code: int = EXIT_OK
+    version_key: str
+    models: tuple[PlannedModel, ...]
+
+
+def plan(
+    selection: Selection,
+    *,
+    force: bool,
+    json_output: bool,
+    environ: Mapping[str, str],
+    cwd: Path,
+) -> int:
+    """Print state, reason, argv and GPUs of each model. Returns 0, whatever it finds.
+
+    Raises UsageError for wrong flags, workflow or models.
+    """
+    from warmup.supervise.gpu_memory import read_gpus
+
+    session = open_session(selection, environ, cwd)
+    visible = get_visible(environ, [gpu.index for gpu in read_gpus()])
+    models = tuple(_plan(session, launch, visible, force) for launch in session.launches)
+    out = Output(sys.stdout)
+    if json_output:
+        document = PlanDocument(version_key=session.vector.key, models=models)
+        out.line(encode_json(document).decode())
+        return EXIT_OK
+    names = [f"{model.model}:{model.tp}" for model in models]
+    shorts = get_short_names(names)
+    for name, model in zip(names, models, strict=True):
+        label = get_label(shorts[name], get_column(shorts.values()))
+        out.line(f"{label} {model.state}: {get_printable(model.reason)}")
+        out.line(f"    argv: {get_printable(shlex.join(model.argv))}")
+        out.line(f"    gpus: {model.gpus or 'none'}")
+        if model.problem is not None:
+            out.line(f"    problem: {get_printable(model.problem)}")
+    return EXIT_OK
+
+
+def _plan(session: Session, launch: Launch, visible: tuple[str, ...], force: bool) -> PlannedModel:
+    from warmup.supervise.ports import peek_ports
+
+    engine = get_engine(launch.engine)
+    problem = engine.find_problem(launch)
+    check = session.check(launch)
+    argv: tuple[str, ...] = ()
+    gpus = ""
+    try:
+        gpus = assign(launch.tp, visible, is_required=launch.engine != "command")
+        ports = peek_ports(session.home.locks, 1 + engine.num_extra_ports)
+        slots = Slots(
+            port=ports[0],
+            extra_ports=ports[1:],
+            gpus=gpus,
+            run_dir=str(session.home.runs / "RUN_ID"),
+            workflow_dir=launch.workflow_dir,
+        )
+        argv = tuple(engine.get_argv(launch, slots))
+    except WarmupError as error:
+        problem = problem or error
+    return PlannedModel(
+        model=launch.label or launch.model,
+        tp=launch.tp,
+        engine=launch.engine,
+        state="warm" if is_done(check, launch, force=force) else "cold",
+        reason=get_reason(check, launch, force=force),
+        argv=argv,
+        gpus=gpus,
+        marker=str(check.path) if check.is_warm else None,
+        problem=None if problem is None else problem.reason,
+    )

@@ -1,0 +1,214 @@
+"""`warmup-ci run`: warm whatever is cold; skip what is provably warm."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from warmup.commands.session import Session, open_session
+from warmup.errors import EXIT_FAILED, EXIT_HOST, EXIT_OK, Cancelled, UsageError, WarmupError
+from warmup.launch.base import Launch
+from warmup.launch.registry import get_engine
+from warmup.plan.selection import Selection
+from warmup.plan.verdict import is_done, make_unlaunched
+from warmup.report.actions import Actions, guard_line, is_actions
+from warmup.report.console import Console
+from warmup.report.document import ModelResult, RunDocument
+from warmup.report.events import Events
+from warmup.report.output import Output
+from warmup.state.check import MarkerCheck
+from warmup.state.home import make_run_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """log_lines: of a server's log to show. max_log_bytes: of one log to keep on disk."""
+
+    force: bool = False
+    fail_fast: bool = False
+    json_output: bool = False
+    log_lines: int = 30
+    max_log_bytes: int = 64 << 20
+
+
+def run(selection: Selection, options: RunOptions, *, environ: Mapping[str, str], cwd: Path) -> int:
+    """Warm the models that the selection names. Returns the exit status.
+
+    Raises UsageError before anything is launched, and HostError where the home cannot be used.
+    """
+    begin = time.monotonic()
+    session = open_session(selection, environ, cwd)
+    _check_launches(session.launches)
+    guard = guard_line if is_actions(environ) else None
+    out, err = Output(sys.stdout, guard), Output(sys.stderr, guard)
+    return _Run(session, options, environ, out, err, begin).execute()
+
+
+def _check_launches(launches: Sequence[Launch]) -> None:
+    """What can be seen to be a user's mistake is refused before the first launch."""
+    for launch in launches:
+        problem = get_engine(launch.engine).find_problem(launch)
+        if isinstance(problem, UsageError):
+            raise problem
+
+
+@dataclass
+class _Run:
+    """One run: its order of things, its events and its results. begin: monotonic seconds."""
+
+    session: Session
+    options: RunOptions
+    environ: Mapping[str, str]
+    out: Output
+    err: Output
+    begin: float
+    run_id: str = field(default_factory=make_run_id)
+    results: list[ModelResult] = field(default_factory=list)
+    errors: list[WarmupError] = field(default_factory=list)
+
+    def execute(self) -> int:
+        launches = self.session.launches
+        # Looking needs no lock and no writable home: valid markers of a read-only one still count.
+        checks = [self.session.check(launch) for launch in launches]
+        is_all_warm = all(
+            is_done(check, launch, force=self.options.force)
+            for check, launch in zip(checks, launches, strict=True)
+        )
+        run_dir = self._make_run_dir(is_needed=not is_all_warm)
+        events = Events(run_dir and run_dir / "events.jsonl")
+        close = self._subscribe(events)
+        try:
+            events.emit(
+                "run_started",
+                run_id=self.run_id,
+                models=[launch.name for launch in launches],
+                version_key=self.session.vector.key,
+            )
+            if is_all_warm or run_dir is None:
+                for launch, check in zip(launches, checks, strict=True):
+                    self._finish(events, make_unlaunched(launch, check, "warm"))
+            else:
+                self._warm(events, run_dir, checks)
+            status = self._get_exit_status()
+            events.emit("run_finished", exit_code=status, seconds=time.monotonic() - self.begin)
+        finally:
+            close()
+            events.close()
+        self._conclude(status)
+        return status
+
+    def _make_run_dir(self, *, is_needed: bool) -> Path | None:
+        """The run's folder; None if nothing will be launched and the home is read-only."""
+        home = self.session.home
+        if not is_needed and not home.is_writable():
+            return None
+        home.ensure()
+        return home.make_run_dir(self.run_id)
+
+    def _subscribe(self, events: Events) -> Callable[[], None]:
+        """Attach the view of this place; returns what takes its moving line away."""
+        console = Console(self.out, self.err, environ=self.environ, json=self.options.json_output)
+        if not is_actions(self.environ):
+            events.subscribe(console)
+            return console.close
+        from warmup.supervise.redact import Redactor
+
+        secrets = Redactor.from_environment(self.environ).values
+        actions = Actions(console, self.err, environ=self.environ, secret_values=secrets)
+        events.subscribe(actions)
+
+        def close() -> None:
+            console.close()
+            actions.close()
+
+        return close
+
+    def _warm(self, events: Events, run_dir: Path, checks: Sequence[MarkerCheck]) -> None:
+        # Loaded only now: a run that finds all warm pays for none of it.
+        from warmup.plan.gpus import get_visible
+        from warmup.supervise.gpu_memory import read_gpus
+        from warmup.supervise.redact import Redactor
+        from warmup.supervise.supervisor import Supervisor
+        from warmup.warm import Step, warm_model
+
+        deadline_s, launches = self.session.resolved.deadline_s, self.session.launches
+        with Supervisor(run_dir, warn=lambda text: events.emit("warning", text=text)) as supervisor:
+            step = Step(
+                home=self.session.home,
+                run_dir=run_dir,
+                supervisor=supervisor,
+                events=events,
+                redactor=Redactor.from_environment(self.environ),
+                env=self.session.env,
+                check=self.session.check,
+                get_vector=self.session.get_vector,
+                log_names=make_log_names(launches),
+                visible_gpus=get_visible(self.environ, [gpu.index for gpu in read_gpus()]),
+                deadline=None if deadline_s is None else self.begin + deadline_s,
+                force=self.options.force,
+                log_lines=self.options.log_lines,
+                max_log_bytes=self.options.max_log_bytes,
+            )
+            why_skipped = ""
+            for index, (launch, check) in enumerate(zip(launches, checks, strict=True), start=1):
+                if why_skipped:
+                    skipped = make_unlaunched(launch, check, "skipped", reason=why_skipped)
+                    self._finish(events, skipped)
+                elif is_done(check, launch, force=self.options.force):
+                    self._finish(events, make_unlaunched(launch, check, "warm"))
+                else:
+                    result, error = warm_model(launch, step, (index, len(launches)))
+                    self._finish(events, result)
+                    why_skipped = self._note(launch, error)
+
+    def _note(self, launch: Launch, error: WarmupError | None) -> str:
+        """Keep the error. Returns why the models after this one are skipped; "" if they are not."""
+        if error is None:
+            return ""
+        self.errors.append(error)
+        if isinstance(error, Cancelled):
+            return error.what
+        return f"{launch.name} failed and --fail-fast was given" if self.options.fail_fast else ""
+
+    def _finish(self, events: Events, result: ModelResult) -> None:
+        self.results.append(result)
+        events.publish("model_finished", result.name, result.to_data())
+
+    def _get_exit_status(self) -> int:
+        for error in self.errors:
+            if isinstance(error, Cancelled):
+                return error.exit_status
+        if any(error.exit_status == EXIT_HOST for error in self.errors):
+            return EXIT_HOST
+        return EXIT_OK if all(result.is_warm for result in self.results) else EXIT_FAILED
+
+    def _conclude(self, status: int) -> None:
+        """Errors in full on stderr, where the log above them ends; then the document."""
+        for error in self.errors:
+            for line in error.render().splitlines():
+                self.err.line(line)
+        if self.options.json_output:
+            document = RunDocument(
+                run_id=self.run_id,
+                exit_code=status,
+                version_key=self.session.vector.key,
+                models=tuple(self.results),
+            )
+            self.out.line(document.encode())
+
+
+def make_log_names(launches: Sequence[Launch]) -> dict[str, str]:
+    """`MODEL:TP` → name of its log and folder in the run: its slug, and the TP where two meet."""
+    from warmup.state.marker import get_slug
+
+    slugs = [get_slug(launch.model) for launch in launches]
+    names: dict[str, str] = {}
+    for launch, slug in zip(launches, slugs, strict=True):
+        name = slug if slugs.count(slug) == 1 else f"{slug}--tp{launch.tp}"
+        while name in names.values():
+            name += "-x"
+        names[launch.name] = name
+    return names

@@ -1,0 +1,39 @@
+"""From a marker's check to what is done about the launch. Pure."""
+
+from __future__ import annotations
+
+from warmup.launch.base import Launch
+from warmup.report.document import ModelResult, State
+from warmup.state.check import MarkerCheck
+
+
+def is_done(check: MarkerCheck, launch: Launch, *, force: bool) -> bool:
+    """Whether nothing need be launched: fresh, not forced, and proven where that is asked."""
+    is_proven = check.marker is not None and check.marker.proven
+    return check.is_warm and not force and (is_proven or not launch.prove)
+
+
+def get_reason(check: MarkerCheck, launch: Launch, *, force: bool) -> str:
+    """Why the launch is warm, or why a server is started for it."""
+    if check.is_warm and force:
+        return "asked for with --force"
+    if check.is_warm and not is_done(check, launch, force=False):
+        return "warm, but not proven"
+    return check.reason
+
+
+def make_unlaunched(
+    launch: Launch, check: MarkerCheck, state: State, *, reason: str | None = None
+) -> ModelResult:
+    """The result of a launch for which nothing is started: warm, skipped, or cold in `plan`."""
+    marker = check.marker if check.is_warm else None
+    return ModelResult(
+        model=launch.label or launch.model,
+        tp=launch.tp,
+        engine=launch.engine,
+        state=state,
+        reason=check.reason if reason is None else reason,
+        proven=marker is not None and marker.proven,
+        marker=None if marker is None else str(check.path),
+        argv=() if marker is None else marker.argv,
+    )

@@ -1,0 +1,177 @@
+"""One boot of one server: spawn → ready → request → stop → GPU memory free.
+
+Whatever happens inside, the server is ended and the tail of its log is shown.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from warmup.errors import WarmupError
+from warmup.launch.base import Engine, Launch
+from warmup.report.events import Events
+from warmup.supervise.gpu_memory import read_gpus, wait_until_free
+from warmup.supervise.log_file import LogFile
+from warmup.supervise.log_tail import read_tail
+from warmup.supervise.log_watch import LogWatch
+from warmup.supervise.readiness import wait_until_ready
+from warmup.supervise.redact import Redactor
+from warmup.supervise.request import send_request
+from warmup.supervise.supervisor import Server, Supervisor
+
+HEARTBEAT_S = 30.0
+# Weights of hundreds of GB take the driver seconds to free; more means that somebody holds them.
+MEMORY_TIMEOUT_S = 60.0
+# Two readings of an idle GPU differ by this much: contexts of others come and go.
+MEMORY_TOLERANCE_BYTES = 64 << 20
+
+
+@dataclass
+class Phases:
+    """Seconds per phase, told to the events as they pass."""
+
+    events: Events
+    model: str
+    seconds: dict[str, float] = field(default_factory=dict)
+    current: str = ""
+    begin: float = 0.0
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        self.current, self.begin = phase, time.monotonic()
+        self.events.emit("phase", self.model, phase=phase, state="started")
+        try:
+            yield
+        finally:
+            took = time.monotonic() - self.begin
+            self.seconds[phase] = round(self.seconds.get(phase, 0.0) + took, 3)
+            self.events.emit("phase", self.model, phase=phase, state="finished", seconds=took)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boot:
+    """What one boot needs to know.
+
+    cwd: the server's own folder (servers litter). deadline: monotonic seconds by which the whole
+    step must have ended; None without one. log_lines, max_log_bytes: see `run --help`.
+    """
+
+    launch: Launch
+    engine: Engine
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: Path
+    log_path: Path
+    port: int
+    deadline: float | None
+    log_lines: int
+    max_log_bytes: int
+
+    def run(
+        self, supervisor: Supervisor, events: Events, phases: Phases, redactor: Redactor
+    ) -> None:
+        """Raises WarmupError where the server does not start, answer as expected, or end."""
+        # NVML is asked before the server starts: what others hold is not ours to wait for.
+        gpus = read_gpus()
+        server: Server | None = None
+        try:
+            with phases.timed("spawn"):
+                server = supervisor.start(
+                    self.argv, env=self.env, cwd=self.cwd, log_path=self.log_path
+                )
+            self._use(server, supervisor, events, phases, redactor)
+        except WarmupError as error:
+            error.log = error.log or str(self.log_path)
+            raise
+        finally:
+            try:
+                if server is not None:
+                    with phases.timed("stop"):
+                        report = server.stop(self.launch.stop_grace_s)
+            finally:
+                self._show_tail(events, redactor)
+        if report.survivors:
+            raise WarmupError(
+                "the server could not be ended",
+                cause="; ".join(report.survivors),
+                log=str(self.log_path),
+                hint="a process in state D waits for the driver or a disk: see `warmup-ci doctor`",
+            )
+        if gpus:
+            with phases.timed("memory"):
+                wait_until_free(
+                    gpus,
+                    supervisor,
+                    timeout_s=MEMORY_TIMEOUT_S,
+                    tolerance_bytes=MEMORY_TOLERANCE_BYTES,
+                )
+
+    def _use(
+        self,
+        server: Server,
+        supervisor: Supervisor,
+        events: Events,
+        phases: Phases,
+        redactor: Redactor,
+    ) -> None:
+        watch = LogWatch(self.log_path, (*self.engine.crash_patterns, *self.launch.crash_patterns))
+        log = LogFile(self.log_path, self.max_log_bytes)
+        heartbeat = time.monotonic() + HEARTBEAT_S
+
+        def on_poll() -> None:
+            nonlocal heartbeat
+            log.trim()
+            if time.monotonic() >= heartbeat:
+                heartbeat = time.monotonic() + HEARTBEAT_S
+                events.emit(
+                    "heartbeat",
+                    self.launch.name,
+                    phase=phases.current,
+                    seconds=time.monotonic() - phases.begin,
+                    last_line=redactor.redact(watch.last_line()),
+                )
+
+        with phases.timed("ready"):
+            wait_until_ready(
+                server,
+                supervisor,
+                port=self.port,
+                path=self.engine.get_health_path(self.launch),
+                timeout_s=self._limit(self.launch.start_timeout_s),
+                log_watch=watch,
+                redactor=redactor,
+                on_poll=on_poll,
+            )
+        with phases.timed("request"):
+            answer = send_request(
+                server,
+                supervisor,
+                port=self.port,
+                request=self.engine.get_request(self.launch),
+                timeout_s=self._limit(self.launch.request_timeout_s),
+                log_watch=watch,
+                on_poll=on_poll,
+            )
+        fault = self.engine.find_fault(self.launch, answer.status, answer.body)
+        if fault is not None:
+            raise WarmupError("the warm-up request was answered wrongly", cause=fault)
+
+    def _limit(self, timeout_s: float) -> float:
+        """The timeout, or what is left of the step where that is less."""
+        if self.deadline is None:
+            return timeout_s
+        return max(0.0, min(timeout_s, self.deadline - time.monotonic()))
+
+    def _show_tail(self, events: Events, redactor: Redactor) -> None:
+        tail = read_tail(self.log_path, max_lines=self.log_lines, redactor=redactor)
+        events.emit(
+            "log_tail",
+            self.launch.name,
+            path=str(self.log_path),
+            lines=list(tail.lines),
+            cut=tail.is_cut,
+        )

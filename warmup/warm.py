@@ -1,0 +1,270 @@
+"""One model: marker → spawn → ready → request → stop → memory free → manifest → marker.
+
+The marker is written last, and only here, after a real request was answered as expected.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from warmup.errors import HostError, WarmupError
+from warmup.jit.compile_lines import find_compile_lines, get_log_variables
+from warmup.jit.manifest import (
+    Snapshot,
+    encode,
+    find_new,
+    make_manifest,
+    mark_unread,
+    summaries,
+    take_snapshot,
+)
+from warmup.launch.base import Engine, Launch, Slots
+from warmup.launch.environment import get_server_env
+from warmup.launch.registry import get_engine
+from warmup.plan.gpus import assign
+from warmup.plan.verdict import get_reason, is_done, make_unlaunched
+from warmup.report.document import ModelResult, State
+from warmup.report.events import Events
+from warmup.state.atomic import write_atomic
+from warmup.state.check import MarkerCheck
+from warmup.state.home import Home
+from warmup.state.locks import hold_launch_lock
+from warmup.state.marker import make_launch_key, make_marker, write_marker
+from warmup.state.stale import find_stale_entries
+from warmup.state.version_vector import VersionVector
+from warmup.supervise.boot import Boot, Phases
+from warmup.supervise.ports import lease_ports
+from warmup.supervise.redact import Redactor
+from warmup.supervise.supervisor import Supervisor
+
+# Kernels named in one error line; the others are counted.
+MAX_NAMED = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What all models of one run share.
+
+    env: the caller's environment with the cache variables laid over it. check: holds a launch's
+    marker against reality. visible_gpus: names that CUDA_VISIBLE_DEVICES takes. deadline:
+    monotonic seconds by which the whole step must have ended, None without one.
+    """
+
+    home: Home
+    run_dir: Path
+    supervisor: Supervisor
+    events: Events
+    redactor: Redactor
+    env: Mapping[str, str]
+    check: Callable[[Launch], MarkerCheck]
+    get_vector: Callable[[Launch], VersionVector]
+    log_names: Mapping[str, str]
+    visible_gpus: tuple[str, ...] = ()
+    deadline: float | None = None
+    force: bool = False
+    log_lines: int = 30
+    max_log_bytes: int = 64 << 20
+
+
+@dataclass
+class _Attempt:
+    """One model's warm-up so far; becomes its ModelResult on every path.
+
+    place: this model's number in the run, from 1, and how many there are.
+    """
+
+    launch: Launch
+    step: Step
+    place: tuple[int, int]
+    phases: Phases
+    started: float = field(default_factory=time.monotonic)
+    new_entries: dict[str, int] = field(default_factory=dict)
+    argv: tuple[str, ...] = ()
+    log_path: Path | None = None
+    marker: Path | None = None
+    proven: bool = False
+
+    def to_result(self, state: State, reason: str) -> ModelResult:
+        return ModelResult(
+            model=self.launch.label or self.launch.model,
+            tp=self.launch.tp,
+            engine=self.launch.engine,
+            state=state,
+            reason=reason,
+            seconds=round(time.monotonic() - self.started, 3),
+            phases=self.phases.seconds,
+            new_entries=self.new_entries,
+            proven=self.proven,
+            marker=None if self.marker is None else str(self.marker),
+            log=None if self.log_path is None else str(self.log_path),
+            argv=self.argv,
+        )
+
+
+def warm_model(
+    launch: Launch, step: Step, place: tuple[int, int]
+) -> tuple[ModelResult, WarmupError | None]:
+    """Warm one model unless it is provably warm.
+
+    A failure is a result, with its error beside it; so is a cancellation. Nothing is raised but
+    our own bugs.
+    """
+    attempt = _Attempt(launch, step, place, Phases(step.events, launch.name))
+    try:
+        return _warm_locked(attempt), None
+    except WarmupError as error:
+        return attempt.to_result("failed", step.redactor.redact(error.reason)), error
+    except OSError as error:
+        # Disk full, a folder that went away: the host's trouble, and the other models go on.
+        wrapped = HostError(
+            "the host failed this warm-up",
+            cause=f"{error.strerror or error}: {error.filename or step.home.path}",
+            hint="run `warmup-ci doctor`",
+        )
+        return attempt.to_result("failed", wrapped.reason), wrapped
+
+
+def _warm_locked(attempt: _Attempt) -> ModelResult:
+    """Lock, then check again: another run on this home may have warmed the same launch."""
+    launch, step = attempt.launch, attempt.step
+    has_waited = False
+
+    def on_wait(holder: str) -> None:
+        nonlocal has_waited
+        has_waited = True
+        step.events.emit("warning", launch.name, text=f"{launch.name} waits for {holder}")
+
+    def wait(timeout_s: float) -> None:
+        step.supervisor.wait(timeout_s)
+        step.supervisor.check_cancelled()
+
+    lock = hold_launch_lock(
+        step.home, make_launch_key(launch), deadline=step.deadline, on_wait=on_wait, wait=wait
+    )
+    with lock:
+        check = step.check(launch)
+        if is_done(check, launch, force=step.force and not has_waited):
+            return make_unlaunched(launch, check, "warm")
+        return _warm_cold(attempt, check)
+
+
+def _warm_cold(attempt: _Attempt, check: MarkerCheck) -> ModelResult:
+    launch, step = attempt.launch, attempt.step
+    engine = get_engine(launch.engine)
+    problem = engine.find_problem(launch)
+    if problem is not None:
+        raise problem
+    if step.deadline is not None and time.monotonic() >= step.deadline:
+        raise WarmupError(
+            "no time is left in this step",
+            cause="the step's deadline passed before this model could start",
+            hint="raise --deadline, or split the models over several steps",
+        )
+    gpus = assign(launch.tp, step.visible_gpus, is_required=launch.engine != "command")
+    reason = get_reason(check, launch, force=step.force)
+    with lease_ports(step.home.locks, 1 + engine.num_extra_ports) as lease:
+        slots = Slots(
+            port=lease.port,
+            extra_ports=lease.ports[1:],
+            gpus=gpus,
+            run_dir=str(step.run_dir),
+            workflow_dir=launch.workflow_dir,
+        )
+        attempt.argv = tuple(engine.get_argv(launch, slots))
+        env = get_server_env(launch, engine, slots, step.env)
+        before = mark_unread(take_snapshot(engine.families, env))
+        _tell_start(attempt, reason, gpus)
+        if not check.is_warm or step.force:  # else only the proof is missing
+            _boot(attempt, engine, env, slots.port)
+        after = take_snapshot(engine.families, env)
+        attempt.new_entries = {name: len(new) for name, new in find_new(before, after).items()}
+        if launch.prove:
+            _prove(attempt, engine, env, slots.port, after)
+        _write_marker(attempt, engine, before, after)
+    return attempt.to_result("warmed", reason)
+
+
+def _tell_start(attempt: _Attempt, reason: str, gpus: str) -> None:
+    step = attempt.step
+    attempt.log_path = step.run_dir / f"{step.log_names[attempt.launch.name]}.log"
+    index, total = attempt.place
+    step.events.emit(
+        "model_started",
+        attempt.launch.name,
+        index=index,
+        total=total,
+        engine=attempt.launch.engine,
+        reason=reason,
+        argv=list(attempt.argv),
+        gpus=gpus,
+        log=str(attempt.log_path),
+    )
+
+
+def _boot(
+    attempt: _Attempt, engine: Engine, env: Mapping[str, str], port: int, suffix: str = ""
+) -> Path:
+    """One boot with a log and a working folder of its own. Returns the log's path."""
+    step, name = attempt.step, attempt.step.log_names[attempt.launch.name] + suffix
+    cwd = step.run_dir / name
+    cwd.mkdir(mode=0o700, exist_ok=True)
+    boot = Boot(
+        launch=attempt.launch,
+        engine=engine,
+        argv=attempt.argv,
+        env=env,
+        cwd=cwd,
+        log_path=step.run_dir / f"{name}.log",
+        port=port,
+        deadline=step.deadline,
+        log_lines=step.log_lines,
+        max_log_bytes=step.max_log_bytes,
+    )
+    boot.run(step.supervisor, step.events, attempt.phases, step.redactor)
+    return boot.log_path
+
+
+def _prove(
+    attempt: _Attempt, engine: Engine, env: Mapping[str, str], port: int, before: Snapshot
+) -> None:
+    """Boot the same way again; raise WarmupError naming every kernel that is compiled again."""
+    telling = {**env, **get_log_variables(engine.families)}
+    log_path = _boot(attempt, engine, telling, port, suffix=".prove")
+    new = find_new(before, take_snapshot(engine.families, env))
+    again = [f"{family} {entry.kernel}" for family, found in new.items() for entry in found]
+    again += [
+        f"{line.family} {line.text}" for line in find_compile_lines(log_path, engine.families)
+    ]
+    if again:
+        shown = "; ".join(again[:MAX_NAMED])
+        more = f"; and {len(again) - MAX_NAMED} more" if len(again) > MAX_NAMED else ""
+        raise WarmupError(
+            f"not proven: the second boot compiled {len(again)} again",
+            cause=shown + more,
+            log=str(log_path),
+            hint="what compiles on every boot is not cached: `warmup-ci audit` knows some causes",
+        )
+    attempt.proven = True
+
+
+def _write_marker(attempt: _Attempt, engine: Engine, before: Snapshot, after: Snapshot) -> None:
+    """Manifest first, marker last: a crash between the two leaves the launch cold, never a lie."""
+    launch, step = attempt.launch, attempt.step
+    vector = step.get_vector(launch)
+    manifest = make_manifest(before, after, stale=find_stale_entries(step.home, vector.key))
+    versions = {each.name: each.value for each in vector.ingredients}
+    marker = make_marker(
+        launch,
+        vector,
+        argv=attempt.argv,
+        engine_version=versions.get(f"engine:{engine.distribution}"),
+        families=summaries(manifest),
+        phases=attempt.phases.seconds,
+        seconds=round(time.monotonic() - attempt.started, 3),
+        proven=attempt.proven,
+    )
+    write_atomic(step.home.manifests / marker.manifest, encode(manifest))
+    attempt.marker = write_marker(step.home, marker)
