@@ -66,7 +66,7 @@ def collect_frontend_fields(tree: ast.Module) -> Iterator[str]:
     for field in _iter_fields(tree, class_suffix="FrontendArgs"):
         flag = _make_flag(_get_name(field.target))
         yield flag
-        if isinstance(field.annotation, ast.Name) and field.annotation.id == "bool":
+        if _is_bool(field.annotation):
             yield "--no-" + flag[2:]
 
 
@@ -84,7 +84,7 @@ def collect_typer_parameters(tree: ast.Module) -> Iterator[str]:
                 continue
             flag = _make_flag(parameter.arg)
             yield flag
-            if _get_name(parts[0]) == "bool":
+            if _is_bool(parts[0]):
                 yield "--no-" + flag[2:]
 
 
@@ -211,6 +211,11 @@ def _get_name(node: ast.AST | None) -> str:
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else ""
+
+
+def _is_bool(annotation: ast.AST) -> bool:
+    """`bool`, and `bool | None`, which is as much of a switch."""
+    return ast.unparse(annotation) in ("bool", "bool | None", "Optional[bool]")
 
 
 def _get_string(node: ast.AST | None) -> str:
