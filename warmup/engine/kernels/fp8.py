@@ -1,0 +1,159 @@
+"""Linears in FP8 (e4m3) by DeepGEMM: weights scaled in blocks of 128×128, activations in 1×128.
+
+The scheme of DeepSeek-V3 (technical report, section 3.3), as `deep_gemm.fp8_gemm_nt` takes it on
+SM90: float32 scales, value = fp8 · scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import triton
+import triton.language as tl
+
+from warmup.engine.kernels.launch import launch
+from warmup.errors import HostError
+
+GROUP = 128
+FP8_MAX = 448.0  # torch.finfo(torch.float8_e4m3fn).max
+SMALLEST = 1e-4  # of a group's largest value: keeps an all-zero group from dividing by zero
+GROUPS_PER_PROGRAM = 4
+N_ALIGNMENT = 64
+
+
+@triton.jit
+def quantise_rows_kernel(  # type: ignore[no-untyped-def]
+    x_ptr,
+    out_ptr,
+    scale_ptr,
+    num_groups: tl.constexpr,
+    group: tl.constexpr,
+    block: tl.constexpr,
+    fp8_max: tl.constexpr,
+    smallest: tl.constexpr,
+):
+    row = tl.program_id(0).to(tl.int64)
+    groups = tl.program_id(1) * block + tl.arange(0, block)
+    inside = groups < num_groups
+    offsets = row * num_groups * group + groups[:, None] * group + tl.arange(0, group)[None, :]
+    x = tl.load(x_ptr + offsets, mask=inside[:, None], other=0.0).to(tl.float32)
+    scale = tl.maximum(tl.max(tl.abs(x), axis=1), smallest) / fp8_max
+    scaled = (x / scale[:, None]).to(out_ptr.dtype.element_ty)
+    tl.store(out_ptr + offsets, scaled, mask=inside[:, None])
+    tl.store(scale_ptr + row * num_groups + groups, scale, mask=inside)
+
+
+def quantise_rows(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """x: (m, k), k a multiple of 128 → values (m, k) in FP8, scales (m, k/128) in float32."""
+    x = x.contiguous()
+    rows, width = x.shape
+    num_groups = width // GROUP
+    out = torch.empty_like(x, dtype=torch.float8_e4m3fn)
+    scales = x.new_empty(rows, num_groups, dtype=torch.float32)
+    launch(
+        quantise_rows_kernel,
+        (rows, triton.cdiv(num_groups, GROUPS_PER_PROGRAM)),
+        x,
+        out,
+        scales,
+        num_groups=num_groups,
+        group=GROUP,
+        block=GROUPS_PER_PROGRAM,
+        fp8_max=FP8_MAX,
+        smallest=SMALLEST,
+        num_warps=4,
+    )
+    return out, scales
+
+
+def quantise_rows_plain(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same in torch."""
+    groups = x.float().unflatten(-1, (-1, GROUP))
+    scales = groups.abs().amax(-1).clamp(min=SMALLEST) / FP8_MAX
+    return (groups / scales[..., None]).to(torch.float8_e4m3fn).flatten(-2), scales
+
+
+def quantise_blocks(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """weight: (n, k), k a multiple of 128 → (n, k) in FP8, scales (⌈n/128⌉, k/128) in float32."""
+    n, k = weight.shape
+    padded = torch.nn.functional.pad(weight.float(), (0, 0, 0, -n % GROUP))
+    blocks = padded.view(-1, GROUP, k // GROUP, GROUP)
+    scales = blocks.abs().amax((1, 3)).clamp(min=SMALLEST) / FP8_MAX
+    scaled = (blocks / scales[:, None, :, None]).view(-1, k)[:n]
+    return scaled.to(torch.float8_e4m3fn).contiguous(), scales
+
+
+def gemm_plain(
+    x: tuple[torch.Tensor, torch.Tensor], weight: tuple[torch.Tensor, torch.Tensor]
+) -> torch.Tensor:
+    """What DeepGEMM computes, x · weightᵀ from quantised operands, in float32."""
+    values, scales = x
+    rows = values.float() * scales.repeat_interleave(GROUP, 1)
+    blocks, block_scales = weight
+    wide = block_scales.repeat_interleave(GROUP, 0)[: blocks.shape[0]]
+    return rows @ (blocks.float() * wide.repeat_interleave(GROUP, 1)).T
+
+
+def can_quantise(linear: torch.nn.Linear) -> bool:
+    """DeepGEMM's block shapes divide this weight's."""
+    return linear.in_features % GROUP == 0 and linear.out_features % N_ALIGNMENT == 0
+
+
+class Fp8Linear(torch.nn.Module):
+    """Stands in for a `torch.nn.Linear` whose input is bf16 on an SM90 device."""
+
+    def __init__(self, linear: torch.nn.Linear, gemm: Callable[..., None]) -> None:
+        super().__init__()
+        self.in_features = linear.in_features
+        self.out_features = linear.out_features
+        values, scales = quantise_blocks(linear.weight.detach())
+        self.weight = torch.nn.Buffer(values)
+        self.scales = torch.nn.Buffer(scales)
+        self.bias = linear.bias
+        self._gemm = gemm
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (..., in_features) bf16 → (..., out_features) bf16."""
+        rows = x.reshape(-1, self.in_features)
+        out = rows.new_empty(rows.shape[0], self.out_features, dtype=torch.bfloat16)
+        if rows.shape[0]:
+            self._gemm(quantise_rows(rows), (self.weight, self.scales), out)
+        if self.bias is not None:
+            out += self.bias
+        return out.view(*x.shape[:-1], self.out_features)
+
+
+def get_gemm(device: torch.device) -> Callable[..., None]:
+    """DeepGEMM's `fp8_gemm_nt((x, scales), (weight, scales), out)`.
+
+    Raises HostError where there is no SM90 device or no importable `deep_gemm`.
+    """
+    if device.type != "cuda" or torch.cuda.get_device_capability(device)[0] != 9:
+        raise HostError(
+            "--fp8 needs an SM90 GPU (H100, H200)", hint="drop --fp8, or serve on such a GPU"
+        )
+    try:
+        import deep_gemm
+    except ImportError as error:
+        raise HostError(
+            "--fp8 needs DeepGEMM", cause=str(error), hint="pip install sgl-deep-gemm"
+        ) from error
+    gemm: Callable[..., None] = deep_gemm.fp8_gemm_nt
+    return gemm
+
+
+def convert_linears(model: torch.nn.Module, gemm: Callable[..., None]) -> int:
+    """Put an `Fp8Linear` in place of every fitting linear of the model's repeated blocks.
+
+    Blocks are the members of a ModuleList; what is outside (heads, embeddings, patch and time
+    projections) is small or sensitive and stays. Returns how many were converted.
+    """
+    converted: dict[torch.nn.Module, Fp8Linear] = {}
+    for blocks in [m for m in model.modules() if isinstance(m, torch.nn.ModuleList)]:
+        for parent in list(blocks.modules()):
+            for name, child in list(parent.named_children()):
+                if type(child) is torch.nn.Linear and can_quantise(child):
+                    converted[child] = converted.get(child) or Fp8Linear(child, gemm)
+                    setattr(parent, name, converted[child])
+    return len(converted)
