@@ -8,6 +8,8 @@ import pytest
 
 import warmup
 from tests.launch.helpers import make_folder, make_launch, make_pipeline, make_qwen_vl, make_slots
+from warmup.engine.diffusion.registry import _FAMILIES
+from warmup.engine.flags import parse
 from warmup.errors import UsageError
 from warmup.launch.media import make_image_url
 from warmup.launch.reference_models import PIPELINES
@@ -24,6 +26,25 @@ def test_argv_of_a_diffusion_folder(tmp_path: Path) -> None:
         *("/py", "-m", "warmup.engine.serve", "--model", folder, "--port", "21000"),
         *("--num-gpus", "2", "--fp8"),
     ]
+
+
+@pytest.mark.parametrize("weights", ["real", "dummy"])
+def test_the_engine_takes_these_flags(tmp_path: Path, weights: str) -> None:
+    for folder, field in (
+        (make_pipeline(tmp_path / "sd3", "StableDiffusion3Pipeline"), "num_gpus"),
+        (make_qwen_vl(tmp_path / "vl"), "tp"),
+    ):
+        launch = make_launch(
+            "reference", str(folder), tp=2, weights=weights, trust_remote_code=True
+        )
+        args, _ = parse(ENGINE.get_argv(launch, make_slots())[3:])
+        assert (args.model, args.port, getattr(args, field)) == (str(folder), 21000, 2)
+        assert args.load_format == ("dummy" if weights == "dummy" else "auto")
+        assert args.trust_remote_code
+
+
+def test_the_pipelines_are_those_of_the_engine() -> None:
+    assert set(PIPELINES) == set(_FAMILIES)
 
 
 def test_argv_of_a_vision_language_folder(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.launch.helpers import make_folder, make_pipeline, make_qwen_vl
 from warmup.errors import UsageError
+from warmup.jit.registry import FAMILY_NAMES
 from warmup.launch.base import Engine
 from warmup.launch.registry import ENGINE_NAMES, find_engines_for, get_engine
 
@@ -29,6 +30,11 @@ def test_each_name_finds_its_engine(name: str) -> None:
     assert engine.name == name
     assert engine.families
     assert len(set(engine.families)) == len(engine.families)
+    assert set(engine.families) <= set(FAMILY_NAMES)
+
+
+def test_any_family_may_be_filled_by_any_command() -> None:
+    assert set(get_engine("command").families) == set(FAMILY_NAMES)
 
 
 @pytest.mark.parametrize(

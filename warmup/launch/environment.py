@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from warmup.launch.base import Engine, Launch, Slots
 
+_LOOPBACK = "127.0.0.1,localhost"
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 # What a launch is looked at with before it has a port: values that no cache folder depends on.
 UNSTARTED = Slots(port=0, run_dir="/nonexistent/run")
 
@@ -13,5 +15,14 @@ UNSTARTED = Slots(port=0, run_dir="/nonexistent/run")
 def get_server_env(
     launch: Launch, engine: Engine, slots: Slots, base: Mapping[str, str]
 ) -> dict[str, str]:
-    """Every variable that the server will see. base: the caller's, cache variables included."""
-    return {**base, **engine.get_env(launch, slots)}
+    """Every variable that the server will see. base: the caller's, cache variables included.
+
+    Where base names a proxy, the loopback address is kept out of it: engines ask themselves over
+    HTTP while they start, and a proxy broke that (sglang#28493, sglang#28503).
+    """
+    bypass = {}
+    if any(name.lower() in _PROXIES and base[name] for name in base):
+        for name, other in (("no_proxy", "NO_PROXY"), ("NO_PROXY", "no_proxy")):
+            said = base.get(name) or base.get(other)
+            bypass[name] = f"{said},{_LOOPBACK}" if said else _LOOPBACK
+    return {**base, **bypass, **engine.get_env(launch, slots)}

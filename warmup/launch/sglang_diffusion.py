@@ -39,7 +39,6 @@ class SglangDiffusionEngine(Adapter):
         "cute_dsl",
         "quack",
         "tvm_ffi",
-        "torch_extensions",
         "cuda_driver",
     )
     crash_patterns = (

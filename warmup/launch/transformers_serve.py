@@ -24,7 +24,8 @@ class TransformersEngine(Adapter):
 
     name = "transformers"
     distribution = "transformers"
-    families = ("triton", "inductor", "torch_extensions", "cuda_driver")
+    # deep_gemm: integrations/deepgemm.py, FP8 checkpoints.
+    families = ("triton", "inductor", "deep_gemm", "torch_extensions", "cuda_driver")
 
     def find_engine_problem(self, launch: Launch) -> WarmupError | None:
         if launch.weights == "dummy":

@@ -35,6 +35,7 @@ class VllmEngine(Adapter):
         "cute_dsl",
         "quack",
         "tvm_ffi",
+        "torch_extensions",
         "cuda_driver",
     )
     crash_patterns = (
