@@ -16,7 +16,7 @@ from diffusers.models.transformers import transformer_flux2
 from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl
 from transformers.models.qwen2_vl import modeling_qwen2_vl
 
-from warmup.engine.kernels import install
+from warmup.engine.kernels import fusions
 from warmup.engine.kernels.check import LIMITS, get_error
 
 
@@ -35,7 +35,7 @@ def get_modules() -> Iterator[tuple[Any, tuple[torch.Tensor, ...]]]:
 
 def main() -> int:
     if len(sys.argv) > 1:
-        install.gated_activation = lambda x, *_: x  # type: ignore[attr-defined]
+        fusions.gated_activation = lambda x, *_: x  # type: ignore[attr-defined]
     is_good = True
     for module, inputs in get_modules():
         for weight in module.parameters():
@@ -46,7 +46,7 @@ def main() -> int:
         inputs = inputs[:1] if zero else inputs
         with torch.no_grad():
             theirs = module(*inputs, **kwargs)
-            counts = install.fuse(torch.nn.Sequential(module))
+            counts = fusions.fuse(torch.nn.Sequential(module))
             ours = module(*inputs, **kwargs)
         if not isinstance(theirs, tuple):
             theirs, ours = (theirs,), (ours,)

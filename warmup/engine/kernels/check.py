@@ -13,16 +13,12 @@ from dataclasses import dataclass
 
 import torch
 
-from warmup.engine.kernels import fp8
-from warmup.engine.kernels.gated import (
-    Activation,
-    gated_activation,
-    gated_activation_plain,
-    silu_and_mul,
-)
-from warmup.engine.kernels.modulate import norm_modulate, norm_modulate_plain
-from warmup.engine.kernels.rms_norm import rms_norm, rms_norm_plain
-from warmup.engine.kernels.rotary import rotate, rotate_plain
+from warmup.engine.kernels import fp8, plain
+from warmup.engine.kernels.gated import gated_activation, silu_and_mul
+from warmup.engine.kernels.modulate import norm_modulate
+from warmup.engine.kernels.plain import Activation
+from warmup.engine.kernels.rms_norm import rms_norm
+from warmup.engine.kernels.rotary import rotate
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 Heads = tuple[int, int, int]  # of queries, of keys, and their width
@@ -77,7 +73,7 @@ def get_cases(wide: bool) -> list[Case]:
 def _make_gated_case(activation: Activation, gate_first: bool, width: int) -> Case:
     def run(dtype: torch.dtype, device: str) -> Pair:
         x = torch.randn(2, 3, 2 * width, dtype=dtype, device=device) * 2
-        exact = gated_activation_plain(x.float(), activation, gate_first)
+        exact = plain.gated_activation(x.float(), activation, gate_first)
         return gated_activation(x, activation, gate_first), exact
 
     return Case(f"gated_activation {activation} {'gate' if gate_first else 'value'} first", run)
@@ -86,7 +82,7 @@ def _make_gated_case(activation: Activation, gate_first: bool, width: int) -> Ca
 def _check_rms_norm(dtype: torch.dtype, device: str, width: int, tokens: int) -> Pair:
     x = torch.randn(2, tokens, width, dtype=dtype, device=device) * 3
     weight = torch.randn(width, dtype=dtype, device=device)
-    return rms_norm(x, weight, 1e-6), rms_norm_plain(x.float(), weight.float(), 1e-6)
+    return rms_norm(x, weight, 1e-6), plain.rms_norm(x.float(), weight.float(), 1e-6)
 
 
 def _check_rotary(
@@ -97,7 +93,7 @@ def _check_rotary(
     cos, sin = torch.randn(2, tokens, dim, device=device).unbind(0)
     exact = joint.float()
     rotate(*_split(joint, heads), cos, sin)
-    rotate_plain(*_split(exact, heads), cos, sin)
+    plain.rotate(*_split(exact, heads), cos, sin)
     return joint, exact  # the values, which follow the keys, must be untouched too
 
 
@@ -109,13 +105,13 @@ def _split(joint: torch.Tensor, heads: Heads) -> Pair:
 
 def _check_silu(dtype: torch.dtype, device: str, width: int, tokens: int) -> Pair:
     x = torch.randn(tokens, 2 * width, dtype=dtype, device=device) * 2
-    return silu_and_mul(x), gated_activation_plain(x.float(), "silu", True)
+    return silu_and_mul(x), plain.gated_activation(x.float(), "silu", True)
 
 
 def _check_modulate(dtype: torch.dtype, device: str, width: int, tokens: int) -> Pair:
     x = torch.randn(2, tokens, width, dtype=dtype, device=device) * 2 + 1
     shift, scale, _ = torch.randn(2, 3 * width, dtype=dtype, device=device).chunk(3, dim=1)
-    exact = norm_modulate_plain(x.float(), scale.float(), shift.float(), 1e-6)
+    exact = plain.norm_modulate(x.float(), scale.float(), shift.float(), 1e-6)
     return norm_modulate(x, scale, shift, 1e-6), exact
 
 

@@ -6,15 +6,13 @@ gate in the second half.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import triton
 import triton.language as tl
 
 from warmup.engine.kernels.launch import launch
+from warmup.engine.kernels.plain import Activation
 
-Activation = Literal["silu", "gelu", "gelu_tanh"]
 BLOCK = 1024
 
 
@@ -70,15 +68,3 @@ def gated_activation(x: torch.Tensor, activation: Activation, gate_first: bool) 
 def silu_and_mul(x: torch.Tensor) -> torch.Tensor:
     """x: (..., 2·width), gate then value → (..., width)."""
     return gated_activation(x, "silu", True)
-
-
-def gated_activation_plain(
-    x: torch.Tensor, activation: Activation, gate_first: bool
-) -> torch.Tensor:
-    """The same in torch."""
-    first, second = x.chunk(2, dim=-1)
-    gate, value = (first, second) if gate_first else (second, first)
-    if activation == "silu":
-        return torch.nn.functional.silu(gate) * value
-    approximate = "tanh" if activation == "gelu_tanh" else "none"
-    return torch.nn.functional.gelu(gate, approximate=approximate) * value

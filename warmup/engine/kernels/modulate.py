@@ -70,11 +70,3 @@ def norm_modulate(
 
 def _pack_columns(x: torch.Tensor) -> torch.Tensor:
     return x if x.stride(-1) == 1 else x.contiguous()
-
-
-def norm_modulate_plain(
-    x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, eps: float
-) -> torch.Tensor:
-    """The same in torch, as in diffusers' `AdaLayerNormZero`."""
-    normed = torch.nn.functional.layer_norm(x, x.shape[-1:], eps=eps)
-    return normed * (1 + scale[:, None]) + shift[:, None]

@@ -65,11 +65,3 @@ def rotate(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tenso
         block=get_block(head_dim // 2),
         num_warps=1,
     )
-
-
-def rotate_plain(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> None:
-    """The same in torch, in place too."""
-    for x in (q, k):
-        low, high = x.chunk(2, dim=-1)
-        turned = x * cos[:, None] + torch.cat((-high, low), dim=-1) * sin[:, None]
-        x.copy_(turned)
