@@ -48,14 +48,14 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
     "nvcc_path": _NVCC,
     "cuda_home": _NVCC,
     "driver": ("cuda_driver",),
-    "gpu_name": ("inductor", "vllm"),
+    "gpu_name": ("inductor", "vllm", "cuda_driver"),
     "compute_capability": (*_COMPILED, "cuda_driver"),
     "sm_count": ("deep_gemm", "inductor", "vllm"),
     "flashinfer": ("flashinfer",),
     "tilelang": ("tilelang",),
     "nvidia-cutlass-dsl": ("cute_dsl", "quack", "flashinfer"),
     "quack-kernels": ("quack",),
-    "apache-tvm-ffi": ("tvm_ffi", "flashinfer", "tilelang"),
+    "apache-tvm-ffi": ("tvm_ffi", "flashinfer", "tilelang", "quack"),
 }
 _ENGINE_FAMILIES: dict[str, tuple[str, ...]] = {
     "sglang": ("deep_gemm", "triton", "inductor", "tilelang", "cute_dsl", "tvm_ffi"),

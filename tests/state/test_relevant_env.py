@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from warmup.jit.manifest import get_variables
+from warmup.jit.registry import FAMILY_NAMES, get_family
+from warmup.state.relevant_env import find_families, get_relevant, is_location, is_secret
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("DG_JIT_USE_NVRTC", "deep_gemm"),
+        ("SGLANG_ENABLE_JIT_DEEPGEMM", "deep_gemm"),
+        ("TRITON_PTXAS_PATH", "triton"),
+        ("TORCHINDUCTOR_MAX_AUTOTUNE", "inductor"),
+        ("TORCH_CUDA_ARCH_LIST", "flashinfer"),
+        ("VLLM_USE_DEEP_GEMM", "vllm"),
+        ("FLASHINFER_CUDA_ARCH_LIST", "flashinfer"),
+        ("TILELANG_TARGET", "tilelang"),
+        ("CUTE_DSL_ARCH", "cute_dsl"),
+        ("QUACK_X", "quack"),
+        ("TVM_FFI_CUDA_ARCH_LIST", "tvm_ffi"),
+        ("NVCC_APPEND_FLAGS", "deep_gemm"),
+        ("CUDA_CACHE_MAXSIZE", "cuda_driver"),
+        ("CXX", "inductor"),
+        ("SGLANG_CLIP_MAX_NEW_TOKENS", "triton"),
+    ],
+)
+def test_what_can_invalidate(name: str, family: str) -> None:
+    assert family in (find_families(name) or ())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "HOME", "PATH", "CUDA_VISIBLE_DEVICES", "GITHUB_RUN_ID", "HF_HOME", "OMP_NUM_THREADS",
+        "SGLANG_PORT", "VLLM_HOST_IP", "VLLM_LOGGING_LEVEL", "TORCH_LOGS", "TORCH_NCCL_BLOCKING",
+        "DG_JIT_PRINT_COMPILER_COMMAND", "DG_JIT_DEBUG", "VLLM_API_KEY", "SGLANG_AUTH_TOKEN",
+        "TRITON_HOME", "TORCH_HOME",
+    ],
+)  # fmt: skip
+def test_what_cannot(name: str) -> None:
+    assert find_families(name) is None
+
+
+def test_where_caches_lie_is_no_ingredient() -> None:
+    for name in get_variables(Path("/cache")):
+        assert is_location(name) or find_families(name) is None, name
+    for family in FAMILY_NAMES:
+        for name in get_family(family).variables:
+            assert is_location(name) or find_families(name) is None, name
+
+
+def test_families_are_families() -> None:
+    named = [find_families(f"{word}_X") for word in ("DG", "SGLANG", "TRITON", "VLLM", "NVCC")]
+    assert {family for families in named if families for family in families} <= set(FAMILY_NAMES)
+
+
+def test_secrets_are_whole_words() -> None:
+    assert is_secret("HF_TOKEN")
+    assert is_secret("aws_secret_access_key")
+    assert not is_secret("SGLANG_MAX_TOKENS")
+    assert not is_secret("MONKEYS")
+
+
+def test_the_relevant_ones_are_sorted() -> None:
+    env = {"TRITON_B": "2", "HOME": "/h", "DG_A": "1", "TRITON_CACHE_DIR": "/x"}
+    assert list(get_relevant(env).items()) == [("DG_A", "1"), ("TRITON_B", "2")]
