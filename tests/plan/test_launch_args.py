@@ -300,9 +300,7 @@ def test_no_drift(tests: tuple[str, ...], workflow: tuple[str, ...]) -> None:
 
 
 def test_drift_both_ways() -> None:
-    found = make_found(
-        "--tp", "8", "--dp", "2", "--attention-backend", "fa3", "--trust-remote-code"
-    )
+    found = make_found("--tp", "8", "--dp", "2", "--attention-backend", "fa3", "--fast")
     launch = make_launch("org/m", 8, "--dp", "8", "--enable-dp-attention")
     assert compare([found], [launch]) == [
         Drift(
