@@ -84,6 +84,10 @@ def test_what_it_cannot_serve_names_the_engines_that_might(tmp_path: Path) -> No
     assert isinstance(hub, UsageError)
     assert "hub id" in hub.what
     assert "sglang, vllm, transformers" in str(hub.hint)
+    missing = ENGINE.find_problem(make_launch("reference", str(tmp_path / "missing")))
+    assert missing is not None
+    assert "no such folder" in missing.what
+    assert "sglang, vllm, transformers" in str(missing.hint)
     text = make_folder(tmp_path / "text", config={"architectures": ["LlamaForCausalLM"]})
     problem = ENGINE.find_problem(make_launch("reference", str(text)))
     assert problem is not None

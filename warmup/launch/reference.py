@@ -40,7 +40,9 @@ class ReferenceEngine(Adapter):
     def find_engine_problem(self, launch: Launch) -> WarmupError | None:
         problem = find_name_problem(launch)
         if problem is not None:
-            return problem
+            takers = ", ".join(find_engines_for("org/name"))
+            hint = f"give a local folder; engines that take hub ids (org/name): {takers}"
+            return UsageError(problem.what, hint=hint)
         others = ", ".join(find_engines_for(launch.model))
         path = find_folder(launch.model)
         if path is None:
