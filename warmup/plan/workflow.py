@@ -147,7 +147,7 @@ def _convert(table: Any, kind: type[_Struct], path: Path, prefix: str = "") -> _
 
 
 def _wrong(
-    path: Path, message: str, kind: type[msgspec.Struct], table: Any, prefix: str = ""
+    path: Path, message: str, kind: type[msgspec.Struct], prefix: str = ""
 ) -> UsageError:
     """msgspec's `Expected `int`, got `str` - at `$.model[0].tp`` as file, key path, expectation."""
     said, _, where = message.partition(" - at ")
@@ -170,7 +170,6 @@ def _get_fields(kind: type[msgspec.Struct], where: str) -> tuple[str, ...]:
     tables: dict[str, type[msgspec.Struct]] = {
         "defaults": Defaults,
         "caches": Caches,
-        "model[...]": WorkflowModel,
         "model": WorkflowModel,
         "request": RequestSpec,
     }

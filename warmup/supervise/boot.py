@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from warmup.errors import WarmupError
+from warmup.errors import Cancelled, WarmupError
 from warmup.launch.base import Engine, Launch
 from warmup.report.events import Events
 from warmup.supervise.gpu_memory import read_gpus, wait_until_free
@@ -86,6 +86,8 @@ class Boot:
             self._use(server, supervisor, events, phases, redactor)
         except WarmupError as error:
             error.log = error.log or str(self.log_path)
+            if self._is_past_deadline() and not isinstance(error, Cancelled):
+                error.cause = f"{error.cause or error.what}; the step's deadline has passed"
             raise
         finally:
             try:
@@ -165,6 +167,9 @@ class Boot:
         if self.deadline is None:
             return timeout_s
         return max(0.0, min(timeout_s, self.deadline - time.monotonic()))
+
+    def _is_past_deadline(self) -> bool:
+        return self.deadline is not None and time.monotonic() >= self.deadline
 
     def _show_tail(self, events: Events, redactor: Redactor) -> None:
         tail = read_tail(self.log_path, max_lines=self.log_lines, redactor=redactor)

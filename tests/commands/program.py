@@ -1,0 +1,70 @@
+"""The whole program as a child process, with a home and caches under the test's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+TOY = Path(__file__).parents[1] / "servers" / "http_toy.py"
+
+WORKFLOW = """
+schema = 1
+[defaults]
+engine = "command"
+start_timeout_s = 20
+stop_grace_s = 2
+[[model]]
+id = "toy"
+command = ["{python}", "{toy}", "--port", "{{port}}", "--model", "{{model}}"]
+fallback_args = [{args}]
+health_path = "/health"
+request = {{ path = "/generate", json = {{ prompt = "warmup" }}, expect_text = "warmed" }}
+"""
+
+
+def write_workflow(folder: Path, *args: str, more: str = "") -> Path:
+    """A workflow of one toy server with these fallback arguments."""
+    path = folder / "workflow.toml"
+    listed = ", ".join(json.dumps(arg) for arg in args)
+    path.write_text(WORKFLOW.format(python=sys.executable, toy=TOY, args=listed) + more)
+    return path
+
+
+def get_env(folder: Path, **more: str) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH",) if name in os.environ}
+    return {
+        **kept,
+        "HOME": str(folder),
+        "WARMUP_CI_HOME": str(folder / "home"),
+        "TRITON_CACHE_DIR": str(folder / "triton"),
+        "PYTHONPATH": str(ROOT),
+        "TMPDIR": str(folder),
+        **more,
+    }
+
+
+def call(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """`warmup-ci ARGS` in `folder`; waits for its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "warmup", *args],
+        cwd=folder,
+        env=get_env(folder, **env),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def call_json(folder: Path, *args: str, **env: str) -> dict[str, Any]:
+    """The document of `warmup-ci ARGS --json`."""
+    done = call(folder, *args, "--json", **env)
+    assert done.stdout, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    assert document["exit_code"] == done.returncode, done.stderr
+    return document

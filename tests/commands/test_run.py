@@ -1,0 +1,274 @@
+"""`warmup-ci run` as a user has it: the whole program, a real server, real files."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.commands.program import call, call_json, get_env, write_workflow
+from warmup.cli import spread_models
+
+
+def test_cold_then_warm(tmp_path: Path) -> None:
+    write_workflow(tmp_path)
+    first = call(tmp_path, "run", "--workflow", "workflow.toml")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.startswith("toy:1 ...... warmed ")
+    assert "(+1 triton)" in first.stdout
+    assert "POST /generate" in first.stderr, "the log's tail is shown on success too"
+    document = call_json(tmp_path, "run", "--workflow", "workflow.toml")
+    (model,) = document["models"]
+    assert (model["state"], model["phases"], model["log"]) == ("warm", {}, None)
+    assert Path(model["marker"]).is_file()
+    assert f"--{document['version_key']}.json" in model["marker"]
+
+
+def test_the_document_of_a_cold_run(tmp_path: Path) -> None:
+    write_workflow(tmp_path)
+    document = call_json(tmp_path, "run", "--workflow", "workflow.toml")
+    (model,) = document["models"]
+    assert list(document) == ["schema", "run_id", "exit_code", "version_key", "models"]
+    assert model["state"] == "warmed"
+    assert {"spawn", "ready", "request", "stop"} <= set(model["phases"])
+    assert model["new_entries"] == {"triton": 1}
+    assert model["argv"][-2:] == ["--model", "toy"]
+    run_dir = tmp_path / "home" / "runs" / document["run_id"]
+    assert Path(model["log"]) == run_dir / "toy.log"
+    lines = (run_dir / "events.jsonl").read_text().splitlines()
+    kinds = [json.loads(line)["kind"] for line in lines]
+    assert (kinds[0], kinds[-1]) == ("run_started", "run_finished")
+
+
+def test_a_lost_cache_entry_makes_it_cold_and_is_named(tmp_path: Path) -> None:
+    write_workflow(tmp_path)
+    call(tmp_path, "run", "--workflow", "workflow.toml")
+    shutil.rmtree(tmp_path / "triton")
+    (model,) = call_json(tmp_path, "run", "--workflow", "workflow.toml")["models"]
+    assert model["state"] == "warmed"
+    assert "triton" in model["reason"]
+    assert "HASHADD" in model["reason"]
+
+
+def test_another_argument_is_another_launch(tmp_path: Path) -> None:
+    write_workflow(tmp_path)
+    call(tmp_path, "run", "--workflow", "workflow.toml")
+    write_workflow(tmp_path, "--kernel", "mul")
+    (model,) = call_json(tmp_path, "run", "--workflow", "workflow.toml")["models"]
+    assert (model["state"], model["new_entries"]) == ("warmed", {"triton": 1})
+
+
+def test_force_warms_what_is_warm(tmp_path: Path) -> None:
+    write_workflow(tmp_path)
+    call(tmp_path, "run", "--workflow", "workflow.toml")
+    (model,) = call_json(tmp_path, "run", "--workflow", "workflow.toml", "--force")["models"]
+    assert (model["state"], model["reason"]) == ("warmed", "asked for with --force")
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        (["--answer", "500"], "HTTP 500"),
+        (["--die-on-request"], "status 3"),
+        (["--no-such-flag"], "exited with status 2"),
+    ],
+)
+def test_a_failure_is_no_marker_and_shows_the_log(
+    tmp_path: Path, args: list[str], reason: str
+) -> None:
+    write_workflow(tmp_path, *args)
+    done = call(tmp_path, "run", "--workflow", "workflow.toml")
+    assert done.returncode == 1
+    assert "toy:1 ...... failed" in done.stdout
+    assert reason in done.stdout
+    assert "  | " in done.stderr
+    assert "error: " in done.stderr
+    assert "\n  log: " in done.stderr
+    assert not list((tmp_path / "home" / "markers").iterdir())
+
+
+def test_one_failure_costs_no_other_but_with_fail_fast(tmp_path: Path) -> None:
+    more = '\n[[model]]\nid = "second"\ncommand = ["no-such-program-anywhere"]\n'
+    write_workflow(tmp_path, "--answer", "500", more=more + more.replace("second", "third"))
+    document = call_json(tmp_path, "run", "--workflow", "workflow.toml")
+    assert [model["state"] for model in document["models"]] == ["failed"] * 3
+    assert "no-such-program-anywhere" in document["models"][1]["reason"]
+    document = call_json(tmp_path, "run", "--workflow", "workflow.toml", "--fail-fast")
+    assert [model["state"] for model in document["models"]] == ["failed", "skipped", "skipped"]
+    assert document["exit_code"] == 1
+
+
+def test_a_deadline_that_passes_fails_what_cannot_start(tmp_path: Path) -> None:
+    more = '\n[[model]]\nid = "second"\ncommand = ["true"]\n'
+    write_workflow(tmp_path, "--never-ready", more=more)
+    document = call_json(tmp_path, "run", "--workflow", "workflow.toml", "--deadline", "1.5")
+    first, second = document["models"]
+    assert "the step's deadline" in first["reason"]
+    assert "no time is left" in second["reason"]
+
+
+def test_prove_fails_what_compiles_on_every_boot(tmp_path: Path) -> None:
+    write_workflow(tmp_path, "--always-compile")
+    done = call(tmp_path, "run", "--workflow", "workflow.toml", "--prove")
+    assert done.returncode == 1
+    assert "not proven" in done.stdout
+    assert "triton add" in done.stdout
+    assert not list((tmp_path / "home" / "markers").iterdir())
+    write_workflow(tmp_path)
+    (model,) = call_json(tmp_path, "run", "--workflow", "workflow.toml")["models"]
+    assert model["proven"] is False
+    (model,) = call_json(tmp_path, "run", "--workflow", "workflow.toml", "--prove")["models"]
+    assert (model["state"], model["proven"]) == ("warmed", True)
+    assert model["reason"] == "warm, but not proven"
+    (model,) = call_json(tmp_path, "run", "--workflow", "workflow.toml", "--prove")["models"]
+    assert (model["state"], model["proven"]) == ("warm", True)
+
+
+@pytest.mark.parametrize("how", ["truncated", "flipped", "folder", "future"])
+def test_a_marker_that_is_no_good_is_cold_and_kept(tmp_path: Path, how: str) -> None:
+    write_workflow(tmp_path)
+    (model,) = call_json(tmp_path, "run", "--workflow", "workflow.toml")["models"]
+    marker = Path(model["marker"])
+    good = marker.read_bytes()
+    if how == "folder":
+        marker.unlink()
+        marker.mkdir()
+    elif how == "future":
+        marker.write_bytes(good.replace(b'"schema": 1', b'"schema": 99'))
+    else:
+        bad = good[: len(good) // 2] if how == "truncated" else good.replace(b"toy", b"tox")
+        marker.write_bytes(bad)
+    (planned,) = call_json(tmp_path, "plan", "--workflow", "workflow.toml")["models"]
+    assert planned["state"] == "cold"
+    assert "marker" in planned["reason"]
+    assert marker.exists(), "looking deletes nothing"
+    done = call(tmp_path, "run", "--workflow", "workflow.toml")
+    assert done.returncode == (3 if how == "folder" else 0), done.stderr
+
+
+def test_a_signal_ends_the_run_its_server_and_the_rest(tmp_path: Path) -> None:
+    more = '\n[[model]]\nid = "second"\ncommand = ["true"]\n'
+    write_workflow(tmp_path, "--never-ready", "--print", "I am up", more=more)
+    program = subprocess.Popen(
+        [sys.executable, "-m", "warmup", "run", "--workflow", "workflow.toml", "--json"],
+        cwd=tmp_path,
+        env=get_env(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while not any("I am up" in log.read_text() for log in tmp_path.glob("home/runs/*/toy.log")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    program.send_signal(signal.SIGINT)
+    out, err = program.communicate(timeout=30)
+    assert program.returncode == 130
+    assert [model["state"] for model in json.loads(out)["models"]] == ["failed", "skipped"]
+    assert "  | I am up" in err
+    (ledger,) = tmp_path.glob("home/runs/*/ledger.json")
+    assert json.loads(ledger.read_text())["finished"] is True
+
+
+def test_a_secret_in_the_log_is_not_shown(tmp_path: Path) -> None:
+    write_workflow(tmp_path, "--print", "using hf_abcdefghijklmnopqrstuvwxyz012345 today")
+    done = call(
+        tmp_path,
+        "run",
+        "--workflow",
+        "workflow.toml",
+        HF_TOKEN="hf_abcdefghijklmnopqrstuvwxyz012345",
+    )
+    assert "using *** today" in done.stderr
+    assert "hf_abc" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["run"], "no model named"),
+        (["run", "--models"], "names no model"),
+        (["run", "--models", ""], "names no model"),
+        (["run", "--models", "a:0"], "impossible tensor parallel size"),
+        (["run", "--models", "a:-3"], "impossible tensor parallel size"),
+        (["run", "--models", "a:1000000000"], "impossible tensor parallel size"),
+        (["run", "--models", "a:1", "a:1"], "duplicate model"),
+        (["run", "--models", "./missing"], "no such folder"),
+        (["run", "--models", "org/unknown"], "sglang"),
+        (["run", "--models", "a", "--engine", "sglan"], "did you mean sglang?"),
+        (["run", "--workflow", "missing.toml"], "No such file"),
+        (["run", "--deadline", "0"], "--deadline"),
+        (["run", "--nonsense"], "--nonsense"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_a_users_mistake_is_an_error_not_a_traceback(
+    tmp_path: Path, args: list[str], words: str
+) -> None:
+    done = call(tmp_path, *args)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert words in done.stderr
+    assert not (tmp_path / "home").exists(), "nothing is made before it is needed"
+
+
+def test_home_that_cannot_be_written(tmp_path: Path) -> None:
+    write_workflow(tmp_path)
+    (tmp_path / "home").write_text("a file")
+    done = call(tmp_path, "run", "--workflow", "workflow.toml")
+    assert done.returncode == 3
+    assert "error: home is not writable" in done.stderr
+    assert "hint: " in done.stderr
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount")
+def test_valid_markers_of_a_read_only_home_are_used(tmp_path: Path) -> None:
+    write_workflow(tmp_path)
+    call(tmp_path, "run", "--workflow", "workflow.toml")
+    script = (
+        "mount --bind home home && mount -o remount,ro,bind home || exit 77;"
+        ' ! touch home/x 2>/dev/null && exec "$0" -m warmup run --workflow workflow.toml'
+    )
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, sys.executable],
+        cwd=tmp_path,
+        env=get_env(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if done.returncode == 77 or "unshare failed" in done.stderr:
+        pytest.skip("no mount namespaces here")
+    assert (done.returncode, done.stdout[:16]) == (0, "toy:1 ...... war"), done.stderr
+
+
+def test_two_runs_on_one_home_launch_once(tmp_path: Path) -> None:
+    write_workflow(tmp_path)
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-m", "warmup", "run", "--workflow", "workflow.toml", "--json"],
+            cwd=tmp_path,
+            env=get_env(tmp_path),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        for _ in range(2)
+    ]
+    states = [json.loads(run.communicate(timeout=60)[0])["models"][0]["state"] for run in runs]
+    assert sorted(states) == ["warm", "warmed"]
+
+
+def test_models_are_spread_for_click() -> None:
+    assert spread_models(["--models", "a", "b:2", "--json"]) == [
+        "--models=a",
+        "--models=b:2",
+        "--json",
+    ]
+    assert spread_models(["--models=a", "b"]) == ["--models=a", "--models=b"]
+    assert spread_models(["--", "--models"]) == ["--", "--models"]

@@ -1,0 +1,59 @@
+"""A well-behaved toy engine: compiles one "kernel" into TRITON_CACHE_DIR at its first request.
+
+`http_toy.py --port P [--answer STATUS] [--always-compile] [--die-on-request] [--print TEXT]`
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--port", type=int, required=True)
+parser.add_argument("--model", default="toy")
+parser.add_argument("--answer", type=int, default=200)
+parser.add_argument("--kernel", default="add")
+parser.add_argument("--always-compile", action="store_true")
+parser.add_argument("--die-on-request", action="store_true")
+parser.add_argument("--never-ready", action="store_true")
+parser.add_argument("--print", dest="text", default="")
+args = parser.parse_args()
+
+
+def compile_kernel() -> None:
+    cache = Path(os.environ["TRITON_CACHE_DIR"])
+    suffix = str(time.time_ns()) if args.always_compile else ""
+    entry = cache / f"HASH{args.kernel.upper()}{suffix}"
+    if not entry.exists():
+        entry.mkdir(parents=True)
+        (entry / f"{args.kernel}.json").write_text("{}")
+        (entry / f"{args.kernel}.cubin").write_bytes(b"\x7fELF" + os.urandom(60))
+
+
+class Handler(BaseHTTPRequestHandler):
+    def reply(self, status: int) -> None:
+        body = b'{"text": "warmed up"}'
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        self.reply(503 if args.never_ready else 200)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if args.die_on_request:
+            os._exit(3)
+        compile_kernel()
+        self.reply(args.answer)
+
+    def log_message(self, format: str, *values: object) -> None:
+        print(format % values, flush=True)
+
+
+print(args.text, flush=True)
+ThreadingHTTPServer(("127.0.0.1", args.port), Handler).serve_forever()
