@@ -23,7 +23,7 @@ from warmup.launch.folder import (
 )
 from warmup.launch.media import make_image_url
 from warmup.launch.reference_models import Task, find_task
-from warmup.launch.registry import find_engines_for
+from warmup.launch.registry import HUB_ENGINES, find_engines_for
 
 _INSTALLED = ("site-packages", "dist-packages")
 
@@ -40,7 +40,7 @@ class ReferenceEngine(Adapter):
     def find_engine_problem(self, launch: Launch) -> WarmupError | None:
         problem = find_name_problem(launch)
         if problem is not None:
-            takers = ", ".join(find_engines_for("org/name"))
+            takers = ", ".join(HUB_ENGINES)
             hint = f"give a local folder; engines that take hub ids (org/name): {takers}"
             return UsageError(problem.what, hint=hint)
         others = ", ".join(find_engines_for(launch.model))

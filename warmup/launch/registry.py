@@ -15,6 +15,8 @@ _FILES = {
     "transformers": "transformers_serve",
     "command": "command",
 }
+# Nothing is known of a hub id without the hub, so these are all that take one.
+HUB_ENGINES = ("sglang", "vllm", "transformers", "sglang-diffusion")
 ENGINE_NAMES: tuple[str, ...] = tuple(_FILES)
 
 
@@ -42,13 +44,13 @@ def _make_unknown(name: str) -> UsageError:
 def find_engines_for(model: str) -> tuple[str, ...]:
     """Engines that might serve this model, best first; () where nothing says so.
 
-    A local folder is judged by its config.json or model_index.json. Of a hub id nothing is known
-    without the hub, so all that take one are named. `command` serves whatever its command does.
+    A local folder is judged by its config.json or model_index.json; for a hub id, all that take
+    one. `command` serves whatever its command does.
     Raises UsageError for files that cannot be read.
     """
     path = find_folder(model)
     if path is None:
-        return ("sglang", "vllm", "transformers", "sglang-diffusion")
+        return HUB_ENGINES
     folder = read_folder(path)
     own = ("reference",) if is_served(folder) else ()
     if folder.pipeline is not None:
