@@ -128,7 +128,7 @@ def make_manifest(
         unwanted = (stale or {}).get(name, _EMPTY)
         records = []
         for root in roots:
-            was = old.get(root.root) or RootSnapshot(root.root, {}, [], [], [])
+            was = old.get(root.root) or RootSnapshot(root.root, {})
             if was.entries and not was.is_marked:
                 is_read_known &= not unwanted
             records.append(_make_root(name, was, root, unwanted if was.is_marked else _EMPTY))

@@ -28,6 +28,7 @@ def from_text(text: str) -> str:
 
 def to_line(name: str) -> str:
     """A file name for a human's eyes: one line, nothing that a terminal would obey."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in to_text(name)
-    )
+    text = to_text(name)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -17,28 +17,36 @@ from warmup.jit.base import Env, Family
 from warmup.jit.names import to_line
 from warmup.jit.registry import get_family
 
+_TRUSTED_UIDS = frozenset({0, os.geteuid()})
+
 
 class File(msgspec.Struct, frozen=True, gc=False):
-    """name: relative to its entry, "" where the file is the entry. Times in ns since the epoch."""
+    """name: relative to its entry, "" where the file is the entry. Times in ns since the epoch.
+
+    is_exposed: others may write it, or it belongs to neither this user nor root.
+    """
 
     name: str
     size: int
     mtime_ns: int
     atime_ns: int
+    is_exposed: bool = False
 
 
 class RootSnapshot(msgspec.Struct, frozen=True, gc=False):
     """What lay under one root: entries (path relative to it → files), and what is no entry.
 
+    empty: folders without anything in them. links: symbolic links, which nothing here follows.
     is_marked: every file's atime was set to 0 and this file system moves it on a read
     (`warmup.jit.manifest.mark_unread`). problems: what could not be read, one line each.
     """
 
     root: str
     entries: dict[str, list[File]]
-    temporaries: list[str]
-    links: list[str]
-    problems: list[str]
+    temporaries: list[str] = []
+    links: list[str] = []
+    empty: list[str] = []
+    problems: list[str] = []
     is_marked: bool = False
 
 
@@ -67,14 +75,16 @@ def take_snapshot(families: Sequence[str], env: Env) -> Snapshot:
 
 def walk_root(family: Family, root: Path) -> RootSnapshot:
     """The entries under one root; see `RootSnapshot`."""
-    found = RootSnapshot(str(root), {}, [], [], [])
+    found = RootSnapshot(str(root), {})
     stack = [""]
     while stack:
         folder = stack.pop()
         path = f"{root}/{folder}"
+        num_items = 0
         try:
             with os.scandir(path) as items:
                 for item in items:
+                    num_items += 1
                     _visit(
                         family, found, stack, f"{folder}/{item.name}" if folder else item.name, item
                     )
@@ -82,6 +92,9 @@ def walk_root(family: Family, root: Path) -> RootSnapshot:
             continue
         except OSError as error:
             found.problems.append(f"{to_line(path)}: {error.strerror}")
+        else:
+            if not num_items and folder:
+                found.empty.append(folder)
     return found
 
 
@@ -98,8 +111,18 @@ def _visit(
             stat = item.stat(follow_symlinks=False)
         except FileNotFoundError:
             return
-        file = File(path[len(entry) + 1 :], stat.st_size, stat.st_mtime_ns, stat.st_atime_ns)
-        found.entries.setdefault(entry, []).append(file)
+        file = File(
+            path[len(entry) + 1 :],
+            stat.st_size,
+            stat.st_mtime_ns,
+            stat.st_atime_ns,
+            bool(stat.st_mode & 0o002) or stat.st_uid not in _TRUSTED_UIDS,
+        )
+        files = found.entries.get(entry)
+        if files is None:
+            found.entries[entry] = [file]
+        else:
+            files.append(file)
     elif family.is_temporary(path):
         found.temporaries.append(path)
 

@@ -1,0 +1,40 @@
+"""Remove cache entries, never anything outside their root."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+
+def remove_inside(root: Path, path: str) -> bool:
+    """Remove a file or a folder below `root`; False where it was gone already.
+
+    `path` is relative. Symbolic links on the way to it are refused, a link itself is unlinked;
+    `rmtree` does not follow those below. Raises OSError where it cannot or must not be removed.
+    """
+    parts = path.split("/")
+    if not path or any(part in ("", ".", "..") for part in parts):
+        raise OSError(f"{path!r} is no path below {root}")
+    real = Path(os.path.realpath(root))
+    target = real.joinpath(*parts)
+    if Path(os.path.realpath(target.parent)) != target.parent:
+        raise OSError(f"{target.parent} leads through a symbolic link")
+    if not os.path.lexists(target):
+        return False
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    else:
+        target.unlink()
+    return True
+
+
+def remove_empty_parents(root: Path, path: str) -> None:
+    """Remove the folders between `root` and `path` that hold nothing any more."""
+    folder = Path(path).parent
+    while folder != Path():
+        try:
+            (root / folder).rmdir()
+        except OSError:
+            return
+        folder = folder.parent
