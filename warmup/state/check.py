@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -53,7 +53,7 @@ def check_launch(
         reason = f"marker {problem.kind}: {problem.reason}"
         check = MarkerCheck(state=problem.kind, reason=reason, path=problem.path)
     elif markers:
-        check = judge(markers[0], vector)
+        check = judge(find_nearest(markers, vector), vector)
     else:
         check = MarkerCheck(state="missing", reason="never warmed with this launch on this home")
     if check.marker is not None:
@@ -69,6 +69,12 @@ def judge(marker: Marker, vector: VersionVector) -> MarkerCheck:
     told = ", ".join(map(str, changes[:3]))
     more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""
     return MarkerCheck(state="stale", reason=told + more, marker=marker, changes=tuple(changes))
+
+
+def find_nearest(markers: Sequence[Marker], vector: VersionVector) -> Marker:
+    """The marker with the fewest changed ingredients, the newest of those; of one at least."""
+    newest_first = sorted(markers, key=lambda marker: marker.created, reverse=True)
+    return min(newest_first, key=lambda marker: len(marker.vector.diff(vector)))
 
 
 def _check_manifest(home: Home, marker: Marker, env: Mapping[str, str]) -> MarkerCheck:

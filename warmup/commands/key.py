@@ -1,0 +1,102 @@
+"""`warmup-ci key`: the version vector and its key, for a cache key in a workflow."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from warmup.errors import EXIT_OK, HostError, UsageError
+from warmup.report.encoding import encode_json
+from warmup.report.output import Output
+from warmup.report.summary import get_output
+from warmup.report.text import get_printable
+from warmup.state.home import Home
+from warmup.state.version_vector import VersionVector
+
+
+def key(
+    vector: VersionVector,
+    *,
+    home: Home,
+    cache_variables: Mapping[str, str],
+    environ: Mapping[str, str],
+    json_output: bool = False,
+    only_key: bool = False,
+    export: bool = False,
+    github: bool = False,
+    write_baseline: Path | None = None,
+) -> int:
+    """Print the vector, its key last (`only_key`: nothing else). Returns 0.
+
+    cache_variables: what moves every family under the cache root, empty without one. export: print
+    them instead, as shell lines; github: append them to $GITHUB_ENV as well.
+    write_baseline: where to put a baseline, with the last cold times that `home` knows.
+    Raises UsageError, HostError.
+    """
+    if export + json_output + only_key > 1:
+        raise UsageError("--json, --only-key and --export exclude each other")
+    if github:
+        _append_github_env(cache_variables, environ)
+    if write_baseline is not None:
+        _write_baseline(write_baseline, home, vector)
+    if (export or github) and not cache_variables:
+        Output(sys.stderr).line("note: no cache root: each family keeps its own default folder")
+    _print(vector, cache_variables, json_output, only_key, export)
+    return EXIT_OK
+
+
+def _print(
+    vector: VersionVector,
+    cache_variables: Mapping[str, str],
+    json_output: bool,
+    only_key: bool,
+    export: bool,
+) -> None:
+    out = Output(sys.stdout)
+    if json_output:
+        document = {
+            "schema": 1,
+            "version_key": vector.key,
+            "ingredients": vector.ingredients,
+            "variables": cache_variables,
+        }
+        out.line(encode_json(document).decode())
+    elif export:
+        for name, value in cache_variables.items():
+            # A quoted newline is a part of the value to a shell, so it is not escaped here.
+            out.line(f"export {name}={shlex.quote(value)}")
+    elif only_key:
+        out.line(vector.key)
+    else:
+        width = max(len(each.name) for each in vector.ingredients)
+        for each in vector.ingredients:
+            out.line(f"{each.name:{width}}  {get_printable(each.value)}")
+        out.line(f"{'version key':{width}}  {vector.key}")
+
+
+def _append_github_env(variables: Mapping[str, str], environ: Mapping[str, str]) -> None:
+    """So that the steps after this one see the same caches as our servers."""
+    path = environ.get("GITHUB_ENV")
+    if not path:
+        raise UsageError(
+            "--github needs the variable GITHUB_ENV",
+            hint="use --github in a GitHub Actions step, --export in a shell",
+        )
+    text = "".join(get_output(name, value) for name, value in variables.items())
+    try:
+        with Path(path).open("ab") as file:
+            # Another step's last line may lack its end.
+            start = b"\n" if file.tell() and text else b""
+            file.write(start + text.encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise HostError(f"cannot append to GITHUB_ENV ({path})", cause=error.strerror) from error
+
+
+def _write_baseline(path: Path, home: Home, vector: VersionVector) -> None:
+    from warmup.state.baseline import make_baseline, write_baseline
+
+    baseline = make_baseline(home, vector)
+    write_baseline(path, baseline)
+    Output(sys.stderr).line(f"baseline with {len(baseline.models)} models: {path}")
