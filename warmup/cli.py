@@ -71,6 +71,13 @@ def _option(name: str, **settings: Any) -> Callable[[Any], Any]:
 
 json_option = click.option("--json", "json_output", is_flag=True, help="One document on stdout.")
 
+selection_options = _options(
+    _option("--workflow", type=click.Path(path_type=Path), help="Workflow file (TOML)."),
+    _option("--engine", help="Engine of models that no workflow describes.  [default: reference]"),
+    _option("--python", help="Interpreter of the engine's environment.  [default: this one]"),
+    _option("--cache-root", help="One folder for every JIT cache family."),
+)
+
 model_options = _options(
     _option(
         "--models",
@@ -78,10 +85,7 @@ model_options = _options(
         metavar="MODEL[:TP]...",
         help="Models, space- or comma-separated, or repeated. None: all of the workflow.",
     ),
-    _option("--workflow", type=click.Path(path_type=Path), help="Workflow file (TOML)."),
-    _option("--engine", help="Engine of models that no workflow describes.  [default: reference]"),
-    _option("--python", help="Interpreter of the engine's environment.  [default: this one]"),
-    _option("--cache-root", help="One folder for every JIT cache family."),
+    selection_options,
 )
 
 timeout_options = _options(
@@ -174,6 +178,64 @@ def plan(force: bool, json_output: bool, **values: Any) -> int:
     )
 
 
+@cli.command(cls=ModelsCommand)
+@model_options
+@click.option("--only-key", is_flag=True, help="Print the version key alone.")
+@click.option("--export", is_flag=True, help="Print the cache variables as shell lines.")
+@click.option("--github", is_flag=True, help="Append the cache variables to $GITHUB_ENV.")
+@click.option(
+    "--write-baseline", type=click.Path(path_type=Path), help="File for `audit --baseline`."
+)
+@json_option
+def key(
+    only_key: bool,
+    export: bool,
+    github: bool,
+    write_baseline: Path | None,
+    json_output: bool,
+    **values: Any,
+) -> int:
+    """The version vector and its key (for a cache key in a workflow)."""
+    from warmup.commands.key import key
+    from warmup.commands.session import open_session
+
+    session = open_session(_select(values), os.environ, Path.cwd(), need_models=False)
+    return key(
+        session.vector,
+        home=session.home,
+        cache_variables=session.cache_variables,
+        environ=os.environ,
+        json_output=json_output,
+        only_key=only_key,
+        export=export,
+        github=github,
+        write_baseline=write_baseline,
+    )
+
+
+@cli.command()
+@click.argument("model", metavar="MODEL[:TP]")
+@selection_options
+@json_option
+def why(model: str, json_output: bool, **values: Any) -> int:
+    """Which ingredient made it cold, old → new."""
+    from warmup.commands.session import open_session
+    from warmup.commands.why import why
+
+    session = open_session(_select({"models": (model,), **values}), os.environ, Path.cwd())
+    statuses = [
+        why(
+            session.home,
+            launch,
+            session.get_vector(launch),
+            session.get_env(launch),
+            json_output=json_output,
+        )
+        for launch in session.launches
+    ]
+    return max(statuses)
+
+
 @cli.command()
 @json_option
 def reap(json_output: bool) -> int:
@@ -182,6 +244,21 @@ def reap(json_output: bool) -> int:
     from warmup.state.home import get_home
 
     return reap(get_home(os.environ).path, json_output=json_output)
+
+
+@cli.command(context_settings={"allow_interspersed_args": False})
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Document to write.")
+@click.option("--fail-on-miss", is_flag=True, help="Exit 1 if it succeeded but compiled.")
+@_option("--cache-root", help="One folder for every JIT cache family.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- CMD...")
+def observe(command: tuple[str, ...], **values: Any) -> int:
+    """Run a command, then list every kernel that it had to compile.
+
+    Passes the command's exit status and its signals.
+    """
+    from warmup.commands.observe import observe
+
+    return observe(command, environ=os.environ, **values)
 
 
 @cli.command(

@@ -1,0 +1,120 @@
+"""`warmup-ci observe` around real commands; Triton compiles its own kernels, without a GPU."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.commands.program import call, get_env
+
+SERVERS = Path(__file__).parents[1] / "servers"
+TRITON = [sys.executable, "-W", "ignore", str(SERVERS / "tree_triton.py")]
+
+
+def observe(folder: Path, *command: str, status: int = 0) -> dict[str, Any]:
+    done = call(folder, "observe", "--json", "out.json", "--", *command)
+    assert done.returncode == status, done.stderr
+    document: dict[str, Any] = json.loads((folder / "out.json").read_text())
+    assert document["exit_code"] == status
+    return document
+
+
+def test_a_compiled_kernel_is_listed_by_name_once(tmp_path: Path) -> None:
+    begin = time.time()
+    document = observe(tmp_path, *TRITON, "1")
+    (entry,) = document["new_entries"]["triton"]
+    assert entry["kernel"] == "add_number"
+    assert (tmp_path / "triton" / entry["entry"]).is_dir()
+    assert begin - 1 <= entry["t"] <= time.time() + 1
+    assert observe(tmp_path, *TRITON, "1")["new_entries"] == {}
+
+
+def test_the_server_that_compiled_is_named(tmp_path: Path) -> None:
+    """A launcher that Triton loads is mapped by the process that loaded it."""
+    script = (
+        "import sys, mmap, pathlib, os, subprocess, time\n"
+        "if len(sys.argv) == 1:\n"
+        "    sys.exit(subprocess.call([sys.executable, __file__, 'server']))\n"
+        "entry = pathlib.Path(os.environ['TRITON_CACHE_DIR'], 'HASH'); entry.mkdir(parents=True)\n"
+        "(entry / 'launcher.so').write_bytes(bytes(4096))\n"
+        "held = mmap.mmap(os.open(entry / 'launcher.so', os.O_RDONLY), 0, prot=mmap.PROT_READ)\n"
+        "time.sleep(1.5)\n"
+    )
+    (tmp_path / "tests.py").write_text(script)
+    (entry,) = observe(tmp_path, sys.executable, "tests.py")["new_entries"]["triton"]
+    assert entry["argv"][-1] == "server"
+
+
+def test_fail_on_miss_fails_what_succeeded_but_compiled(tmp_path: Path) -> None:
+    done = call(tmp_path, "observe", "--fail-on-miss", "--", *TRITON, "2")
+    assert done.returncode == 1
+    assert "add_number" in done.stderr
+    assert call(tmp_path, "observe", "--fail-on-miss", "--", *TRITON, "2").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [(["true"], 0), (["sh", "-c", "exit 7"], 7), (["sh", "-c", "kill -9 $$"], 137)],
+)
+def test_the_commands_exit_status_is_ours(tmp_path: Path, command: list[str], status: int) -> None:
+    assert observe(tmp_path, *command, status=status)["new_entries"] == {}
+
+
+def test_stdout_is_left_to_the_command_and_stdin_too(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "warmup", "observe", "--json", "o.json", "--", "cat"],
+        cwd=tmp_path, env=get_env(tmp_path), input="through", capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert done.stdout == "through"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_signals_are_handed_on(tmp_path: Path, signum: signal.Signals) -> None:
+    script = (
+        "import signal, sys, pathlib\n"
+        f"signal.signal({int(signum)}, lambda *_: sys.exit(42))\n"
+        "pathlib.Path('up').touch()\n"
+        "while True: signal.pause()\n"
+    )
+    (tmp_path / "waits.py").write_text(script)
+    program = subprocess.Popen(
+        [sys.executable, "-m", "warmup", "observe", "--", sys.executable, "waits.py"],
+        cwd=tmp_path,
+        env=get_env(tmp_path),
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "up").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    program.send_signal(signum)
+    assert program.wait(timeout=30) == 42
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "words"),
+    [
+        (["observe"], 2, "needs a command"),
+        (["observe", "--", "no-such-program"], 127, "cannot run no-such-program"),
+        (["observe", "--", "/"], 126, "cannot run /"),
+        (["observe", "--json", "no/such/out.json", "--", "true"], 2, "cannot write"),
+        (["observe", "--json", ".", "--", "true"], 2, "it is a folder"),
+    ],
+)
+def test_bad_input(tmp_path: Path, args: list[str], status: int, words: str) -> None:
+    done = call(tmp_path, *args)
+    assert (done.returncode, words in done.stderr) == (status, True), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_options_after_the_command_are_the_commands(tmp_path: Path) -> None:
+    done = call(tmp_path, "observe", "echo", "--json", "x")
+    assert done.stdout == "--json x\n"
+    assert not os.path.lexists(tmp_path / "x")

@@ -1,0 +1,159 @@
+"""`warmup-ci observe -- CMD…`: list every kernel a command had to compile that the warm-up had not.
+
+The command keeps our standard streams, process group and terminal. Its exit status is ours.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from warmup.errors import EXIT_FAILED, UsageError
+
+if TYPE_CHECKING:
+    from warmup.jit.manifest import NewEntry
+    from warmup.supervise.witness import Witness
+
+_LOOK_S = 0.5
+_MAX_LISTED = 50  # lines per family for people; the document holds all
+# What is handed on to the command. Not SIGTSTP and SIGCONT: the terminal stops the whole group.
+_FORWARDED = {
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
+}  # fmt: skip
+_SI_KERNEL = 0x80  # asm-generic/siginfo.h: the terminal's Ctrl-C, which the command got as well
+
+
+class ObservedEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """entry: relative to its cache folder. t: seconds since the epoch when it appeared.
+
+    argv: of the server that made it, left out where the process tree does not show it.
+    """
+
+    entry: str
+    kernel: str
+    t: float
+    argv: tuple[str, ...] | None = None
+
+
+class ObserveDocument(msgspec.Struct, frozen=True, kw_only=True):
+    schema: int = 1
+    exit_code: int
+    new_entries: dict[str, list[ObservedEntry]]
+
+
+def observe(
+    command: tuple[str, ...],
+    *,
+    json_path: Path | None,
+    fail_on_miss: bool,
+    environ: Mapping[str, str],
+    cache_root: str | None = None,
+) -> int:
+    """Run `command`, then report its new cache entries. Returns its exit status.
+
+    128 + signal where a signal ended it; 127 or 126 where it cannot be executed. With
+    fail_on_miss, 1 where it succeeded but compiled. Raises UsageError for an empty command and
+    for a document that cannot be written, before anything runs.
+    """
+    from warmup.jit.manifest import find_new, get_variables, take_snapshot
+    from warmup.jit.registry import FAMILY_NAMES, get_family
+    from warmup.supervise.witness import Witness
+
+    if not command:
+        raise UsageError("observe needs a command", hint="warmup-ci observe -- pytest tests/")
+    if json_path is not None:
+        _check_writable(json_path)
+    variables = get_variables(Path(cache_root).expanduser().absolute()) if cache_root else {}
+    env = {**environ, **variables}
+    roots = [root for name in FAMILY_NAMES for root in get_family(name).get_roots(env)]
+    witness = Witness(roots)
+    before = take_snapshot(FAMILY_NAMES, env)
+    witness.look()
+    status = _run(command, env, witness)
+    new = find_new(before, take_snapshot(FAMILY_NAMES, env))
+    if new and status == 0 and fail_on_miss:
+        status = EXIT_FAILED
+    observed = {name: [_observe(one, witness) for one in entries] for name, entries in new.items()}
+    _report(observed)
+    if json_path is not None:
+        from warmup.state.atomic import write_atomic
+
+        document = ObserveDocument(exit_code=status, new_entries=observed)
+        write_atomic(json_path, msgspec.json.encode(document) + b"\n", mode=0o644)
+    return status
+
+
+def _check_writable(path: Path) -> None:
+    """Hours of tests must not end in a document that cannot be written."""
+    problem = None
+    if path.is_dir():
+        problem = "it is a folder"
+    elif not path.parent.is_dir():
+        problem = f"there is no folder {path.parent}"
+    elif not os.access(path.parent, os.W_OK):
+        problem = f"the folder {path.parent} is not writable"
+    if problem is not None:
+        raise UsageError(f"cannot write {path}", cause=problem, hint="give --json a path to write")
+
+
+def _run(command: tuple[str, ...], env: Mapping[str, str], witness: Witness) -> int:
+    """Start the command, hand signals on to it, and look around until it ends."""
+    heard = _FORWARDED | {signal.SIGCHLD}
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, heard)
+    try:
+        try:
+            pid = os.posix_spawnp(command[0], command, env, setsigmask=previous)
+        except OSError as error:
+            print(f"error: cannot run {command[0]}", file=sys.stderr)
+            print(f"  cause: {error.strerror}", file=sys.stderr)
+            return 127 if isinstance(error, FileNotFoundError) else 126
+        witness.root_pid = pid
+        while True:
+            ended, wait_status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                return _get_status(wait_status)
+            info = signal.sigtimedwait(heard, _LOOK_S)
+            if info is not None and info.si_signo in _FORWARDED and info.si_code != _SI_KERNEL:
+                os.kill(pid, info.si_signo)  # not reaped yet, so the pid is still its own
+            witness.look()
+    finally:
+        # Signals that came since the command ended are not to end the report.
+        while signal.sigtimedwait(heard, 0) is not None:
+            pass
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+def _get_status(wait_status: int) -> int:
+    code = os.waitstatus_to_exitcode(wait_status)
+    return code if code >= 0 else 128 - code
+
+
+def _observe(entry: NewEntry, witness: Witness) -> ObservedEntry:
+    return ObservedEntry(entry.entry, entry.kernel, entry.t, witness.find_argv(entry.entry))
+
+
+def _report(observed: Mapping[str, Sequence[ObservedEntry]]) -> None:
+    """For people, on stderr: stdout is the command's."""
+    from warmup.jit.names import to_line
+
+    if not observed:
+        print("observe: nothing was compiled that the warm-up had not", file=sys.stderr)
+        return
+    counts = ", ".join(f"{len(entries)} {name}" for name, entries in observed.items())
+    print(f"observe: compiled that the warm-up had not: {counts}", file=sys.stderr)
+    for name, entries in observed.items():
+        print(f"{name}:", file=sys.stderr)
+        for one in entries[:_MAX_LISTED]:
+            when = time.strftime("%H:%M:%S", time.localtime(one.t))
+            who = "" if one.argv is None else f"  by {to_line(shlex.join(one.argv))[:200]}"
+            print(f"  {when}  {to_line(one.kernel)}  {to_line(one.entry)}{who}", file=sys.stderr)
+        if len(entries) > _MAX_LISTED:
+            print(f"  and {len(entries) - _MAX_LISTED} more", file=sys.stderr)
