@@ -70,10 +70,11 @@ def _print(
     elif only_key:
         out.line(vector.key)
     else:
-        width = max(len(each.name) for each in vector.ingredients)
-        for each in vector.ingredients:
-            out.line(f"{each.name:{width}}  {get_printable(each.value)}")
-        out.line(f"{'version key':{width}}  {vector.key}")
+        lines = [(each.name, get_printable(each.value)) for each in vector.ingredients]
+        lines.append(("version_key", vector.key))
+        width = max(len(name) for name, _ in lines)
+        for name, value in lines:
+            out.line(f"{name:{width}}  {value}")
 
 
 def _append_github_env(variables: Mapping[str, str], environ: Mapping[str, str]) -> None:

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.state.helpers import make_home, make_launch, make_vector, warm
+from warmup.commands.why import why
+from warmup.launch.base import Launch
+from warmup.state.home import Home
+from warmup.state.version_vector import VersionVector
+
+LAUNCH, VECTOR = make_launch(), make_vector()
+ENV = {"HOME": "/nonexistent"}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return make_home(tmp_path)
+
+
+def ask(
+    capsys: pytest.CaptureFixture[str], home: Home, launch: Launch, vector: VersionVector
+) -> dict[str, Any]:
+    status = why(home, launch, vector, ENV, json_output=True)
+    answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert answer["exit_code"] == status == (0 if answer["state"] == "warm" else 1)
+    assert answer["schema"] == 1
+    return answer
+
+
+def test_warm(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    marker = warm(home, LAUNCH, VECTOR)
+    answer = ask(capsys, home, LAUNCH, VECTOR)
+    assert (answer["state"], answer["check"]) == ("warm", "fresh")
+    assert answer["marker"] == str(home.markers / f"{marker.name}.json")
+    assert (answer["changes"], answer["lost_entries"], answer["lost_seconds"]) == ([], 0, 0.0)
+
+
+def test_never_warmed(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = ask(capsys, home, LAUNCH, VECTOR)
+    assert (answer["check"], answer["nearest"], answer["marker"]) == ("missing", None, None)
+
+
+def test_an_ingredient_changed(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    marker = warm(home, LAUNCH, VECTOR)
+    answer = ask(capsys, home, LAUNCH, make_vector(triton="4.0"))
+    assert answer["check"] == "stale"
+    assert answer["nearest"]["version_key"] == marker.version_key
+    assert answer["changes"] == [
+        {
+            "name": "triton",
+            "old": "3.9.0",
+            "new": "4.0",
+            "families": ["triton", "inductor"],
+            "entries": {"triton": 9},
+        }
+    ]
+    assert (answer["lost_entries"], answer["lost_seconds"]) == (9, 41.2)
+
+
+def test_the_nearest_marker_is_the_one_with_the_fewest_changes(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    near = warm(home, LAUNCH, make_vector(triton="3.8"))
+    warm(home, LAUNCH, make_vector(triton="3.7", nvcc="12"))
+    answer = ask(capsys, home, LAUNCH, VECTOR)
+    assert answer["nearest"]["version_key"] == near.version_key
+    assert [change["old"] for change in answer["changes"]] == ["3.8"]
+
+
+def test_the_lines(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    marker = warm(home, LAUNCH, VECTOR)
+    assert why(home, LAUNCH, make_vector(triton="4.0", nvcc="14"), ENV) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "org/Name-1B:2 is cold: triton 3.9.0 → 4.0, nvcc 13.0.88 → 14",
+        f"  nearest marker: {marker.created}  {home.markers / marker.name}.json",
+        "  triton  3.9.0 → 4.0  touches triton (9 entries), inductor",
+        "  nvcc    13.0.88 → 14  touches deep_gemm (41 entries)",
+        "  went with it: 50 entries; warming took 41.2 s then",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"fallback_args": ("--dp", "2")}, ["argument --enable-dp-attention removed"]),
+        (
+            {"fallback_args": ("--enable-dp-attention", "--dp", "4", "--new", "a b")},
+            ["argument --dp 2 → 4", "argument --new 'a b' added"],
+        ),
+        ({"env": {"DG_X": "1"}}, ["variable SGLANG_ENABLE_JIT_DEEPGEMM 1 removed"]),
+        ({"tp": 4, "engine": "vllm"}, ["engine sglang → vllm", "tp 2 → 4"]),
+        ({"weights": "dummy"}, ["weights real → dummy"]),
+        ({"command": ("serve", "-a")}, ["command serve added", "command -a added"]),
+    ],
+)
+def test_the_launch_differs(
+    home: Home, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], expected: list[str]
+) -> None:
+    warm(home, LAUNCH, VECTOR)
+    answer = ask(capsys, home, make_launch(**changes), VECTOR)
+    assert answer["check"] == "missing"
+    for text in expected:
+        assert text in answer["reason"]
+    assert answer["lost_entries"] == 50
+    assert answer["changes"] == []
+
+
+def test_another_order_of_flags_is_no_other_launch(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warm(home, LAUNCH, VECTOR)
+    reordered = make_launch(fallback_args=("--enable-dp-attention", "--dp=2"))
+    assert ask(capsys, home, reordered, VECTOR)["state"] == "warm"
+
+
+def test_an_order_that_matters_is_told(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    warm(home, make_launch(command=("python", "-O", "-m", "serve")), VECTOR)
+    answer = ask(capsys, home, make_launch(command=("python", "-m", "serve", "-O")), VECTOR)
+    assert answer["launch_changes"] == [
+        {"name": "command", "old": "python -O -m serve", "new": "python -m serve -O"}
+    ]
+
+
+def test_the_least_different_launch_is_compared(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warm(home, make_launch(tp=8, engine="vllm", env={}), VECTOR)
+    near = warm(home, make_launch(tp=4), VECTOR)
+    warm(home, make_launch(model="org/Other"), VECTOR)
+    answer = ask(capsys, home, LAUNCH, VECTOR)
+    assert answer["nearest"]["launch_key"] == near.launch_key
+    assert answer["launch_changes"] == [{"name": "tp", "old": "4", "new": "2"}]
+
+
+def test_a_corrupt_marker(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    path = home.markers / f"{warm(home, LAUNCH, VECTOR).name}.json"
+    path.write_bytes(path.read_bytes()[:-9])
+    answer = ask(capsys, home, LAUNCH, VECTOR)
+    assert (answer["state"], answer["check"]) == ("cold", "corrupt")
+    [problem] = answer["problems"]
+    assert (problem["path"], problem["kind"]) == (str(path), "corrupt")
+    assert why(home, LAUNCH, VECTOR, ENV) == 1
+    assert str(path) in capsys.readouterr().out
+
+
+def test_a_manifest_that_is_gone(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    (home.manifests / warm(home, LAUNCH, VECTOR).manifest).unlink()
+    answer = ask(capsys, home, LAUNCH, VECTOR)
+    assert answer["check"] == "dangling"
+    assert (answer["changes"], answer["lost_entries"]) == ([], 50)

@@ -1,0 +1,191 @@
+"""`doctor`'s checks of folders, disks, locks, limits and the kernel."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from warmup.commands.doctor_finding import Finding, Level
+from warmup.errors import HostError
+from warmup.jit.registry import FAMILY_NAMES, get_family
+from warmup.state.home import Home
+from warmup.state.locks import try_lock
+
+_SHM = Path("/dev/shm")
+_GIB = 1 << 30
+_TIMEOUT_S = 30
+# Cold caches of one large model take some GiB, logs and manifests little.
+_DISK_FAIL, _DISK_WARN = _GIB // 4, 10 * _GIB
+_INODES_FAIL, _INODES_WARN = 1_000, 50_000
+# Docker gives 64 MiB; NCCL and multiprocessing want about 1 GiB for eight ranks.
+_SHM_WARN = _GIB
+# sglang and vLLM open sockets and cubins by the thousand.
+_FILES_FAIL, _FILES_WARN = 256, 4096
+# Exit status 7: the lock was refused, as it should be.
+_TRY_LOCK = """
+import fcntl, sys
+with open(sys.argv[1]) as file:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(7)
+"""
+
+
+def check_home(home: Home) -> list[Finding]:
+    """Writable, ours, and not open to others: a marker says which code will be loaded."""
+    if not home.is_writable():
+        hint = "make it writable for this user, or set WARMUP_CI_HOME"
+        return [Finding("fail", "home", f"{home.path} is not writable", hint)]
+    if not home.path.exists():
+        return [Finding("ok", "home", f"{home.path}, not made yet")]
+    problem = _find_exposure(home.path)
+    if problem is not None:
+        return [Finding("warn", "home", f"{home.path} {problem}", f"chmod go-w {home.path}")]
+    return [Finding("ok", "home", str(home.path))]
+
+
+def check_disk(home: Home, env: Mapping[str, str]) -> list[Finding]:
+    """Free bytes and inodes, once per filesystem that home or caches are on."""
+    findings, seen = [], set()
+    roots = [root for name in FAMILY_NAMES for root in get_family(name).get_roots(env)]
+    for path in (home.path, *roots):
+        nearest = _get_existing(path)
+        device = nearest.stat().st_dev
+        if device not in seen:
+            seen.add(device)
+            findings += [_check_bytes(nearest), _check_inodes(nearest)]
+    return findings
+
+
+def check_locks(home: Home) -> list[Finding]:
+    """Whether a second process is refused what this one has locked: NFS and overlays may not."""
+    import subprocess
+
+    folder = _get_existing(home.locks)
+    path = folder / f".warmup-ci-{secrets.token_hex(8)}.tmp"
+    hint = "set WARMUP_CI_HOME to a folder on a local filesystem"
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        return [Finding("warn", "locks", f"not tried in {folder}: {error.strerror}")]
+    try:
+        try_lock(fd, path)
+        command = [sys.executable, "-I", "-S", "-c", _TRY_LOCK, str(path)]
+        status = subprocess.run(command, timeout=_TIMEOUT_S, capture_output=True).returncode
+    except HostError as error:
+        return [Finding("fail", "locks", error.reason, hint)]
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return [Finding("warn", "locks", f"not tried in {folder}: {error}")]
+    finally:
+        os.close(fd)
+        path.unlink()
+    if status != 7:
+        return [Finding("fail", "locks", f"two processes held one lock under {folder}", hint)]
+    return [Finding("ok", "locks", f"flock excludes other processes under {folder}")]
+
+
+def check_shm() -> list[Finding]:
+    """Size of /dev/shm, and what is free of it."""
+    hint = "start the container with --ipc=host or --shm-size=16g"
+    try:
+        size = os.statvfs(_SHM)
+    except OSError as error:
+        return [Finding("warn", "/dev/shm", error.strerror or str(error), hint)]
+    total, free = size.f_blocks * size.f_frsize, size.f_bavail * size.f_frsize
+    detail = f"{_format(free)} of {_format(total)} free"
+    if total < _SHM_WARN:
+        return [Finding("warn", "/dev/shm", detail, hint)]
+    if free < _SHM_WARN:
+        return [Finding("warn", "/dev/shm", detail, "killed servers leave segments; see /dev/shm")]
+    return [Finding("ok", "/dev/shm", detail)]
+
+
+def check_caches(env: Mapping[str, str]) -> list[Finding]:
+    """Ownership of the folders that code is loaded from, and whether servers can fill them."""
+    findings, num_found = [], 0
+    for name in FAMILY_NAMES:
+        for root in get_family(name).get_roots(env):
+            if not _is_dir(root):
+                continue
+            num_found += 1
+            problem = _find_exposure(root)
+            if problem is not None:
+                findings.append(
+                    Finding("warn", f"cache {name}", f"{root} {problem}", f"chmod go-w {root}")
+                )
+            elif not os.access(root, os.W_OK | os.X_OK):
+                detail = f"{root} is not writable: what a server compiles is lost"
+                findings.append(Finding("warn", f"cache {name}", detail, f"chown or chmod {root}"))
+    return findings or [Finding("ok", "caches", f"{num_found} folders, none open to others")]
+
+
+def check_open_files() -> list[Finding]:
+    """RLIMIT_NOFILE."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    detail, hint = f"{soft} open files (hard limit {hard})", "raise it: ulimit -n 65535"
+    unlimited = soft == resource.RLIM_INFINITY
+    if unlimited or soft >= _FILES_WARN:
+        return [Finding("ok", "open files", "unlimited" if unlimited else detail)]
+    level: Level = "fail" if soft < _FILES_FAIL else "warn"
+    return [Finding(level, "open files", detail, hint)]
+
+
+def check_kernel() -> list[Finding]:
+    """What supervision stands on, and what is left without it (design.md section 7)."""
+    from warmup.supervise.guarantees import find_missing_guarantees
+
+    missing = [Finding("warn", "kernel", each) for each in find_missing_guarantees()]
+    return missing or [Finding("ok", "kernel", "/proc, pidfd, subreaper and process marks work")]
+
+
+def _find_exposure(folder: Path) -> str | None:
+    """Why others could change what we load from here; None if they can't."""
+    status = folder.stat()
+    if status.st_uid not in (os.getuid(), 0):
+        return f"belongs to user {status.st_uid}, not to us ({os.getuid()})"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"is writable by others (mode {stat.S_IMODE(status.st_mode):04o})"
+    return None
+
+
+def _check_bytes(folder: Path) -> Finding:
+    size = os.statvfs(folder)
+    free = size.f_bavail * size.f_frsize
+    detail = f"{_format(free)} free at {folder}"
+    if free >= _DISK_WARN:
+        return Finding("ok", "disk", detail)
+    level: Level = "fail" if free < _DISK_FAIL else "warn"
+    return Finding(level, "disk", detail, "free some space: `warmup-ci gc` may help")
+
+
+def _check_inodes(folder: Path) -> Finding:
+    size = os.statvfs(folder)
+    if size.f_files == 0:  # btrfs and some network filesystems make them as needed
+        return Finding("ok", "inodes", f"not limited at {folder}")
+    detail = f"{size.f_favail} free at {folder}"
+    if size.f_favail >= _INODES_WARN:
+        return Finding("ok", "inodes", detail)
+    level: Level = "fail" if size.f_favail < _INODES_FAIL else "warn"
+    return Finding(level, "inodes", detail, "remove small files: `warmup-ci gc` may help")
+
+
+def _is_dir(path: Path) -> bool:
+    """False too where we may not look; `Path.is_dir` raises there before Python 3.14."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def _get_existing(path: Path) -> Path:
+    while not _is_dir(path) and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _format(size: int) -> str:
+    return f"{size / _GIB:.1f} GiB"
