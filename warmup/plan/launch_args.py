@@ -17,7 +17,7 @@ from pathlib import Path
 
 from warmup.errors import UsageError
 from warmup.launch.base import Launch
-from warmup.plan.launch_calls import FoundLaunch
+from warmup.plan.launch_calls import LAUNCH_WORDS, FoundLaunch
 from warmup.plan.launch_options import get_options, render
 from warmup.plan.launch_scan import Scan, TooComplex
 from warmup.plan.launch_values import Unresolved
@@ -130,20 +130,26 @@ def _get_adapter_args(launch: Launch) -> tuple[str, ...]:
 
 def _scan(file: Path) -> list[FoundLaunch] | FileProblem:
     try:
-        return Scan(str(file), _parse(file)).run()
+        source = _read(file)
+        tree = _parse(source, file)
+        return Scan(str(file), tree).run() if any(w in source for w in LAUNCH_WORDS) else []
     except (OSError, SyntaxError, ValueError, TooComplex) as error:
         return FileProblem(str(file), _get_reason(error))
     except (RecursionError, MemoryError):
         return FileProblem(str(file), "nested too deeply")
 
 
-def _parse(file: Path) -> ast.Module:
+def _read(file: Path) -> bytes:
     with file.open("rb") as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise ValueError("not a file")
         source = stream.read(_MAX_BYTES + 1)
     if len(source) > _MAX_BYTES:
         raise ValueError(f"larger than {_MAX_BYTES} bytes")
+    return source
+
+
+def _parse(source: bytes, file: Path) -> ast.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tests' own, such as an invalid escape
         return ast.parse(source, str(file))

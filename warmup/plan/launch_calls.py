@@ -17,6 +17,8 @@ Kind = Literal["call", "settings", "class"]
 # other_args, …), its prefill/decode sibling, ModelLaunchSettings(model_path, tp_size, extra_args).
 _SERVER_CALL = re.compile(r"popen_launch_\w*server")
 _SETTINGS_CALL = re.compile(r"\w*LaunchSettings")
+# Without one of these words a file launches nothing that is looked for here.
+LAUNCH_WORDS = (b"popen_launch_", b"LaunchSettings", b"other_args")
 ARGS_ATTRIBUTE = "other_args"
 MODEL_ATTRIBUTE = "model"
 
@@ -88,7 +90,7 @@ def read_call(call: ast.Call, scope: Scope, file: str, line: int) -> FoundLaunch
 def make_found(
     file: str, line: int, model: object, args: tuple[str, ...] | Unresolved, kind: Kind
 ) -> FoundLaunch:
-    if isinstance(model, str):
+    if isinstance(model, str) and model:
         return FoundLaunch(file, line, model, args, kind)
     reason = model.reason if isinstance(model, Unresolved) else f"it is {model!r}"
     return FoundLaunch(file, line, None, args, kind, f"model: {reason}")

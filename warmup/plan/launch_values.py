@@ -7,7 +7,6 @@ the file does not decide is `Unresolved`, with the reason: never a guess.
 from __future__ import annotations
 
 import ast
-import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -44,8 +43,10 @@ class Scope:
 
     def copy(self) -> Scope:
         """A scope of its own lists; two names of one list still share it."""
-        names, attrs = copy.deepcopy((self.names, self.attrs))
-        return replace(self, names=names, attrs=attrs)
+        done: dict[int, object] = {}
+        return replace(
+            self, names=_copy_values(self.names, done), attrs=_copy_values(self.attrs, done)
+        )
 
     def get_shadowed(self, names: Iterable[str], reason: str) -> Scope:
         """This scope with `names` bound to what nobody knows, for reading only."""
@@ -78,6 +79,34 @@ class Scope:
                 self.set(inner, Unresolved("unpacked with a star"))
             case ast.Subscript(value=node):
                 poison(evaluate(node, self), f"one item set at line {target.lineno}")
+
+
+def _copy_values(values: dict[str, object], done: dict[int, object]) -> dict[str, object]:
+    """A copy in which what was one list is one list again; `done` holds those made so far.
+
+    A file has hundreds of names and some lists: `copy.deepcopy` visits all of them, at a hundred
+    times the cost.
+    """
+    known = done.get(id(values))
+    if isinstance(known, dict):
+        return known
+    copied = done[id(values)] = dict[str, object]()
+    copied.update((name, _copy_value(value, done)) for name, value in values.items())
+    return copied
+
+
+def _copy_value(value: object, done: dict[int, object]) -> object:
+    if isinstance(value, ClassValue):
+        return ClassValue(_copy_values(value.attrs, done))
+    if isinstance(value, tuple):
+        return tuple(_copy_value(item, done) for item in value)
+    if not isinstance(value, list):
+        return value
+    known = done.get(id(value))
+    if known is None:
+        known = done[id(value)] = list[object]()
+        known += [_copy_value(item, done) for item in value]
+    return known
 
 
 def get_parts(value: object, parts: list[ast.expr]) -> list[object]:
