@@ -84,6 +84,16 @@ class Ranks:
             except RuntimeError as error:
                 raise RankLost(f"barrier: {error}") from error
 
+    def gather_cfg(self, tensors: Sequence[torch.Tensor]) -> list[list[torch.Tensor]]:
+        """Every CFG rank's tensors, by rank. All bring as many, of one shape and type."""
+        mine = torch.stack(list(tensors))
+        everyone = [torch.empty_like(mine) for _ in range(self.cfg_size)]
+        try:
+            dist.all_gather(everyone, mine, group=self.cfg_group)
+        except RuntimeError as error:
+            raise RankLost(f"gathering branches: {error}") from error
+        return [list(stacked.unbind(0)) for stacked in everyone]
+
     def agree_each(self, failures: Sequence[Failure | None]) -> list[Failure | None]:
         """For each place, the failure of the lowest rank that has one; the same on every rank.
 

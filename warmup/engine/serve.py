@@ -175,9 +175,7 @@ class Server:
             return None
         warmups = self.frontend.get_warmups() if self.args.mode != "off" else []
         try:
-            await run_warmups(
-                self.client, warmups, self.report, self.args.fail_policy, self.args.warmup_deadline
-            )
+            await run_warmups(self.client, warmups, self.report, self.args)
         except WarmupFailed as error:
             return str(error)
         return self.dead.result() if self.dead.done() else None

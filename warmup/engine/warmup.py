@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from warmup.engine.args import ServerArgs
 from warmup.engine.client import RankClient
 from warmup.engine.frontend import Warmup
 from warmup.engine.messages import RequestError
@@ -47,7 +52,7 @@ class WarmupFailed(Exception):
 
 
 async def run_warmups(
-    client: RankClient, warmups: list[Warmup], report: WarmupReport, policy: str, deadline_s: float
+    client: RankClient, warmups: list[Warmup], report: WarmupReport, args: ServerArgs
 ) -> None:
     """Run all; `report` grows as they go.
 
@@ -55,17 +60,29 @@ async def run_warmups(
     """
     started = time.monotonic()
     report.total = len(warmups)
-    for warmup in warmups:
-        left_s = started + deadline_s - time.monotonic()
-        try:
-            await asyncio.wait_for(_run(client, warmup, report), max(left_s, 0.0))
-            report.done.append(warmup.name)
-        except asyncio.TimeoutError:
-            _fail(report, warmup, f"not done within --warmup-deadline {deadline_s:g} s", policy)
-        except RequestError as error:
-            _fail(report, warmup, str(error), policy)
-        finally:
-            report.seconds = time.monotonic() - started
+    with _image_folder(args.input_save_path) as folder:
+        for warmup in warmups:
+            left_s = started + args.warmup_deadline - time.monotonic()
+            try:
+                await asyncio.wait_for(_run(client, warmup, report, folder), max(left_s, 0.0))
+                report.done.append(warmup.name)
+            except asyncio.TimeoutError:
+                late = f"not done within --warmup-deadline {args.warmup_deadline:g} s"
+                _fail(report, warmup, late, args.fail_policy)
+            except RequestError as error:
+                _fail(report, warmup, str(error), args.fail_policy)
+            finally:
+                report.seconds = time.monotonic() - started
+
+
+@contextlib.contextmanager
+def _image_folder(wish: str) -> Iterator[str]:
+    """`--input-save-path`, which the first rank makes; or a temporary folder, gone afterwards."""
+    if wish:
+        yield str(Path(wish).absolute())
+        return
+    with tempfile.TemporaryDirectory(prefix="warmup-image-") as folder:
+        yield folder
 
 
 def _fail(report: WarmupReport, warmup: Warmup, reason: str, policy: str) -> None:
@@ -75,13 +92,13 @@ def _fail(report: WarmupReport, warmup: Warmup, reason: str, policy: str) -> Non
     _log.warning("warm-up %s failed, serving degraded: %s", warmup.name, reason)
 
 
-async def _run(client: RankClient, warmup: Warmup, report: WarmupReport) -> None:
+async def _run(client: RankClient, warmup: Warmup, report: WarmupReport, folder: str) -> None:
     """One warm-up; after an out-of-memory, and only that, the next smaller one."""
     payload = warmup.payload
     if warmup.image_size is not None:
         width, height = warmup.image_size
-        path = await client.call("warmup_image", {"width": width, "height": height}, warmup=True)
-        payload = {**payload, "image_path": path}
+        wish = {"folder": folder, "width": width, "height": height}
+        payload = {**payload, "image_path": await client.call("warmup_image", wish, warmup=True)}
     smaller = list(warmup.smaller[:MAX_RETRIES])
     while True:
         began = time.monotonic()

@@ -1,0 +1,119 @@
+"""Loads the components of a diffusers folder, each through its own class."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from warmup.engine.args import ServerArgs
+from warmup.engine.diffusion.model import DiffusionModel
+from warmup.engine.diffusion.registry import get_spec
+from warmup.engine.diffusion.spec import get_defaults, read_index, read_json
+from warmup.engine.ranks import get_dtype
+from warmup.engine.registry import load
+from warmup.errors import WarmupError
+
+_log = logging.getLogger("warmup.engine")
+
+
+def load_model(args: ServerArgs, device: torch.device) -> DiffusionModel:
+    """The whole pipeline of `args.model` on `device`.
+
+    Raises `WarmupError` naming the component's folder for one that cannot be loaded.
+    """
+    folder = Path(args.model)
+    spec = get_spec(folder)
+    dtype = get_dtype(args, device)
+    parts = SimpleNamespace(**dict.fromkeys(spec.components))
+    torch.manual_seed(args.seed)
+    for name, (library, class_name) in read_index(folder, spec).items():
+        try:
+            part = _load_component(folder / name, library, class_name, args, device, dtype)
+        except Exception as error:
+            raise WarmupError(f"cannot load {folder / name} as {class_name}: {error}") from error
+        setattr(parts, name, part)
+    parts.index = read_json(folder / "model_index.json")
+    parts.defaults = get_defaults(folder, spec)
+    model: DiffusionModel = load(spec.model)(spec, parts, device, dtype)
+    _tune(model, args)
+    return model
+
+
+def _load_component(
+    folder: Path, library: str, class_name: str, args: ServerArgs, device: Any, dtype: torch.dtype
+) -> Any:
+    if "Processor" in class_name:
+        return _load_processor(folder)
+    cls = getattr(importlib.import_module(library), class_name, None)
+    if cls is None:
+        raise AttributeError(f"{library} has no class {class_name}")
+    if not issubclass(cls, torch.nn.Module):
+        return cls.from_pretrained(folder, local_files_only=True)
+    if args.load_format == "dummy":
+        module = _make_dummy(cls, folder, library, device, dtype)
+    elif library == "diffusers":
+        module = cls.from_pretrained(folder, torch_dtype=dtype, local_files_only=True)
+    else:
+        module = cls.from_pretrained(folder, dtype=dtype, local_files_only=True)
+    return module.to(device).eval().requires_grad_(False)
+
+
+def _load_processor(folder: Path) -> SimpleNamespace:
+    """`image_processor` and `tokenizer` of a transformers processor's folder, None if absent.
+
+    Never the combined class: it wants torchvision, which has no CPU build beside a CPU torch.
+    """
+    from transformers import AutoTokenizer
+
+    from warmup.engine.diffusion.processors import find_image_processor
+
+    tokenizer = None
+    if any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return SimpleNamespace(image_processor=find_image_processor(folder), tokenizer=tokenizer)
+
+
+def _make_dummy(
+    cls: Any, folder: Path, library: str, device: Any, dtype: torch.dtype
+) -> torch.nn.Module:
+    """Random weights of the real sizes, made where they will live. The seed makes ranks agree."""
+    if library == "diffusers":
+        config = cls.load_config(folder)
+        with _made_on(device, dtype):
+            return cls.from_config(config)
+    config = cls.config_class.from_pretrained(folder)
+    with _made_on(device, dtype):
+        return cls(config)
+
+
+@contextlib.contextmanager
+def _made_on(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _tune(model: DiffusionModel, args: ServerArgs) -> None:
+    """Our kernels on a GPU, then Inductor, so that it sees what will run."""
+    for transformer in model.transformers:
+        if model.device.type == "cuda":
+            from warmup.engine.kernels.install import install
+
+            install(transformer, args)
+        if args.torch_compile:
+            # Blocks repeat: compiling one compiles all (diffusers' regional compilation).
+            if getattr(transformer, "_repeated_blocks", None):
+                transformer.compile_repeated_blocks()
+            else:
+                transformer.compile()

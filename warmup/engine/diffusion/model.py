@@ -1,0 +1,118 @@
+"""What a family must know to run: one small method per stage. The loop around them is ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from warmup.engine.diffusion.params import Job
+from warmup.engine.diffusion.spec import FamilySpec
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+    from torch import Tensor
+
+# What one branch, or the image, adds to the transformer's inputs.
+Conditioning = dict[str, Any]
+
+
+class DiffusionModel:
+    """A family's base class: `parts` are the loaded components by their model_index.json names.
+
+    Methods get a `Job` that has been validated. Tensors are on `device`; batches are of one: n
+    images run one after the other, so that every shape they meet is the warmed one.
+    """
+
+    # Does the text's encoding depend on the image? Then no encoding of it can be kept.
+    text_sees_image = False
+
+    def __init__(
+        self, spec: FamilySpec, parts: SimpleNamespace, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.spec = spec
+        self.parts = parts
+        self.device = device
+        self.dtype = dtype
+        self.check()
+
+    def check(self) -> None:
+        """Raise `UsageError` for a variant of the family that this file does not run."""
+
+    @property
+    def transformers(self) -> Sequence[Any]:
+        """The modules that denoise: what is compiled and gets our kernels."""
+        return [self.parts.transformer]
+
+    def prepare_image(self, job: Job, picture: Image) -> Image:
+        """The hook before image encoding: crop, scale, refuse. Runs before the text is encoded."""
+        return picture
+
+    def encode_text(self, job: Job, text: str, picture: Image | None) -> Conditioning:
+        """The conditioning of one branch."""
+        raise NotImplementedError
+
+    def encode_image(self, job: Job, picture: Image | None) -> Conditioning:
+        """The conditioning that all branches share."""
+        return {}
+
+    def make_noise(self, job: Job, generator: torch.Generator) -> Tensor:
+        """The first latents. Drawn on the CPU, so that every rank and device draws the same."""
+        raise NotImplementedError
+
+    def set_timesteps(self, job: Job, scheduler: Any, latents: Tensor) -> None:
+        scheduler.set_timesteps(job.num_inference_steps, device=self.device)
+
+    def predict(
+        self, job: Job, latents: Tensor, t: Tensor, text: Conditioning, image: Conditioning
+    ) -> Tensor:
+        """One branch of one step: a prediction of the shape of `latents`."""
+        raise NotImplementedError
+
+    def combine(self, positive: Tensor, negative: Tensor, scale: float) -> Tensor:
+        """Classifier-free guidance, arXiv:2207.12598 in the form of Imagen's equation 2."""
+        return negative + scale * (positive - negative)
+
+    def decode(self, job: Job, latents: Tensor, image: Conditioning) -> list[Image]:
+        """The picture, or the frames of the video."""
+        raise NotImplementedError
+
+    def draw(self, shape: tuple[int, ...], generator: torch.Generator, dtype: Any) -> Tensor:
+        import torch
+
+        return torch.randn(shape, generator=generator, dtype=dtype).to(self.device)
+
+
+def to_pictures(pixels: Tensor) -> list[Image]:
+    """[N, 3, H, W] in -1..1 → N pictures."""
+    from PIL import Image
+
+    scaled = ((pixels.float() / 2 + 0.5).clamp(0, 1) * 255).round().byte()
+    return [Image.fromarray(each) for each in scaled.permute(0, 2, 3, 1).cpu().numpy()]
+
+
+def to_pixels(
+    picture: Image, device: Any, dtype: Any, size: tuple[int, int] | None = None
+) -> Tensor:
+    """A picture → [1, 3, height, width] in -1..1, resized by Lanczos to `size` (width, height)."""
+    import numpy
+    import torch
+    from PIL import Image
+
+    if size is not None and picture.size != size:
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    array = numpy.asarray(picture, dtype=numpy.float32) / 255.0
+    pixels = torch.from_numpy(array).permute(2, 0, 1).unsqueeze(0) * 2.0 - 1.0
+    return pixels.to(device=device, dtype=dtype)
+
+
+def get_shift(num_tokens: int, config: Any, max_shift: float) -> float:
+    """The flow-matching schedule's shift (mu), linear in the number of image tokens.
+
+    Constants from the scheduler's config; diffusers 0.42 has the same defaults.
+    """
+    low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    first, last = config.get("base_shift", 0.5), config.get("max_shift", max_shift)
+    slope = (last - first) / (high - low)
+    return float(first + slope * (num_tokens - low))

@@ -1,0 +1,113 @@
+"""The stages of one request, each a unit of its own: validation (validation.py) → text encoding →
+image encoding → denoising → decoding. Every rank runs them together."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from warmup.engine.diffusion.cfg import get_own_branches, run_branches
+from warmup.engine.diffusion.contain import contain
+from warmup.engine.diffusion.images import load_image
+from warmup.engine.diffusion.model import Conditioning, DiffusionModel
+from warmup.engine.diffusion.params import Job
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from warmup.engine.ranks import Ranks
+
+NEGATIVES_KEPT = 16
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What denoising needs: per branch its text (None: another rank's), and the shared image."""
+
+    text: list[Conditioning | None]
+    image: Conditioning
+
+
+class TextEncoding:
+    """Encodes the branches that this rank will compute. Negative prompts repeat, so the encodings
+    of the last 16 are kept (where they don't depend on the image)."""
+
+    def __init__(self, model: DiffusionModel, ranks: Ranks) -> None:
+        self.model = model
+        self.ranks = ranks
+        self._kept: OrderedDict[str, Conditioning] = OrderedDict()
+
+    def run(self, job: Job, picture: Image | None) -> list[Conditioning | None]:
+        assert job.prompt is not None
+        texts = [job.prompt]
+        if job.do_classifier_free_guidance and self.model.spec.has_cfg:
+            texts.append(job.negative_prompt or "")
+        own = get_own_branches(len(texts), self.ranks.cfg_rank, self.ranks.cfg_size)
+        return [
+            self._encode(job, text, picture, branch > 0) if branch in own else None
+            for branch, text in enumerate(texts)
+        ]
+
+    def _encode(self, job: Job, text: str, picture: Image | None, negative: bool) -> Conditioning:
+        if not negative or self.model.text_sees_image:
+            return self.model.encode_text(job, text, picture)
+        if text not in self._kept:
+            self._kept[text] = self.model.encode_text(job, text, picture)
+        self._kept.move_to_end(text)
+        while len(self._kept) > NEGATIVES_KEPT:
+            self._kept.popitem(last=False)
+        return self._kept[text]
+
+
+def load_picture(model: DiffusionModel, job: Job) -> Image | None:
+    """The request's image, through the family's own hook; None if it has none."""
+    source = job.image if job.image is not None else job.image_path
+    if source is None:
+        return None
+    return model.prepare_image(job, load_image(source, model.spec.min_image_side))
+
+
+def denoise(
+    model: DiffusionModel, ranks: Ranks, job: Job, encoded: Encoded, latents: Tensor
+) -> Tensor:
+    """From noise to latents, one step after the other; the same on every rank."""
+
+    def start() -> Any:
+        scheduler = type(model.parts.scheduler).from_config(model.parts.scheduler.config)
+        model.set_timesteps(job, scheduler, latents)
+        # Without it the first step looks its own index up, which waits for the device.
+        scheduler.set_begin_index(0)
+        return scheduler
+
+    scheduler = contain(ranks, start)
+    for t in scheduler.timesteps:
+        latents = _step(model, ranks, job, encoded, latents, t, scheduler)
+    return latents
+
+
+def _step(
+    model: DiffusionModel,
+    ranks: Ranks,
+    job: Job,
+    encoded: Encoded,
+    latents: Tensor,
+    t: Tensor,
+    scheduler: Any,
+) -> Tensor:
+    def predict(branch: int) -> Tensor:
+        text = encoded.text[branch]
+        assert text is not None
+        return model.predict(job, latents, t, text, encoded.image)
+
+    outputs = run_branches(ranks, len(encoded.text), latents, predict)
+
+    def advance() -> Tensor:
+        guided = outputs[0]
+        if len(outputs) == 2:
+            guided = model.combine(outputs[0], outputs[1], job.cfg_scale)
+        moved: Tensor = scheduler.step(guided, t, latents, return_dict=False)[0]
+        return moved.to(latents.dtype)
+
+    return contain(ranks, advance)
