@@ -20,7 +20,7 @@ Env = Mapping[str, str]
 
 # Written by ninja, locks and editors beside the artifacts; rewritten by runs that compile nothing.
 VOLATILE_NAMES = frozenset({".ninja_log", ".ninja_deps", ".ninja_lock", "lock", "index"})
-TEMPORARY = re.compile(r"^tmp\.pid_|^\.staging-|\.tmp$|\.tmp\.|^\.tmp|^tmp[a-z0-9_]{8}$")
+TEMPORARY = re.compile(r"^tmp\.pid_|^\.staging(?:-|$)|\.tmp$|\.tmp\.|^\.tmp|^tmp[a-z0-9_]{8}$")
 
 
 def never(path: str) -> bool:

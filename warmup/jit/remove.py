@@ -23,7 +23,10 @@ def remove_inside(root: Path, path: str) -> bool:
     if not os.path.lexists(target):
         return False
     if target.is_dir() and not target.is_symlink():
-        shutil.rmtree(target)
+        try:
+            shutil.rmtree(target)
+        except RecursionError:  # CPython before 3.13: a tree that only malice makes that deep
+            raise OSError(f"{target} is nested too deep to remove") from None
     else:
         target.unlink()
     return True

@@ -55,7 +55,7 @@ def _iter_changed(record: RootRecord) -> Iterator[tuple[EntryRecord, FileRecord,
         for file in entry.files:
             try:
                 found = lstat(f"{folder}/{from_text(file.name)}" if file.name else folder)
-            except FileNotFoundError:  # noqa: PERF203 - costs nothing until it happens
+            except FileNotFoundError:
                 yield entry, file, "is missing"
             except OSError as error:
                 yield entry, file, f"cannot be read: {error.strerror}"

@@ -17,6 +17,7 @@ from warmup.jit.base import Env, Family
 from warmup.jit.names import to_line, to_text
 from warmup.jit.walk import File, RootSnapshot
 
+# A note is worth knowing and no reason to fail: `audit` exits 0 if there is nothing else.
 Severity = Literal["error", "warning", "note"]
 
 

@@ -99,7 +99,7 @@ def check(scope: Scope) -> Iterator[Finding]:
 
 VOLATILE = Rule(
     id="root-volatile",
-    severity="warning",
+    severity="note",
     summary="A cache lies in memory or under /tmp: it is gone with the container or the boot",
     link="https://github.com/pytorch/pytorch/issues/121122",
 )
