@@ -33,7 +33,9 @@ def test_a_venv_is_not_the_python_it_was_made_from(tmp_path: Path) -> None:
     found = get_interpreter(str(venv / "bin" / "python"), {})
     assert found.version == get_interpreter("", {}).version
     assert any(path.startswith(str(venv)) for path in found.paths)
-    own_site = [path for path in get_interpreter("", {}).paths if path.endswith("site-packages")]
+    own_site = [
+        path for path in get_interpreter("", os.environ).paths if path.endswith("site-packages")
+    ]
     assert not set(own_site) & set(found.paths)
 
 
@@ -48,6 +50,12 @@ def test_a_pth_file_and_pythonpath_count(tmp_path: Path) -> None:
     found = get_interpreter(str(venv / "bin" / "python"), {"PYTHONPATH": str(named)})
     assert str(extra) in found.paths
     assert str(named) in found.paths
+
+
+def test_this_one_under_another_pythonpath_is_asked(tmp_path: Path) -> None:
+    found = get_interpreter("", {**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert str(tmp_path) in found.paths
+    assert str(tmp_path) not in get_interpreter("", os.environ).paths
 
 
 def test_a_name_is_looked_for_on_path(tmp_path: Path) -> None:

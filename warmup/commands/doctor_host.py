@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 import sys
 from collections.abc import Mapping
@@ -67,7 +66,7 @@ def check_locks(home: Home) -> list[Finding]:
     import subprocess
 
     folder = _get_existing(home.locks)
-    path = folder / f".warmup-ci-{secrets.token_hex(8)}.tmp"
+    path = folder / f".warmup-ci-{os.urandom(8).hex()}.tmp"
     hint = "set WARMUP_CI_HOME to a folder on a local filesystem"
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

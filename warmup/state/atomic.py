@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
     Readers see the old file or the new one. Raises OSError (ENOSPC, EROFS, EISDIR, …) with the
     old file intact and no temporary left. `mode` is what the umask leaves of it.
     """
-    temporary = path.parent / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
+    temporary = path.parent / f"{_PREFIX}{os.urandom(8).hex()}{_SUFFIX}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temporary, flags, mode)
     try:

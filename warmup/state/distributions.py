@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import unquote
 
 import msgspec
 
@@ -32,6 +31,8 @@ class Distribution(msgspec.Struct, frozen=True):
             return None
         if not found.dir_info.editable or not found.url.startswith("file://"):
             return None
+        from urllib.parse import unquote
+
         return unquote(found.url.removeprefix("file://"))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -87,7 +86,7 @@ def get_home(env: Mapping[str, str]) -> Home:
 
 def make_run_id() -> str:
     """A new name that sorts by time: `20261121T010203Z-1a2b3c`."""
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(3).hex()}"
 
 
 def _expand(path: str, env: Mapping[str, str]) -> Path:
@@ -106,7 +105,7 @@ def _not_writable(folder: Path, error: OSError) -> HostError:
 
 def _find_refusal(folder: Path) -> OSError:
     """The errno that `access` swallowed, found by trying what the folder is needed for."""
-    probe = folder / f".warmup-ci-{secrets.token_hex(8)}.tmp"
+    probe = folder / f".warmup-ci-{os.urandom(8).hex()}.tmp"
     try:
         os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         probe.unlink()

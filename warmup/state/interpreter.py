@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
@@ -12,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from warmup.errors import UsageError
+from warmup.state.executable import find_on_path, is_executable
 
 _TIMEOUT_S = 30
 _MARK = "warmup-ci-interpreter:"
@@ -19,7 +19,7 @@ _MARK = "warmup-ci-interpreter:"
 # count as they do for the server. The mark finds our line among what a sitecustomize prints.
 _PROBE = (
     "import sys; print('\\n" + _MARK + "' + '\\0'.join(["
-    "'%d.%d.%d' % sys.version_info[:3] + getattr(sys, 'abiflags', ''), *sys.path[1:]]))"
+    "'%d.%d.%d' % sys.version_info[:3] + getattr(sys, 'abiflags', ''), *sys.path]))"
 )
 
 
@@ -35,25 +35,24 @@ def get_interpreter(python: str, env: Mapping[str, str]) -> Interpreter:
 
     Raises UsageError where there is none, or where it does not answer.
     """
-    if not python:
-        return _get_own()
-    found = shutil.which(python, path=env.get("PATH"))
-    if found is None:
+    python = python or sys.executable
+    found = os.path.abspath(python) if "/" in python else find_on_path(python, env)  # noqa: PTH100
+    if found is None or not is_executable(found):
         raise UsageError(
             f"python {python!r} cannot be run",
             cause="no such file on PATH" if "/" not in python else "no such executable file",
             hint="give the interpreter of the engine's environment with --python",
         )
-    if _is_own(found):
+    if _is_own(found) and env.get("PYTHONPATH") == os.environ.get("PYTHONPATH"):
         return _get_own()
     status = Path(found).stat()
-    relevant = tuple(sorted(env.items()))
-    return _probe(os.path.abspath(found), (status.st_ino, status.st_mtime_ns), relevant)  # noqa: PTH100
+    return _probe(found, (status.st_ino, status.st_mtime_ns), tuple(sorted(env.items())))
 
 
 def _get_own() -> Interpreter:
     # The first entry is the script's folder or the working folder: a server has neither.
-    skipped = {"", os.getcwd(), os.path.dirname(os.path.abspath(sys.argv[0]))}  # noqa: PTH100,PTH109,PTH120
+    skipped = {"", str(Path.cwd()), str(Path(sys.argv[0]).absolute().parent)}
+    skipped -= set(os.environ.get("PYTHONPATH", "").split(os.pathsep)) - {""}
     version = ".".join(map(str, sys.version_info[:3])) + getattr(sys, "abiflags", "")
     return Interpreter(version, tuple(path for path in sys.path if path not in skipped))
 
@@ -63,9 +62,8 @@ def _is_own(found: str) -> bool:
 
     Comparing real paths alone would take a venv for the Python that it was made from.
     """
-    return os.path.dirname(os.path.abspath(found)) == os.path.dirname(  # noqa: PTH100,PTH120
-        sys.executable
-    ) and Path(found).samefile(sys.executable)
+    own = Path(sys.executable)
+    return Path(found).parent == own.parent and own.samefile(found)
 
 
 @lru_cache(maxsize=16)

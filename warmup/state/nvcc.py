@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from warmup.state.executable import find_on_path, is_executable
 from warmup.state.gpus import NONE
 
 _RELEASE = re.compile(r"release [\d.]+, V?([\d.]+)")
@@ -27,12 +28,12 @@ def find_toolkit(env: Mapping[str, str]) -> Toolkit:
     nvcc on PATH, /usr/local/cuda."""
     home = env.get("CUDA_HOME") or env.get("CUDA_PATH") or ""
     if not home:
-        found = _find_on_path(env)
+        found = find_on_path("nvcc", env)
         if found is not None:
             return Toolkit(os.path.dirname(os.path.dirname(found)), found)  # noqa: PTH120
         home = "/usr/local/cuda"
     nvcc = f"{home.rstrip('/')}/bin/nvcc"
-    if os.access(nvcc, os.X_OK):
+    if is_executable(nvcc):
         return Toolkit(home, nvcc)
     return Toolkit(home if os.path.isdir(home) else NONE, NONE)  # noqa: PTH112
 
@@ -61,14 +62,3 @@ def get_nvcc_version(nvcc: str) -> str:
         return f"unreadable: {error.strerror}"
     match = _RELEASE.search(done.stdout.decode("utf-8", "replace"))
     return match.group(1) if match else f"unreadable: exit status {done.returncode}"
-
-
-def _find_on_path(env: Mapping[str, str]) -> str | None:
-    for folder in env.get("PATH", os.defpath).split(os.pathsep):
-        candidate = f"{folder.rstrip('/')}/nvcc"
-        # A relative folder means another one to each server, which runs in a folder of its own.
-        if not folder.startswith("/"):
-            continue
-        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):  # noqa: PTH113
-            return candidate
-    return None
