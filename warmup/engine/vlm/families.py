@@ -1,0 +1,102 @@
+"""The vision-language families that are served, by the `architectures` of their config.json."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from warmup.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Family:
+    """What transformers calls the family's classes, and how its checkpoints name things.
+
+    vision_up, vision_down: the linears of the vision encoder's MLP, into and out of its width.
+    renames: from the start of a released checkpoint's tensor names to transformers' modules; the
+    first that fits.
+    """
+
+    config_class: str
+    model_class: str
+    vision_up: tuple[str, ...]
+    vision_down: str
+    renames: tuple[tuple[str, str], ...]
+
+
+_QWEN_RENAMES = (
+    ("model.visual.", "model.visual."),
+    ("model.language_model.", "model.language_model."),
+    ("visual.", "model.visual."),
+    ("model.", "model.language_model."),
+)
+FAMILIES = {
+    "Qwen2_5_VLForConditionalGeneration": Family(
+        "Qwen2_5_VLConfig",
+        "Qwen2_5_VLForConditionalGeneration",
+        ("gate_proj", "up_proj"),
+        "down_proj",
+        _QWEN_RENAMES,
+    ),
+    "Qwen2VLForConditionalGeneration": Family(
+        "Qwen2VLConfig", "Qwen2VLForConditionalGeneration", ("fc1",), "fc2", _QWEN_RENAMES
+    ),
+}
+
+
+def get_family(folder: Path) -> Family:
+    """The family of a transformers folder. Raises `UsageError` naming the file at fault."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        architectures = config["architectures"]
+    except OSError as error:
+        raise UsageError(f"cannot read {path}", cause=error.strerror) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} names no architecture", cause=repr(error)) from None
+    for name in architectures if isinstance(architectures, list) else ():
+        if name in FAMILIES:
+            return FAMILIES[name]
+    raise UsageError(
+        f"{path}: the reference engine does not serve {architectures}",
+        hint=f"it serves {', '.join(FAMILIES)}; engines sglang, vllm and transformers serve others",
+    )
+
+
+def read_config(folder: Path) -> Any:
+    """transformers' config object. Raises `UsageError` for values that it does not take."""
+    import transformers
+
+    family = get_family(folder)
+    try:
+        config = getattr(transformers, family.config_class).from_pretrained(folder)
+    except Exception as error:  # of many kinds: whatever a config's own checks raise
+        reason = str(error).strip().splitlines()
+        raise UsageError(
+            f"{folder / 'config.json'} is no {family.config_class}",
+            cause=reason[0] if reason else type(error).__name__,
+        ) from error
+    if config.text_config.hidden_act != "silu":
+        raise UsageError(
+            f"{folder / 'config.json'}: text_config.hidden_act {config.text_config.hidden_act!r}"
+            " is not served, only 'silu'"
+        )
+    return config
+
+
+def check_tp(config: Any, tp: int) -> None:
+    """Raises `UsageError` where `tp` ranks cannot share this model evenly."""
+    text = config.text_config
+    sizes = {
+        "num_attention_heads": text.num_attention_heads,
+        "intermediate_size": text.intermediate_size,
+        "vocab_size": text.vocab_size,
+    }
+    for name, size in sizes.items():
+        if size % tp:
+            raise UsageError(f"--tp {tp} does not divide {name} {size} of the model")
+    heads = text.num_key_value_heads
+    if heads % tp and tp % heads:
+        raise UsageError(f"--tp {tp} neither divides nor is a multiple of the {heads} KV heads")
