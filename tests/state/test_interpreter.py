@@ -52,6 +52,16 @@ def test_a_pth_file_and_pythonpath_count(tmp_path: Path) -> None:
     assert str(named) in found.paths
 
 
+def test_another_in_the_same_folder_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "python-a").symlink_to(sys.executable)
+    other = make_script(tmp_path / "python-b", "#!/bin/sh\nexit 3\n")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python-a"))
+    with pytest.raises(UsageError, match="python-b"):
+        get_interpreter(other, os.environ)
+
+
 def test_this_one_under_another_pythonpath_is_asked(tmp_path: Path) -> None:
     found = get_interpreter("", {**os.environ, "PYTHONPATH": str(tmp_path)})
     assert str(tmp_path) in found.paths
