@@ -57,7 +57,9 @@ def test_the_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_a_shell_takes_the_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(tmp_path, export=True, cache_variables=VARIABLES)
-    script = capsys.readouterr().out + 'printf %s "$TRITON_CACHE_DIR|$DG_JIT_CACHE_DIR"'
+    lines = capsys.readouterr().out
+    assert lines.endswith("export DG_JIT_CACHE_DIR='/c/deep_gemm'\n")
+    script = lines + 'printf %s "$TRITON_CACHE_DIR|$DG_JIT_CACHE_DIR"'
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=30)
     assert done.stdout == "|".join(VARIABLES.values())
 

@@ -28,6 +28,14 @@ def test_it_holds_the_last_cold_time_of_each_launch(tmp_path: Path) -> None:
     assert baseline.models[0].entries == {"deep_gemm": 41, "triton": 9}
 
 
+def test_a_workflows_vector_may_name_more_than_a_launchs(tmp_path: Path) -> None:
+    home = make_home(tmp_path)
+    warm(home, make_launch(), make_vector(**{"engine:sglang": "0.5", "env:DG_X": "1"}))
+    warm(home, make_launch(tp=4), make_vector(**{"engine:vllm": "0.10"}))
+    whole = make_vector(**{"engine:sglang": "0.5", "engine:vllm": "0.11"})
+    assert [model.tp for model in make_baseline(home, whole).models] == [2]
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"schema": 1}', "\x00"])
 def test_what_is_no_baseline(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.json"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,8 +64,7 @@ def _print(
         out.line(encode_json(document).decode())
     elif export:
         for name, value in cache_variables.items():
-            # A quoted newline is a part of the value to a shell, so it is not escaped here.
-            out.line(f"export {name}={shlex.quote(value)}")
+            out.line(f"export {name}={_quote(value)}")
     elif only_key:
         out.line(vector.key)
     else:
@@ -75,6 +73,11 @@ def _print(
         width = max(len(name) for name, _ in lines)
         for name, value in lines:
             out.line(f"{name:{width}}  {value}")
+
+
+def _quote(value: str) -> str:
+    """In single quotes always, unlike shlex.quote: one form is easier to read and to look for."""
+    return "'" + value.replace("'", "'\\''") + "'"
 
 
 def _append_github_env(variables: Mapping[str, str], environ: Mapping[str, str]) -> None:

@@ -47,10 +47,14 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_baseline(home: Home, vector: VersionVector) -> Baseline:
-    """This host's vector, and the newest good marker of each launch under it."""
+    """This host's vector, and the newest good marker of each launch that it does not contradict.
+
+    A marker's own vector names one engine and may lack, or have, a variable more than `vector`,
+    which can speak of a whole workflow: what both name must be equal.
+    """
     newest: dict[str, Marker] = {}
     for marker in list_markers(home):
-        if isinstance(marker, Marker) and marker.version_key == vector.key:
+        if isinstance(marker, Marker) and not _contradict(marker.vector, vector):
             known = newest.get(marker.launch_key)
             if known is None or marker.created > known.created:
                 newest[marker.launch_key] = marker
@@ -73,6 +77,10 @@ def make_baseline(home: Home, vector: VersionVector) -> Baseline:
         ingredients=vector.ingredients,
         models=tuple(models),
     )
+
+
+def _contradict(one: VersionVector, other: VersionVector) -> bool:
+    return any(None not in (change.old, change.new) for change in one.diff(other))
 
 
 def write_baseline(path: Path, baseline: Baseline) -> None:
