@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -70,6 +71,13 @@ def test_a_marker_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert msgspec.structs.replace(found, checksum="") == MARKER
     assert found.vector == VECTOR
     assert (found.tp, found.dp, found.ep, found.cfg) == (2, 2, 1, 1)
+
+
+def test_anyone_can_check_the_checksum() -> None:
+    data = json.loads(encode_marker(MARKER))
+    checksum = data.pop("checksum")
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert hashlib.sha256(text.encode()).hexdigest() == checksum
 
 
 TEXT = st.text(max_size=8)
