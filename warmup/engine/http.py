@@ -135,20 +135,28 @@ async def _on_validation_error(_request: Request, error: Exception) -> Response:
     return error_response(Failure("validation", str(first["msg"]), ".".join(where) or None))
 
 
+async def _on_bug(_request: Request, error: Exception) -> Response:
+    """Starlette logs the traceback; the caller gets the shape it knows."""
+    return error_response(Failure("internal", f"{type(error).__name__}: {error}"))
+
+
 def create_app(
     states: StateMachine,
     client: RankClient,
     hold_s: float,
     compat: bool,
+    model_name: str,
     get_model_info: Callable[[], dict[str, Any]],
     get_server_info: Callable[[], dict[str, Any]],
 ) -> FastAPI:
     """The app with the shared paths; the frontend adds its own. `compat`: --readiness-compat."""
     app = FastAPI(title="warmup-ci reference engine", docs_url=None, redoc_url=None)
+    created = int(time.time())
     metrics = Metrics()
     app.add_middleware(Gate, states=states, metrics=metrics, hold_s=hold_s)
     app.add_exception_handler(RequestError, _on_request_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(Exception, _on_bug)
 
     @app.get("/liveness")
     async def liveness() -> dict[str, str]:
@@ -172,6 +180,11 @@ def create_app(
     @app.get("/server_info")
     async def server_info() -> dict[str, Any]:
         return get_server_info()
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        model = {"id": model_name, "object": "model", "created": created, "owned_by": "warmup-ci"}
+        return {"object": "list", "data": [model]}
 
     @app.get("/metrics")
     async def show_metrics() -> Response:

@@ -20,7 +20,7 @@ from warmup.engine.registry import Backend
 from warmup.engine.worker import Place
 
 _log = logging.getLogger("warmup.engine")
-STOP_GRACE_S = 3.0
+STOP_GRACE_S = 2.0
 # A signal to the whole process group reaches the ranks too: let ours be handled first.
 _DEATH_DELAY_S = 0.1
 
@@ -75,7 +75,7 @@ class RankProcesses:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "warmup.engine.worker",
             stdin=asyncio.subprocess.PIPE, pass_fds=fds,
-            env={**os.environ, "OMP_NUM_THREADS": str(place.num_threads)},
+            env=_get_env(place.num_threads),
         )  # fmt: skip
         self._processes.append(process)
         self._watches.append(asyncio.create_task(self._watch(place.rank, process)))
@@ -105,6 +105,16 @@ class RankProcesses:
         for watch in self._watches:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
+
+
+def _get_env(num_threads: int) -> dict[str, str]:
+    """Ranks share the cores, draw no progress bars, and never look for a hub."""
+    return {
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_OFFLINE": "1",
+        **os.environ,
+        "OMP_NUM_THREADS": str(num_threads),
+    }
 
 
 def _listen() -> socket.socket:

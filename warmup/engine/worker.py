@@ -27,7 +27,7 @@ an idle server never meets it, and a rank that hangs while idle is found.
 from __future__ import annotations
 
 import importlib
-import json
+import logging
 import os
 import queue
 import signal
@@ -167,9 +167,13 @@ def _watch_parent() -> None:
     _die("the launcher has gone")
 
 
-def _ignore_signals() -> None:
-    # Ctrl-C reaches the whole foreground group; the launcher ends its ranks in order.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _set_up_logging(place: Place) -> None:
+    logging.basicConfig(
+        level=logging.WARNING,
+        format=f"%(asctime)s %(levelname)s rank {place.rank}: %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("warmup").setLevel(place.args.log_level.upper())
 
 
 def _read_line() -> bytes:
@@ -235,8 +239,10 @@ def _serve(place: Place) -> int:
 
 
 def main() -> None:
-    _ignore_signals()
-    place = msgspec.convert(json.loads(_read_line()), Place)
+    # Ctrl-C reaches the whole foreground group; the launcher ends its ranks in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    place = msgspec.json.decode(_read_line(), type=Place)
+    _set_up_logging(place)
     threading.Thread(target=_watch_parent, name="lifeline", daemon=True).start()
     code = 1
     try:
