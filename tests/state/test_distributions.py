@@ -26,7 +26,7 @@ def test_it_agrees_with_importlib_metadata_here() -> None:
     expected: dict[str, str] = {}
     for each in importlib.metadata.distributions():
         expected.setdefault(normalise(each.name), each.version)
-    assert len(expected) > 50
+    assert len(expected) > 10
     assert {name: each.version for name, each in found.items()} == expected
 
 

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from warmup.state import canonical
 from warmup.state.marker import Marker
 
+SCHEMA_FILE = Path(__file__).parents[2] / "markers" / "marker.schema.json"
+
+
+def make_schema() -> bytes:
+    """The file's bytes, the same on every Python: 3.13 dedents docstrings, 3.12 does not."""
+    return canonical.encode_pretty(_dedent(msgspec.json.schema(Marker)))
+
+
+def _dedent(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: inspect.cleandoc(item) if name == "description" else _dedent(item)
+            for name, item in value.items()
+        }
+    return [_dedent(item) for item in value] if isinstance(value, list) else value
+
+
 if __name__ == "__main__":
-    path = Path(__file__).parents[2] / "markers" / "marker.schema.json"
-    path.write_bytes(canonical.encode_pretty(msgspec.json.schema(Marker)))
+    SCHEMA_FILE.write_bytes(make_schema())
