@@ -223,17 +223,26 @@ def why(model: str, json_output: bool, **values: Any) -> int:
     from warmup.commands.why import why
 
     session = open_session(_select({"models": (model,), **values}), os.environ, Path.cwd())
-    statuses = [
-        why(
-            session.home,
-            launch,
-            session.get_vector(launch),
-            session.get_env(launch),
-            json_output=json_output,
-        )
-        for launch in session.launches
-    ]
-    return max(statuses)
+    if len(session.launches) > 1:
+        names = ", ".join(launch.name for launch in session.launches)
+        raise click.UsageError(f"{model} is listed at several sizes: name one of {names}")
+    (launch,) = session.launches
+    vector, env = session.get_vector(launch), session.get_env(launch)
+    return why(session.home, launch, vector, env, json_output=json_output)
+
+
+@cli.command()
+@_option("--cache-root", help="One folder for every JIT cache family.")
+@json_option
+def doctor(cache_root: str | None, json_output: bool) -> int:
+    """Is this host fit: driver, disk, locks, /dev/shm, cache ownership."""
+    from warmup.commands.doctor import doctor
+    from warmup.commands.session import open_session
+    from warmup.plan.selection import Selection
+
+    selection = Selection(cache_root=cache_root)
+    session = open_session(selection, os.environ, Path.cwd(), need_models=False)
+    return doctor(session.home, session.env, json_output=json_output)
 
 
 @cli.command()

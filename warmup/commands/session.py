@@ -17,7 +17,7 @@ from warmup.state.version_vector import VersionVector, read_vector
 
 # Where a compiler is looked for; everything else that a vector reads of the environment is
 # `get_relevant`'s.
-_TOOLKIT = ("PATH", "CUDA_HOME", "CUDA_PATH")
+_TOOLKIT = ("PATH", "CUDA_HOME", "CUDA_PATH", "PYTHONPATH")
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,14 @@ class Session:
         return self.resolved.launches
 
     def get_vector(self, launch: Launch) -> VersionVector:
-        """The vector that this launch's server would meet. Raises UsageError."""
-        return self._read(launch, self.get_env(launch), [launch.engine], launch.source_paths)
+        """The vector that this launch's server would meet. Raises UsageError.
+
+        The launch's own variables are in its launch key already; here only those of them count
+        that decide which toolkit is found. So one version key holds for a whole workflow.
+        """
+        own = {name: value for name, value in launch.env.items() if name in _TOOLKIT}
+        env = {**self.env, **own}
+        return self._read(launch, env, [launch.engine], launch.source_paths)
 
     @cached_property
     def vector(self) -> VersionVector:
@@ -55,6 +61,7 @@ class Session:
         return get_server_env(launch, get_engine(launch.engine), UNSTARTED, self.env)
 
     def check(self, launch: Launch) -> MarkerCheck:
+        """Whether the launch is warm, as marker, vector and caches say it."""
         return check_launch(self.home, launch, self.get_vector(launch), self.get_env(launch))
 
     def _read(
