@@ -10,9 +10,10 @@ import warmup
 from tests.launch.helpers import make_folder, make_launch, make_pipeline, make_qwen_vl, make_slots
 from warmup.engine.diffusion.registry import _FAMILIES
 from warmup.engine.flags import parse
+from warmup.engine.vlm.families import FAMILIES
 from warmup.errors import UsageError
 from warmup.launch.media import make_image_url
-from warmup.launch.reference_models import PIPELINES
+from warmup.launch.reference_models import ARCHITECTURES, PIPELINES
 from warmup.launch.registry import get_engine
 
 ENGINE = get_engine("reference")
@@ -43,8 +44,9 @@ def test_the_engine_takes_these_flags(tmp_path: Path, weights: str) -> None:
         assert args.trust_remote_code
 
 
-def test_the_pipelines_are_those_of_the_engine() -> None:
+def test_the_models_are_those_of_the_engine() -> None:
     assert set(PIPELINES) == set(_FAMILIES)
+    assert set(ARCHITECTURES) == set(FAMILIES)
 
 
 def test_argv_of_a_vision_language_folder(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
-"""What the reference engine serves, without importing it (`warmup/engine/registry.py` decides;
-a test holds both together)."""
+"""What the reference engine serves, without importing it.
+
+`warmup/engine/diffusion/registry.py` and `warmup/engine/vlm/families.py` decide; a test holds all
+three together.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ PIPELINES: dict[str, Task] = {
     "Flux2Pipeline": "image",
 }
 # `architectures` of config.json.
-ARCHITECTURES = ("Qwen2_5_VLForConditionalGeneration",)
+ARCHITECTURES = ("Qwen2_5_VLForConditionalGeneration", "Qwen2VLForConditionalGeneration")
 
 
 def find_task(folder: ModelFolder) -> Task | None:
