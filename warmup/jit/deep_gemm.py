@@ -32,6 +32,7 @@ from warmup.jit.base import (
     get_home_dir,
     get_sglang_cache,
     get_vllm_cache,
+    is_temporary_path,
     unique,
 )
 
@@ -57,7 +58,9 @@ def get_roots(env: Env) -> tuple[Path, ...]:
 
 def find_entry(path: str) -> str | None:
     parts = path.split("/")
-    return f"cache/{parts[1]}" if len(parts) == 3 and parts[0] == "cache" else None
+    if len(parts) != 3 or parts[0] != "cache" or is_temporary_path(parts[1]):
+        return None
+    return f"cache/{parts[1]}"
 
 
 def get_kernel(root: Path, entry: str, names: Sequence[str]) -> str:
@@ -75,7 +78,7 @@ FAMILY = Family(
     is_relocatable=True,
     repair="the folder may move; the installed package may not: keep its include path",
     is_atomic=True,
-    is_temporary=lambda path: path.startswith("tmp/"),
+    is_temporary=lambda path: path.startswith("tmp/") or is_temporary_path(path),
     touched=frozenset({".committed"}),
     hazards=("deep-gemm-half-written", "cubin-broken", "deep-gemm-include-path"),
     log_variables={"DG_JIT_PRINT_COMPILER_COMMAND": "1", "DJ_JIT_PRINT_COMPILER_COMMAND": "1"},

@@ -27,7 +27,13 @@ from warmup.jit.records import (
 )
 from warmup.jit.registry import FAMILY_NAMES, get_family
 from warmup.jit.unread import mark_unread
-from warmup.jit.verify import Mismatch, find_mismatch, find_mismatches, verify_deep
+from warmup.jit.verify import (
+    Mismatch,
+    find_mismatch,
+    find_mismatches,
+    find_snapshot_mismatch,
+    verify_deep,
+)
 from warmup.jit.walk import File, RootSnapshot, Snapshot, get_cache_variables, take_snapshot
 
 __all__ = [
@@ -41,6 +47,7 @@ __all__ = [
     "find_mismatch",
     "find_mismatches",
     "find_new",
+    "find_snapshot_mismatch",
     "get_variables",
     "list_entries",
     "make_manifest",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from pathlib import Path
 def remove_inside(root: Path, path: str) -> bool:
     """Remove a file or a folder below `root`; False where it was gone already.
 
-    `path` is relative. Symbolic links on the way to it are refused, a link itself is unlinked;
-    `rmtree` does not follow those below. Raises OSError where it cannot or must not be removed.
+    A folder goes in one step, renamed to what every family takes for a temporary before it is
+    emptied: no server meets a half. `path` is relative. Symbolic links on the way to it are
+    refused, a link itself is unlinked; `rmtree` does not follow those below. Raises OSError where
+    it cannot or must not be removed.
     """
     parts = path.split("/")
     if not path or any(part in ("", ".", "..") for part in parts):
@@ -23,8 +26,10 @@ def remove_inside(root: Path, path: str) -> bool:
     if not os.path.lexists(target):
         return False
     if target.is_dir() and not target.is_symlink():
+        aside = target.with_name(f"tmp.pid_{os.getpid()}_{secrets.token_hex(8)}")
+        target.rename(aside)
         try:
-            shutil.rmtree(target)
+            shutil.rmtree(aside)
         except RecursionError:  # CPython before 3.13: a tree that only malice makes that deep
             raise OSError(f"{target} is nested too deep to remove") from None
     else:

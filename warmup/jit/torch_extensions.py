@@ -53,6 +53,7 @@ FAMILY = Family(
     is_relocatable=False,
     repair="rebuild in place; remove a `lock` that no process holds",
     is_atomic=False,
+    is_temporary=is_temporary_path,
     hazards=("torch-extension-lock", "ninja-mtime-inversion", "loadable-writable"),
     compile_line=re.compile(rb"Building extension module (?P<kernel>\S+?)\.\.\..*"),
 )

@@ -11,6 +11,7 @@ from warmup.jit.hashing import hash_file, map_threads
 from warmup.jit.names import from_text, to_line
 from warmup.jit.records import NO_MTIME, EntryRecord, FileRecord, Manifest, RootRecord
 from warmup.jit.registry import get_family
+from warmup.jit.walk import File, Snapshot
 
 
 class Mismatch(NamedTuple):
@@ -107,3 +108,33 @@ def _verify_root(name: str, record: RootRecord) -> Iterator[Mismatch]:
 
     for wrong in map_threads(verify, record.entries):
         yield from wrong
+
+
+def find_snapshot_mismatch(manifest: Manifest, snapshot: Snapshot) -> str | None:
+    """`find_mismatch` against a walk that was just made, instead of another stat of each file."""
+    for name, roots in manifest.families.items():
+        found = {root.root: root for root in snapshot.families.get(name, [])}
+        for record in roots:
+            root = found.get(from_text(record.root))
+            if root is None:
+                return f"{name}: the environment no longer puts it at {to_line(record.root)}"
+            for entry in record.entries:
+                files = {file.name: file for file in root.entries.get(from_text(entry.path), ())}
+                for file in entry.files:
+                    problem = _find_change(file, files.get(from_text(file.name)))
+                    if problem is not None:
+                        kernel = entry.kernel
+                        return str(
+                            Mismatch(name, record.root, entry.path, kernel, file.name, problem)
+                        )
+    return None
+
+
+def _find_change(file: FileRecord, found: File | None) -> str | None:
+    if found is None:
+        return "is missing"
+    if found.size != file.size:
+        return f"changed: {found.size} bytes, {file.size} recorded"
+    if file.mtime != found.mtime_ns // 1_000_000_000 and file.mtime != NO_MTIME:
+        return "changed: another modification time"
+    return None

@@ -1,0 +1,223 @@
+"""The markers of a home held against the present host and caches, for `audit` and `gc`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from warmup.errors import IntegrityError, UsageError
+from warmup.jit.manifest import (
+    Manifest,
+    Mismatch,
+    Snapshot,
+    find_mismatch,
+    find_snapshot_mismatch,
+    read_manifest,
+    summaries,
+    verify_deep,
+)
+from warmup.jit.records import EntryRecord
+from warmup.launch.base import Launch
+from warmup.state.check import judge
+from warmup.state.home import Home
+from warmup.state.marker import Marker, MarkerProblem, list_markers, make_launch_key
+from warmup.state.version_vector import VersionVector
+
+MarkerState = Literal[
+    "fresh",
+    "stale",
+    "superseded",
+    "unjudged",
+    "dangling",
+    "corrupt",
+    "foreign",
+    "future",
+    "unreadable",
+]
+# What `audit` fails for. A superseded marker is waste, and `gc`'s business.
+BAD_STATES = frozenset(
+    {"stale", "unjudged", "dangling", "corrupt", "foreign", "future", "unreadable"}
+)
+
+
+class AuditedMarker(msgspec.Struct, frozen=True, kw_only=True):
+    """superseded: its vector is not the present one, and the same launch has a newer marker.
+
+    unjudged: this host, or this folder, cannot tell its vector. corrupt: its own checksum, or its manifest's digest, does not hold. dangling: the manifest is
+    gone, or what it lists is not what lies there.
+    """
+
+    path: str
+    state: MarkerState
+    reason: str
+    model: str | None = None
+    tp: int | None = None
+    engine: str | None = None
+    created: str | None = None
+    seconds: float | None = None
+    entries: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Present:
+    """How a launch is seen today. Both may raise UsageError.
+
+    get_vector, get_env: the version vector and the environment that its server would meet.
+    launches: of the workflow. python, workflow_dir: for the markers of other launches.
+    """
+
+    get_vector: Callable[[Launch], VersionVector]
+    get_env: Callable[[Launch], Mapping[str, str]]
+    launches: Sequence[Launch] = ()
+    python: str
+    workflow_dir: str = ""
+
+    def get_launch(self, marker: Marker) -> Launch:
+        """The workflow's launch of that key, else one made of what the marker recorded."""
+        for launch in self.launches:
+            if make_launch_key(launch) == marker.launch_key:
+                return launch
+        record = marker.launch
+        named = (each.name.partition(":") for each in marker.version_vector)
+        return Launch(
+            model=record.model,
+            tp=record.tp,
+            engine=record.engine,
+            python=self.python,
+            revision=record.revision,
+            fallback_args=record.fallback_args,
+            env=record.env,
+            command=record.command,
+            weights="dummy" if record.weights == "dummy" else "real",
+            trust_remote_code=record.trust_remote_code,
+            source_paths=tuple(path for kind, _, path in named if kind == "source"),
+            workflow_dir=self.workflow_dir,
+        )
+
+
+@dataclass
+class Judged:
+    """needed: (family, root) → entries that a fresh marker lists, as in its manifest.
+
+    mismatches: files whose content is not the recorded one (`deep`).
+    """
+
+    markers: list[AuditedMarker] = field(default_factory=list)
+    needed: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    mismatches: list[Mismatch] = field(default_factory=list)
+    _hashed: set[tuple[str, str, tuple[str, ...]]] = field(default_factory=set)
+
+    def need(self, manifest: Manifest) -> None:
+        for family, roots in manifest.families.items():
+            for record in roots:
+                paths = self.needed.setdefault((family, record.root), set())
+                paths.update(entry.path for entry in record.entries)
+
+    def verify(self, manifest: Manifest) -> None:
+        """Hash what no earlier manifest had hashed: markers of one cache list the same entries."""
+        families = {
+            name: [
+                msgspec.structs.replace(
+                    record, entries=[e for e in record.entries if self._is_new(record.root, e)]
+                )
+                for record in roots
+            ]
+            for name, roots in manifest.families.items()
+        }
+        self.mismatches += verify_deep(msgspec.structs.replace(manifest, families=families))
+
+    def _is_new(self, root: str, entry: EntryRecord) -> bool:
+        key = (root, entry.path, tuple(file.sha256 for file in entry.files))
+        is_new = key not in self._hashed
+        self._hashed.add(key)
+        return is_new
+
+
+def judge_markers(
+    home: Home, present: Present, *, snapshot: Snapshot | None = None, deep: bool = False
+) -> Judged:
+    """Every file under `markers/`, by name. snapshot: of all families, instead of more stats."""
+    found = list_markers(home)
+    verdicts = {
+        each.name: _judge_vector(each, present) for each in found if isinstance(each, Marker)
+    }
+    judged = Judged()
+    for each in found:
+        if isinstance(each, MarkerProblem):
+            judged.markers.append(
+                AuditedMarker(path=str(each.path), state=each.kind, reason=each.reason)
+            )
+            continue
+        state, reason = verdicts[each.name]
+        if state == "fresh":
+            state, reason = _judge_manifest(home, each, present, judged, snapshot, deep, reason)
+        elif state == "stale" and _is_superseded(each, found, verdicts):
+            state = "superseded"
+        judged.markers.append(_describe(home, each, state, reason))
+    return judged
+
+
+def _is_superseded(
+    marker: Marker,
+    found: Sequence[Marker | MarkerProblem],
+    verdicts: Mapping[str, tuple[MarkerState, str]],
+) -> bool:
+    """Whether another marker of the same launch is newer, or has the present vector."""
+    same = [
+        each for each in found if isinstance(each, Marker) and each.launch_key == marker.launch_key
+    ]
+    return any(each.created > marker.created or verdicts[each.name][0] == "fresh" for each in same)
+
+
+def _judge_vector(marker: Marker, present: Present) -> tuple[MarkerState, str]:
+    try:
+        check = judge(marker, present.get_vector(present.get_launch(marker)))
+    except UsageError as error:
+        return "unjudged", f"its vector cannot be read here: {error.reason}"
+    return ("fresh" if check.is_warm else "stale"), check.reason
+
+
+def _judge_manifest(
+    home: Home,
+    marker: Marker,
+    present: Present,
+    judged: Judged,
+    snapshot: Snapshot | None,
+    deep: bool,
+    reason: str,
+) -> tuple[MarkerState, str]:
+    path = home.manifests / marker.manifest
+    if not path.exists():
+        return "dangling", "its manifest is gone"
+    try:
+        manifest = read_manifest(path)
+    except IntegrityError as error:
+        return "corrupt", error.reason
+    bound = {name: family.digest for name, family in marker.families.items()}
+    if {name: family.digest for name, family in summaries(manifest).items()} != bound:
+        return "corrupt", "its manifest is not the one it was written with"
+    judged.need(manifest)
+    if deep:
+        judged.verify(manifest)
+    mismatch = find_snapshot_mismatch(manifest, snapshot) if snapshot is not None else None
+    if snapshot is None or mismatch is not None:
+        # The launch's own environment may put a family elsewhere than the snapshot's.
+        mismatch = find_mismatch(manifest, present.get_env(present.get_launch(marker)))
+    return ("fresh", reason) if mismatch is None else ("dangling", mismatch)
+
+
+def _describe(home: Home, marker: Marker, state: MarkerState, reason: str) -> AuditedMarker:
+    return AuditedMarker(
+        path=str(home.markers / f"{marker.name}.json"),
+        state=state,
+        reason=reason,
+        model=marker.model,
+        tp=marker.tp,
+        engine=marker.engine,
+        created=marker.created,
+        seconds=marker.seconds,
+        entries=marker.num_entries,
+    )
