@@ -175,6 +175,31 @@ def test_loops_over_constants_are_walked(tmp_path: Path) -> None:
     assert found[2].args == ("--one", "org/b")
 
 
+def test_what_changes_in_a_loop_or_before_an_exception_is_open_there(tmp_path: Path) -> None:
+    found = scan(
+        tmp_path,
+        """
+        def test_loop(names):
+            args = ["--a"]
+            for name in names:
+                popen_launch_server("org/m", URL, other_args=args)
+                args.append(name)
+        def test_exception():
+            args = ["--a"]
+            try:
+                args.append("--b")
+                popen_launch_server("org/m", URL, other_args=args)
+            except OSError:
+                popen_launch_server("org/n", URL, other_args=args)
+        """,
+    )
+    assert [launch.args for launch in found] == [
+        Unresolved("changed in the loop at line 4"),
+        ("--a", "--b"),
+        Unresolved("in doubt after the exception at line 12"),
+    ]
+
+
 def test_what_another_test_of_the_class_sets_is_open(tmp_path: Path) -> None:
     found = scan(
         tmp_path,
@@ -215,6 +240,7 @@ def test_helpers_that_launch_what_they_are_given_are_open(tmp_path: Path) -> Non
         def launch(model, args):
             return popen_launch_server(model, URL, other_args=args)
         class Box:
+            model = "org/m"
             @staticmethod
             def launch(cls):
                 return popen_launch_server(cls.model, URL)
@@ -328,10 +354,10 @@ def test_another_size_is_drift() -> None:
 
 
 def test_the_nearest_launch_of_a_model_counts() -> None:
-    launches = [make_launch("org/m", 8, "--dp", "8"), make_launch("org/m", 4)]
+    launches = [make_launch("org/m", 4), make_launch("org/m", 8, "--dp", "8", "--a", "--b")]
     assert compare([make_found("--tp", "4")], launches) == []
     (drift,) = compare([make_found("--tp", "8")], launches)
-    assert drift.missing_in_tests == ("--dp-size 8",)
+    assert drift.missing_in_tests == ("--dp-size 8", "--a", "--b")
 
 
 def test_a_local_model_is_found_by_what_the_workflow_calls_it() -> None:

@@ -115,7 +115,9 @@ def run_on_terminal(columns: int, **environ: str) -> str:
 
 def test_a_terminal_has_a_moving_line_and_color() -> None:
     text = run_on_terminal(100, TERM="xterm-256color")
-    assert "waiting for ready" in text
+    moving = text[: text.index("waiting for ready")].rpartition("\n")[2]
+    assert "[red]toy:1" in moving  # a name is no markup
+    assert "\x1b[1A\x1b[2K" in text  # the line is cleared when it stops
     assert "\x1b[?25l" in text  # the cursor is hidden ...
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # ... and shown again
     assert "[red]toy:1 ...... \x1b[32mwarmed\x1b[0m 41.2 s" in text

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
@@ -42,6 +43,20 @@ def test_a_full_disk_is_a_fault_and_ends_nothing() -> None:
         child = start_writer(full.fileno())
         _, stderr = child.communicate(b"\n", timeout=30)
     assert (child.returncode, stderr) == (8, b"")
+
+
+def test_a_stream_that_was_lost_once_stays_so() -> None:
+    class Flaky(io.StringIO):
+        def flush(self) -> None:
+            if self.getvalue() == "one\n":
+                raise OSError(errno.ENOSPC, "full")
+
+    stream = Flaky()
+    output = Output(stream)
+    for word in ("one", "two"):
+        output.line(word)
+    assert stream.getvalue() == "one\n"
+    assert output.fault is not None
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

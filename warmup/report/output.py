@@ -6,10 +6,8 @@ may speak ASCII alone: the servers must still be stopped and the markers still b
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
-import os
 from collections.abc import Callable
 from typing import TextIO
 
@@ -46,15 +44,6 @@ class Output:
             self.stream.write(safe + "\n")
             self.stream.flush()
         except OSError as error:
-            self._lose(error)
-
-    def _lose(self, error: OSError) -> None:
-        self._is_open = False
-        if error.errno != errno.EPIPE:
-            self.fault = error
-        # What is still buffered would be flushed at exit, fail again, and turn the exit status
-        # into 120 (docs.python.org/3/library/signal.html#note-on-sigpipe).
-        with contextlib.suppress(OSError):  # no descriptor behind it: nothing will be flushed
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, self.stream.fileno())
-            os.close(null)
+            self._is_open = False
+            if error.errno != errno.EPIPE:
+                self.fault = error
