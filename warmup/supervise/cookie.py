@@ -18,7 +18,7 @@ _RLIMIT_LOCKS = 10  # asm-generic/resource.h; Python's resource module has no na
 _LINE = b"\nMax file locks"
 _SERVERS_PER_RUN = 1024
 _HIGHEST = 1 << 62
-_LOWEST = 1 << 32  # below it a number would not be ours alone
+LOWEST = 1 << 32  # below it a number would not be ours alone
 
 
 def find_new_cookie() -> int | None:
@@ -28,8 +28,8 @@ def find_new_cookie() -> int | None:
 
     hard = resource.getrlimit(_RLIMIT_LOCKS)[1]
     highest = _HIGHEST if hard == resource.RLIM_INFINITY else min(hard, _HIGHEST)
-    room = highest - _LOWEST - _SERVERS_PER_RUN
-    return _LOWEST + secrets.randbelow(room) if room > _LOWEST else None
+    room = highest - LOWEST - _SERVERS_PER_RUN
+    return LOWEST + secrets.randbelow(room) if room > LOWEST else None
 
 
 def get_run_cookies(cookie: int) -> range:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from warmup.state.atomic import write_atomic
 from warmup.supervise import proc
 
 SCHEMA = 1
@@ -57,6 +58,12 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     def is_of_this_namespace(self) -> bool:
         return self.pid_namespace == get_pid_namespace()
 
+    @property
+    def has_living_orchestrator(self) -> bool:
+        """Of this boot and namespace only; a recycled pid has another start time."""
+        stat = proc.find_stat(self.orchestrator.pid)
+        return stat is not None and stat.start == self.orchestrator.start and not stat.has_ended
+
 
 def get_process(pid: int) -> Process:
     """Start 0 where it has ended or /proc is missing."""
@@ -86,38 +93,28 @@ def read(run_dir: Path) -> Ledger:
 
 
 def write(run_dir: Path, ledger: Ledger) -> None:
-    """Atomic and durable: temporary file, fsync, rename, fsync of the folder. Raises OSError.
-
-    One writer at a time, the holder of the lock, so the temporary name is fixed.
-    """
-    temporary = run_dir / (LEDGER_NAME + ".tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(msgspec.json.encode(ledger))
-        file.flush()
-        os.fsync(fd)
-    temporary.replace(run_dir / LEDGER_NAME)
-    folder = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    """Atomic and durable. Raises OSError."""
+    write_atomic(run_dir / LEDGER_NAME, msgspec.json.encode(ledger))
 
 
 @contextmanager
 def hold_lock(run_dir: Path, *, create: bool) -> Iterator[bool]:
     """Hold the run's lock; False where somebody else does. The file is never unlinked.
 
-    Raises FileNotFoundError without `create`, and OSError on a file system without flock.
+    Without `create` a read-only folder will do. Raises FileNotFoundError without the file, and
+    OSError on a file system without flock.
     """
-    flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
-    fd = os.open(run_dir / LOCK_NAME, flags, 0o600)
+    flags = os.O_RDWR | os.O_CREAT if create else os.O_RDONLY
+    fd = os.open(run_dir / LOCK_NAME, flags | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield _try_lock(fd)
     finally:
         os.close(fd)
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

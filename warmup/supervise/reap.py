@@ -8,12 +8,14 @@ is left alone and said.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from warmup.errors import HostError
 from warmup.supervise import clear, cookie, ledger
 
 RunState = Literal["running", "finished", "cleared", "gone", "elsewhere", "survivors", "unreadable"]
@@ -44,7 +46,10 @@ class ReapReport:
 
 
 def reap(home: Path, warn: Callable[[str], None]) -> ReapReport:
-    """Clear every dead run of `home` (WARMUP_CI_HOME). warn: told of what is left undone and why."""
+    """Clear every dead run of `home` (WARMUP_CI_HOME). warn: told of what is left undone.
+
+    Raises HostError where the home cannot be read; one that does not exist has no runs.
+    """
     folders = sorted(path for path in _list_folders(home / "runs") if path.is_dir())
     runs = tuple(run for path in folders if (run := _reap_run(path, warn)) is not None)
     for run in runs:
@@ -56,23 +61,24 @@ def reap(home: Path, warn: Callable[[str], None]) -> ReapReport:
 def _list_folders(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        hint = "name the home of the runs with WARMUP_CI_HOME"
+        raise HostError(f"cannot read {folder}", cause=error.strerror, hint=hint) from error
 
 
 def _reap_run(run_dir: Path, warn: Callable[[str], None]) -> ReapedRun | None:
-    """None where the folder holds neither lock nor ledger: nothing was ever started there."""
-    names = (ledger.LOCK_NAME, ledger.LEDGER_NAME)
-    if not any((run_dir / name).exists() for name in names):
-        return None
+    """None where the folder holds no ledger: nothing was ever started there."""
+    if not (run_dir / ledger.LEDGER_NAME).exists():
+        return None  # the ledger comes before the first process
     try:
-        with ledger.hold_lock(run_dir, create=True) as is_held:
-            if not is_held:
-                return ReapedRun(run_dir.name, "running")
-            return _reap_dead(run_dir, warn)
-    except FileNotFoundError:
-        # The ledger comes before the first process: without one there was none.
-        return ReapedRun(run_dir.name, "finished")
+        with ExitStack() as stack:
+            try:
+                is_ours = stack.enter_context(ledger.hold_lock(run_dir, create=False))
+            except FileNotFoundError:
+                is_ours = True  # somebody removed it: the orchestrator itself has to be looked for
+            return _reap_dead(run_dir, warn) if is_ours else ReapedRun(run_dir.name, "running")
     except OSError as error:
         return ReapedRun(run_dir.name, "unreadable", detail=str(error))
     except msgspec.DecodeError as error:
@@ -88,7 +94,9 @@ def _reap_dead(run_dir: Path, warn: Callable[[str], None]) -> ReapedRun:
     if not book.is_of_this_namespace:
         detail = "of another PID namespace (a container's?), whose processes cannot be seen here"
         return ReapedRun(run_dir.name, "elsewhere", detail=detail)
-    if not book.cookie:
+    if book.has_living_orchestrator:
+        return ReapedRun(run_dir.name, "running", detail="though its lock is free")
+    if book.cookie < cookie.LOWEST:
         return ReapedRun(run_dir.name, "unreadable", detail="its processes could not be marked")
     ended = clear.end_bearers(cookie.get_run_cookies(book.cookie))
     if ended.survivors:
