@@ -37,8 +37,8 @@ class Metrics:
         self.held = 0
         self.rejected = 0
 
-    def render(self, state: State, stats: dict[str, float]) -> str:
-        """Prometheus text format 0.0.4."""
+    def render(self, state: State, stats: dict[str, float], num_waiting: int) -> str:
+        """Prometheus text format 0.0.4. stats: the runner's own. num_waiting: sent to the ranks."""
         lines = ["# TYPE warmup_state gauge"]
         lines += [f'warmup_state{{state="{each.value}"}} {int(each is state)}' for each in State]
         lines.append("# TYPE requests_total counter")
@@ -48,6 +48,7 @@ class Metrics:
         for path, seconds in sorted(self.seconds.items()):
             lines.append(f'request_seconds_total{{path="{path}"}} {seconds:.6f}')
         lines += ["# TYPE requests_held gauge", f"requests_held {self.held}"]
+        lines += ["# TYPE requests_waiting gauge", f"requests_waiting {num_waiting}"]
         lines += ["# TYPE requests_rejected_total counter"]
         lines += [f"requests_rejected_total {self.rejected}"]
         for name, value in sorted(stats.items()):
@@ -188,7 +189,7 @@ def create_app(
 
     @app.get("/metrics")
     async def show_metrics() -> Response:
-        return PlainTextResponse(metrics.render(states.state, client.stats))
+        return PlainTextResponse(metrics.render(states.state, client.stats, client.num_waiting))
 
     return app
 

@@ -70,6 +70,9 @@ async def run_warmups(
                 late = f"not done within --warmup-deadline {args.warmup_deadline:g} s"
                 _fail(report, warmup, late, args.fail_policy)
             except RequestError as error:
+                if error.failure.kind == "unavailable":
+                    # The ranks are gone: nothing is left that could serve degraded.
+                    raise WarmupFailed(str(error)) from None
                 _fail(report, warmup, str(error), args.fail_policy)
             finally:
                 report.seconds = time.monotonic() - started

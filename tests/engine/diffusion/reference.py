@@ -53,12 +53,12 @@ class _Processor:
         return BatchFeature({**self.tokenizer(words, return_tensors="pt"), **pictures})
 
 
-def run_pipeline(model: DiffusionModel, picture: bytes, **sampling: Any) -> numpy.ndarray:
+def run_pipeline(model: DiffusionModel, picture: bytes | None, **sampling: Any) -> numpy.ndarray:
     """The pictures of diffusers' pipeline over the same parts: [frames, height, width, 3]."""
     parts = vars(model.parts).copy()
     parts.pop("index")
     parts.pop("defaults")
-    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    image = Image.open(io.BytesIO(picture)).convert("RGB") if picture is not None else None
     extra: dict[str, Any] = {}
     name = model.spec.name
     if name == "qwen-image-edit":

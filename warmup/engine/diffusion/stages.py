@@ -75,7 +75,7 @@ def denoise(
     """From noise to latents, one step after the other; the same on every rank."""
 
     def start() -> Any:
-        scheduler = type(model.parts.scheduler).from_config(model.parts.scheduler.config)
+        scheduler = _make_scheduler(model.parts.scheduler, job)
         model.set_timesteps(job, scheduler, latents)
         # Without it the first step looks its own index up, which waits for the device.
         scheduler.set_begin_index(0)
@@ -85,6 +85,14 @@ def denoise(
     for t in scheduler.timesteps:
         latents = _step(model, ranks, job, encoded, latents, t, scheduler)
     return latents
+
+
+def _make_scheduler(template: Any, job: Job) -> Any:
+    """A fresh one: schedulers keep the state of a run."""
+    if job.num_inference_steps == 1 and template.config.get("shift_terminal"):
+        # One step has no end to be stretched to: diffusers 0.42 divides 0 by 0.
+        return type(template).from_config(template.config, shift_terminal=None)
+    return type(template).from_config(template.config)
 
 
 def _step(

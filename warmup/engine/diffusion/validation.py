@@ -29,6 +29,8 @@ def validate(job: Job, spec: FamilySpec, cfg_parallel: bool, cfg_off_policy: str
             f"num_inference_steps must be 1..{MAX_STEPS}, not {job.num_inference_steps}",
             "num_inference_steps",
         )
+    if job.given_negative is not None and not spec.has_cfg:
+        raise invalid(f"{spec.name} has no negative branch", "negative_prompt")
     for name, scale in (("guidance_scale", job.guidance_scale), ("true_cfg_scale", job.cfg_scale)):
         if not (math.isfinite(scale) and scale >= 0):
             raise invalid(f"{name} must be a number of at least 0, not {scale}", name)
