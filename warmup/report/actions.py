@@ -9,7 +9,6 @@ actions/toolkit `packages/core/src/command.ts`; docs.github.com "Workflow comman
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -99,7 +98,7 @@ class Actions:
         if event.kind != "log_tail":
             self._inner(event)
             return
-        token = secrets.token_hex(16)  # random: the log must not be able to name it
+        token = os.urandom(16).hex()  # random: the log must not be able to name it
         self._err.raw_line(f"::stop-commands::{token}")
         try:
             self._inner(event)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -53,6 +52,8 @@ def _append(file: BinaryIO, text: str) -> None:
 
 def get_output(name: str, value: str) -> str:
     """One output as the runner reads it; the delimiter is random, so no value can end it."""
+    import uuid  # a run outside Actions, all warm, is done before this would be loaded
+
     delimiter = f"ghadelimiter_{uuid.uuid4()}"
     body = f"{value}\n" if value else ""
     return f"{name}<<{delimiter}\n{body}{delimiter}\n"
