@@ -22,15 +22,13 @@ _NO_PUNCH_HOLE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY)
 class LogFile:
     """A log file of which at most about `max_bytes` stay on disk.
 
-    A quarter is the head (how the server was started), the rest follows the writer. Between two
-    calls of `trim` a writer may go beyond the bound by what it writes meanwhile.
+    A quarter is the head (how the server was started), at least half follows the writer. Between
+    two calls of `trim` a writer may go beyond the bound by what it writes meanwhile.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self.path = path
         self._max_bytes = max_bytes
-        self._head_bytes = max_bytes // 4
-        self._dropped_to = self._head_bytes
         self._is_bounded = True
 
     def trim(self) -> str | None:
@@ -41,12 +39,8 @@ class LogFile:
         if not self._is_bounded:
             return None
         try:
-            size = self.path.stat().st_size
-            if size < self._dropped_to:  # the server truncated its own log
-                self._dropped_to = self._head_bytes
-            if size - self._dropped_to <= self._max_bytes - self._head_bytes:
-                return None
-            self._drop(size)
+            if self.path.stat().st_blocks * 512 > self._max_bytes:
+                self._drop_middle()
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -54,16 +48,15 @@ class LogFile:
             return f"size of {self.path} is not bounded: {error.strerror}"
         return None
 
-    def _drop(self, size: int) -> None:
+    def _drop_middle(self) -> None:
         fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
-            # only whole blocks are given back
-            block = max(os.fstat(fd).st_blksize, 512)
-            start = -(-self._head_bytes // block) * block
-            end = (size - self._max_bytes // 2) // block * block
+            status = os.fstat(fd)
+            block = max(status.st_blksize, 512)  # only whole blocks are given back
+            start = -(-self._max_bytes // 4 // block) * block
+            end = (status.st_size - self._max_bytes // 2) // block * block
             if end > start:
                 _drop_range(fd, start, end)
-                self._dropped_to = end
         finally:
             os.close(fd)
 

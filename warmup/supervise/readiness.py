@@ -79,7 +79,7 @@ class _Probe:
     """Asks the health path again and again, one exchange at a time."""
 
     def __init__(self, server: Watched, port: int, path: str) -> None:
-        self.last_seen = "nothing"
+        self._last_seen = ""
         self._server = server
         self._port = port
         self._path = path
@@ -100,24 +100,28 @@ class _Probe:
     ) -> None:
         self._close()
 
+    @property
+    def last_seen(self) -> str:
+        """How the last exchange ended; of the present one, once it takes long or is the first."""
+        waited_s = time.monotonic() - self._began
+        if self._exchange is not None and (waited_s >= 1.0 or not self._last_seen):
+            return f"{self._exchange.progress} within {waited_s:.1f} s"
+        return self._last_seen or "nothing"
+
     def poll(self) -> bool:
         """Whether the server has just answered 200; takes 20 ms at most."""
         exchange = self._get_exchange()
         try:
             reply = exchange.step(_STEP_S)
         except ExchangeError as error:
-            self._close()
-            self.last_seen = str(error)
+            self._end(str(error))
             return False
-        waited_s = time.monotonic() - self._began
         if reply is None:
-            self.last_seen = f"{exchange.progress} within {waited_s:.1f} s"
-            if waited_s >= _PROBE_TIMEOUT_S:
-                self._close()
+            if time.monotonic() - self._began >= _PROBE_TIMEOUT_S:
+                self._end(f"{exchange.progress} within {_PROBE_TIMEOUT_S:g} s")
             self._look_for_foreign(is_due=exchange.is_connected)
             return False
-        self._close()
-        self.last_seen = _describe(reply)
+        self._end(_describe(reply))
         self._look_for_foreign(is_due=reply.status != 200)
         return reply.status == 200
 
@@ -127,7 +131,7 @@ class _Probe:
         self._count_foreign(owners.foreign)
         if owners.ours and not owners.foreign:
             return True
-        self.last_seen += ", but not from a process of this server"
+        self._last_seen += ", but not from a process of this server"
         return False
 
     def find_foreign(self) -> str | None:
@@ -153,6 +157,10 @@ class _Probe:
             self._exchange = Exchange(self._port, self._path, max_bytes=_MAX_HEALTH_BYTES)
             self._began = time.monotonic()
         return self._exchange
+
+    def _end(self, seen: str) -> None:
+        self._last_seen = seen
+        self._close()
 
     def _close(self) -> None:
         if self._exchange is not None:
