@@ -80,7 +80,8 @@ class Exchange:
         ranks = self._ranks
         # Rank 0 decides for all: ranks that each decide can disagree, and hang.
         has_barrier, instead = ranks.broadcast(self._decide(items) if ranks.rank == 0 else None)
-        _sleep_if_asked(ranks.rank)
+        if has_barrier:
+            _sleep_if_asked(ranks.rank)
         opened = [open_all(item, self._directory) for item in instead or items]
         if has_barrier:
             ranks.barrier()

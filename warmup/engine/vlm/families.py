@@ -100,3 +100,8 @@ def check_tp(config: Any, tp: int) -> None:
     heads = text.num_key_value_heads
     if heads % tp and tp % heads:
         raise UsageError(f"--tp {tp} neither divides nor is a multiple of the {heads} KV heads")
+
+
+def get_max_len(config: Any, wished: int) -> int:
+    """Tokens of one request: as wished, and no more than the model was made for."""
+    return min(wished, int(config.text_config.max_position_embeddings))

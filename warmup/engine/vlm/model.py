@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -118,8 +117,3 @@ class VisionLanguageModel:
 
     def _score(self, hidden: torch.Tensor) -> torch.Tensor:
         return self._tp.gather_last(self._head(hidden))
-
-
-def get_max_len(config: Any, wished: int) -> int:
-    """Tokens of one request: as wished, and no more than the model was made for."""
-    return min(wished, int(config.text_config.max_position_embeddings))
