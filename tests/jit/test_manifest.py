@@ -97,8 +97,9 @@ def test_a_summary_counts_and_binds_the_contents(tmp_path: Path) -> None:
 
 
 def test_odd_names_survive_the_manifest(tmp_path: Path) -> None:
-    os.makedirs(bytes(tmp_path) + b"/cache/kernel.a\n\xff.00")
-    Path(os.fsdecode(bytes(tmp_path) + b"/cache/kernel.a\n\xff.00/kernel.cu")).touch()
+    folder = tmp_path / "cache" / os.fsdecode(b"kernel.a\n\xff.00")
+    folder.mkdir(parents=True)
+    (folder / "kernel.cu").touch()
     snapshot = snap(tmp_path)
     manifest = make_manifest(snapshot, snapshot)
     assert decode(encode(manifest)) == manifest

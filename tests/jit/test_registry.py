@@ -98,7 +98,7 @@ def test_defaults_of_sglang_are_watched_until_a_variable_settles_it() -> None:
 @pytest.mark.parametrize(
     ("name", "path", "entry", "kernel"),
     [
-        ("deep_gemm", "cache/kernel.sm90_gemm.0a/kernel.cu", "cache/kernel.sm90_gemm.0a", "sm90_gemm"),
+        ("deep_gemm", "cache/kernel.gemm.0a/kernel.cu", "cache/kernel.gemm.0a", "gemm"),
         ("deep_gemm", "cache/fp8_gemm.0a/.committed", "cache/fp8_gemm.0a", "fp8_gemm"),
         ("deep_gemm", "tmp/1234/kernel.cu", None, ""),
         ("deep_gemm", "locks/x", None, ""),

@@ -44,10 +44,11 @@ BAD_STATES = frozenset(
 
 
 class AuditedMarker(msgspec.Struct, frozen=True, kw_only=True):
-    """superseded: its vector is not the present one, and the same launch has a newer marker.
+    """superseded: its vector is not the present one, and the same launch has a better marker.
 
-    unjudged: this host, or this folder, cannot tell its vector. corrupt: its own checksum, or its manifest's digest, does not hold. dangling: the manifest is
-    gone, or what it lists is not what lies there.
+    unjudged: this host, or this folder, cannot tell its vector. corrupt: its own checksum, or its
+    manifest's digest, does not hold. dangling: the manifest is gone, or what it lists is not what
+    lies there.
     """
 
     path: str

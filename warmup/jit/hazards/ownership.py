@@ -23,7 +23,7 @@ def is_loadable(entry: str, name: str) -> bool:
 
 def check(scope: Scope) -> Iterator[Finding]:
     """One finding for each exposed file or folder of an entry that holds loadable code."""
-    root = scope.found.root
+    root = os.path.realpath(scope.found.root)
     told: set[str] = set()
     for entry, files in scope.found.entries.items():
         loadable = [file for file in files if is_loadable(entry, file.name)]
