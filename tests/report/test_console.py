@@ -33,7 +33,7 @@ def test_verdicts_are_stdouts_and_all_else_is_stderrs() -> None:
 
     assert screen.out == VERDICTS
     assert screen.err[0] == "run r1: 3 models"
-    assert "MiMo-V2.5:8 starting command (cold)" in screen.err
+    assert "MiMo-V2.5:8 starting command, 1 of 3 (cold)" in screen.err
     assert "MiMo-V2.5:8 waiting for ready 120 s, last line: Loading 50%" in screen.err
     assert "MiMo-V2.5:8 ready done 1.5 s" in screen.err
     at = screen.err.index("MiMo-V2.5:8 log (last 2 lines): /runs/r1/toy.log")

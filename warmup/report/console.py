@@ -49,7 +49,7 @@ class Console:
         self._spinner = Spinner(err.stream) if can_animate(err, environ) else None
         self._shorts: dict[str, str] = {}
         self._results: list[ModelResult] = []
-        self._index, self._total = 0, 0
+        self._total = 0
 
     def __call__(self, event: Event) -> None:
         handler = getattr(self, f"_on_{event.kind}", None)
@@ -70,10 +70,10 @@ class Console:
         self._err.line(f"run {data.get('run_id', '')}: {_count(self._total)}")
 
     def _on_model_started(self, short: str, data: dict[str, Any]) -> None:
-        self._index = data.get("index", self._index)
-        self._total = data.get("total", self._total)
         why = get_printable(str(data.get("reason") or ""))
-        self._err.line(f"{short} starting {data.get('engine', '')}" + (f" ({why})" if why else ""))
+        place = f"{data.get('index', '?')} of {data.get('total', '?')}"
+        start = f"{short} starting {data.get('engine', '')}, {place}"
+        self._err.line(start + (f" ({why})" if why else ""))
         if log := data.get("log"):
             self._err.line(f"{short} log: {get_printable(str(log))}")
 
