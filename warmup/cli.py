@@ -23,35 +23,39 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _SECONDS = click.FloatRange(min=0, min_open=True)
 
 
-class ModelsCommand(click.Command):
-    """A command whose `--models` takes one value or more: `--models A B:8 --json`."""
+# Options that take one value or more, up to the next argument that starts with a dash.
+_SPREAD = ("--models", "--launch-args")
+
+
+class SpreadCommand(click.Command):
+    """A command that takes `--models A B:8 --json`; click itself knows one value an option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, spread_models(args))
+        return super().parse_args(ctx, spread(args))
 
 
-def spread_models(args: list[str]) -> list[str]:
-    """Repeat `--models` before each of its values, as click wants it.
+def spread(args: list[str]) -> list[str]:
+    """Repeat each of the `_SPREAD` options before every value of it, as click wants it.
 
-    Values end at the next argument that starts with a dash. Raises click.UsageError where none
-    follows.
+    Raises click.UsageError where no value follows.
     """
-    spread: list[str] = []
+    found: list[str] = []
     rest = list(args)
     while rest:
         arg = rest.pop(0)
         if arg == "--":
-            return [*spread, arg, *rest]
-        if arg != "--models" and not arg.startswith("--models="):
-            spread.append(arg)
+            return [*found, arg, *rest]
+        name, equals, value = arg.partition("=")
+        if name not in _SPREAD:
+            found.append(arg)
             continue
-        values = [] if arg == "--models" else [arg.removeprefix("--models=")]
+        values = [value] if equals else []
         while rest and not rest[0].startswith("-"):
             values.append(rest.pop(0))
         if not values:
-            raise click.UsageError("--models names no model; give MODEL or MODEL:TP")
-        spread += [f"--models={value}" for value in values]
-    return spread
+            raise click.UsageError(f"{name} names no {name[2:].rstrip('s')}; give one or more")
+        found += [f"{name}={value}" for value in values]
+    return found
 
 
 def _options(*options: Callable[[Any], Any]) -> Callable[[_Function], _Function]:
@@ -134,7 +138,7 @@ def cli() -> None:
     """
 
 
-@cli.command(cls=ModelsCommand)
+@cli.command(cls=SpreadCommand)
 @model_options
 @timeout_options
 @_option("--force", is_flag=True, help="Warm though the marker is valid.")
@@ -165,7 +169,7 @@ def run(**values: Any) -> int:
     return run(selection, RunOptions(**values), environ=os.environ, cwd=Path.cwd())
 
 
-@cli.command(cls=ModelsCommand)
+@cli.command(cls=SpreadCommand)
 @model_options
 @click.option("--force", is_flag=True, help="Plan as `run --force` would do.")
 @json_option
@@ -178,7 +182,7 @@ def plan(force: bool, json_output: bool, **values: Any) -> int:
     )
 
 
-@cli.command(cls=ModelsCommand)
+@cli.command(cls=SpreadCommand)
 @model_options
 @click.option("--only-key", is_flag=True, help="Print the version key alone.")
 @click.option("--export", is_flag=True, help="Print the cache variables as shell lines.")
@@ -229,6 +233,102 @@ def why(model: str, json_output: bool, **values: Any) -> int:
     (launch,) = session.launches
     vector, env = session.get_vector(launch), session.get_env(launch)
     return why(session.home, launch, vector, env, json_output=json_output)
+
+
+@cli.command(cls=SpreadCommand)
+@model_options
+@click.option("--deep", is_flag=True, help="Hash every file that a marker's manifest lists.")
+@click.option("--fix", is_flag=True, help="Repair what is repairable.")
+@click.option("--dry-run", is_flag=True, help="With --fix: only say what it would repair.")
+@click.option(
+    "--format", "style", type=click.Choice(["text", "sarif"]), default="text", show_default=True
+)
+@click.option(
+    "--baseline",
+    type=click.Path(path_type=Path),
+    help="Committed version vector: which models would this host's turn cold?",
+)
+@click.option(
+    "--launch-args",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH...",
+    help="Hold the server launches of these Python tests against the workflow.",
+)
+@json_option
+def audit(
+    baseline: Path | None,
+    launch_args: tuple[Path, ...],
+    deep: bool,
+    fix: bool,
+    dry_run: bool,
+    style: str,
+    json_output: bool,
+    **values: Any,
+) -> int:
+    """Hold markers and caches against reality; known hazards of each family."""
+    from warmup.commands.session import open_session
+
+    is_of_models = baseline is not None or bool(launch_args)
+    session = open_session(_select(values), os.environ, Path.cwd(), need_models=is_of_models)
+    if is_of_models and (style == "sarif" or deep or fix or dry_run):
+        raise click.UsageError("--baseline and --launch-args go with --json alone")
+    if baseline is not None and launch_args:
+        raise click.UsageError("--baseline and --launch-args are two audits: ask for one")
+    if baseline is not None:
+        from warmup.commands.audit_baseline import audit_baseline
+
+        return audit_baseline(
+            baseline, session.launches, session.vector, session.get_vector, json_output=json_output
+        )
+    if launch_args:
+        from warmup.commands.audit_launch_args import audit_launch_args
+
+        return audit_launch_args(launch_args, session.launches, json_output=json_output)
+    from warmup.commands.audit import audit
+
+    return audit(
+        session.home,
+        session.env,
+        session.vector,
+        session.present,
+        deep=deep,
+        fix=fix,
+        dry_run=dry_run,
+        json_output=json_output,
+        sarif=style == "sarif",
+    )
+
+
+@cli.command(cls=SpreadCommand)
+@model_options
+@click.option("--max-bytes", type=click.IntRange(min=0), help="What all caches may take together.")
+@click.option(
+    "--keep-last",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Stale markers of each launch to keep, newest first.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
+@json_option
+def gc(
+    max_bytes: int | None, keep_last: int, dry_run: bool, json_output: bool, **values: Any
+) -> int:
+    """Drop stale markers and the cache entries that none needs."""
+    from warmup.commands.gc import gc
+    from warmup.commands.session import open_session
+
+    session = open_session(_select(values), os.environ, Path.cwd(), need_models=False)
+    return gc(
+        session.home,
+        session.env,
+        session.present,
+        max_bytes=max_bytes,
+        keep_last=keep_last,
+        dry_run=dry_run,
+        json_output=json_output,
+    )
 
 
 @cli.command()

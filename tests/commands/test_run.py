@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands.program import call, call_json, get_env, write_workflow
-from warmup.cli import spread_models
+from warmup.cli import spread
 
 
 def test_cold_then_warm(tmp_path: Path) -> None:
@@ -265,10 +265,10 @@ def test_two_runs_on_one_home_launch_once(tmp_path: Path) -> None:
 
 
 def test_models_are_spread_for_click() -> None:
-    assert spread_models(["--models", "a", "b:2", "--json"]) == [
+    assert spread(["--models", "a", "b:2", "--json"]) == [
         "--models=a",
         "--models=b:2",
         "--json",
     ]
-    assert spread_models(["--models=a", "b"]) == ["--models=a", "--models=b"]
-    assert spread_models(["--", "--models"]) == ["--", "--models"]
+    assert spread(["--models=a", "b"]) == ["--models=a", "--models=b"]
+    assert spread(["--", "--models"]) == ["--", "--models"]

@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from warmup.commands.session import Session, open_session
-from warmup.errors import EXIT_FAILED, EXIT_HOST, EXIT_OK, Cancelled, UsageError, WarmupError
+from warmup.errors import (
+    EXIT_FAILED,
+    EXIT_HOST,
+    EXIT_OK,
+    Cancelled,
+    HostError,
+    UsageError,
+    WarmupError,
+)
 from warmup.launch.base import Launch
 from warmup.launch.registry import get_engine
 from warmup.plan.selection import Selection
@@ -198,6 +206,12 @@ class _Run:
                 models=tuple(self.results),
             )
             self.out.line(document.encode())
+        if self.out.fault is not None:
+            raise HostError(
+                "cannot write to stdout",
+                cause=self.out.fault.strerror,
+                hint=f"what the run found is in {self.session.home.runs / self.run_id}",
+            )
 
 
 def make_log_names(launches: Sequence[Launch]) -> dict[str, str]:

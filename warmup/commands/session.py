@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from warmup.launch.base import Launch
 from warmup.launch.environment import UNSTARTED, get_server_env
@@ -14,6 +15,9 @@ from warmup.plan.selection import Resolved, Selection, load
 from warmup.state.check import MarkerCheck, check_launch
 from warmup.state.home import Home, get_home
 from warmup.state.version_vector import VersionVector, read_vector
+
+if TYPE_CHECKING:
+    from warmup.commands.audit_markers import Present
 
 # Where a compiler is looked for; everything else that a vector reads of the environment is
 # `get_relevant`'s.
@@ -59,6 +63,20 @@ class Session:
     def get_env(self, launch: Launch) -> dict[str, str]:
         """The server's environment, as far as it is known before it has a port."""
         return get_server_env(launch, get_engine(launch.engine), UNSTARTED, self.env)
+
+    @property
+    def present(self) -> Present:
+        """How launches are seen today, for the judging of markers."""
+        from warmup.commands.audit_markers import Present
+
+        default = self.resolved.default
+        return Present(
+            get_vector=self.get_vector,
+            get_env=self.get_env,
+            launches=self.launches,
+            python=default.python,
+            workflow_dir=default.workflow_dir,
+        )
 
     def check(self, launch: Launch) -> MarkerCheck:
         """Whether the launch is warm, as marker, vector and caches say it."""
