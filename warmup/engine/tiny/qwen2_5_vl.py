@@ -18,15 +18,6 @@ SPECIAL = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
-# The released models' form: roles in <|im_start|>, an image as one placeholder between two marks.
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-    "{% if message['content'] is string %}{{ message['content'] }}"
-    "{% else %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
-    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 # Sizes in pixels of area. The largest image is 8×8 merged patches: 64 tokens.
 MIN_PIXELS = 56 * 56
 MAX_PIXELS = 28 * 28 * 64
@@ -92,6 +83,8 @@ def make_tokenizer() -> Any:
     """One token per byte and no merges: 256 bytes and the special tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
+
+    from warmup.engine.vlm.tokens import CHAT_TEMPLATE
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({char: i for i, char in enumerate(alphabet)}, []))

@@ -10,13 +10,15 @@ from typing import Any, Protocol
 from warmup.engine.vlm.chat import Chat
 from warmup.errors import UsageError
 
-# Of the released models, for folders whose tokenizer brings no template of its own.
+# The released models' form: roles in <|im_start|>, an image as one placeholder between two marks.
+# For folders whose tokenizer brings no template of its own.
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-    "{% for part in message['content'] %}"
+    "{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
-    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
-    "<|im_start|>assistant\n"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 
