@@ -116,7 +116,10 @@ def warm_model(
     try:
         return _warm_locked(attempt), None
     except WarmupError as error:
-        return attempt.to_result("failed", step.redactor.redact(error.reason)), error
+        # A cause may quote the server: its log, or what it answered.
+        error.what = step.redactor.redact(error.what)
+        error.cause = None if error.cause is None else step.redactor.redact(error.cause)
+        return attempt.to_result("failed", error.reason), error
     except OSError as error:
         # Disk full, a folder that went away: the host's trouble, and the other models go on.
         wrapped = HostError(
@@ -255,6 +258,7 @@ def _write_marker(attempt: _Attempt, engine: Engine, before: Snapshot, after: Sn
     launch, step = attempt.launch, attempt.step
     vector = step.get_vector(launch)
     manifest = make_manifest(before, after, stale=find_stale_entries(step.home, vector.key))
+    data = encode(manifest)
     versions = {each.name: each.value for each in vector.ingredients}
     marker = make_marker(
         launch,
@@ -262,9 +266,10 @@ def _write_marker(attempt: _Attempt, engine: Engine, before: Snapshot, after: Sn
         argv=attempt.argv,
         engine_version=versions.get(f"engine:{engine.distribution}"),
         families=summaries(manifest),
+        manifest=data,
         phases=attempt.phases.seconds,
         seconds=round(time.monotonic() - attempt.started, 3),
         proven=attempt.proven,
     )
-    write_atomic(step.home.manifests / marker.manifest, encode(manifest))
+    write_atomic(step.home.manifests / marker.manifest, data)
     attempt.marker = write_marker(step.home, marker)

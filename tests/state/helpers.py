@@ -53,6 +53,7 @@ def make_marker_of(launch: Launch, vector: VersionVector, **changes: Any) -> Mar
             "deep_gemm": FamilySummary("/caches/deep_gemm", 41, 4100, "0" * 64),
             "triton": FamilySummary("/caches/triton", 9, 900, "1" * 64),
         },
+        "manifest": encode(Manifest({})),
         "phases": {"spawn": 0.1, "ready": 40.0, "request": 1.0, "stop": 0.1},
         "seconds": 41.2,
         "proven": False,

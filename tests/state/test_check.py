@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from tests.state.helpers import make_home, make_launch, make_marker_of, make_vector, warm
-from warmup.jit.manifest import encode, make_manifest, take_snapshot
+from warmup.jit.manifest import Manifest, encode, make_manifest, take_snapshot
 from warmup.state.check import check_launch, judge
 from warmup.state.marker import write_marker
 
@@ -56,8 +56,9 @@ def test_a_cache_that_is_gone_is_cold(tmp_path: Path) -> None:
     (cache / "KEY").mkdir(parents=True)
     (cache / "KEY" / "kernel.cubin").write_bytes(b"x")
     snapshot = take_snapshot(["triton"], env)
-    marker = make_marker_of(LAUNCH, VECTOR)
-    (home.manifests / marker.manifest).write_bytes(encode(make_manifest(snapshot, snapshot)))
+    manifest = encode(make_manifest(snapshot, snapshot))
+    marker = make_marker_of(LAUNCH, VECTOR, manifest=manifest)
+    (home.manifests / marker.manifest).write_bytes(manifest)
     write_marker(home, marker)
     assert check_launch(home, LAUNCH, VECTOR, env).is_warm
     (cache / "KEY" / "kernel.cubin").unlink()
@@ -69,7 +70,7 @@ def test_a_cache_that_is_gone_is_cold(tmp_path: Path) -> None:
     assert "/elsewhere" in moved.reason
 
 
-@pytest.mark.parametrize("data", [None, b"", b"{}"])
+@pytest.mark.parametrize("data", [None, b"", b"{}", encode(Manifest({})) + b" "])
 def test_a_manifest_that_does_not_stand(tmp_path: Path, data: bytes | None) -> None:
     home = make_home(tmp_path)
     path = home.manifests / warm(home, LAUNCH, VECTOR).manifest

@@ -15,13 +15,11 @@ from warmup.jit.manifest import (
     Snapshot,
     find_mismatch,
     find_snapshot_mismatch,
-    read_manifest,
-    summaries,
     verify_deep,
 )
 from warmup.jit.records import EntryRecord
 from warmup.launch.base import Launch
-from warmup.state.check import judge
+from warmup.state.check import judge, read_bound_manifest
 from warmup.state.home import Home
 from warmup.state.marker import Marker, MarkerProblem, list_markers, make_launch_key
 from warmup.state.version_vector import VersionVector
@@ -194,12 +192,9 @@ def _judge_manifest(
     if not path.exists():
         return "dangling", "its manifest is gone"
     try:
-        manifest = read_manifest(path)
+        manifest = read_bound_manifest(home, marker)
     except IntegrityError as error:
         return "corrupt", error.reason
-    bound = {name: family.digest for name, family in marker.families.items()}
-    if {name: family.digest for name, family in summaries(manifest).items()} != bound:
-        return "corrupt", "its manifest is not the one it was written with"
     judged.need(manifest)
     if deep:
         judged.verify(manifest)

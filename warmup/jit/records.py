@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -80,8 +81,11 @@ def decode(data: bytes) -> Manifest:
     return manifest
 
 
-def read_manifest(path: Path) -> Manifest:
-    """The manifest in a file. Raises IntegrityError, also where it is missing or no file."""
+def read_manifest(path: Path, digest: str | None = None) -> Manifest:
+    """The manifest in a file. digest: the sha256 that its bytes must have, None for any.
+
+    Raises IntegrityError, also where it is missing or no file.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:
@@ -90,6 +94,8 @@ def read_manifest(path: Path) -> Manifest:
         raise IntegrityError(
             "manifest unreadable", cause=f"{to_line(str(path))}: {error.strerror}"
         ) from None
+    if digest is not None and sha256(data).hexdigest() != digest:
+        raise IntegrityError("manifest refused", cause="its marker was written with another")
     return decode(data)
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from warmup.errors import IntegrityError
-from warmup.jit.manifest import find_mismatch, read_manifest
+from warmup.jit.manifest import Manifest, find_mismatch, read_manifest
 from warmup.launch.base import Launch
 from warmup.state.home import Home
 from warmup.state.marker import Marker, MarkerProblem, find_markers, make_launch_key
@@ -77,9 +77,14 @@ def find_nearest(markers: Sequence[Marker], vector: VersionVector) -> Marker:
     return min(newest_first, key=lambda marker: len(marker.vector.diff(vector)))
 
 
+def read_bound_manifest(home: Home, marker: Marker) -> Manifest:
+    """The manifest that this marker was written with. Raises IntegrityError for any other."""
+    return read_manifest(home.manifests / marker.manifest, marker.manifest_sha256)
+
+
 def _check_manifest(home: Home, marker: Marker, env: Mapping[str, str]) -> MarkerCheck:
     try:
-        mismatch = find_mismatch(read_manifest(home.manifests / marker.manifest), env)
+        mismatch = find_mismatch(read_bound_manifest(home, marker), env)
     except IntegrityError as error:
         mismatch = error.reason
     if mismatch is not None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import stat
@@ -37,7 +38,8 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     """Everything known of one warm-up. `seconds`, `phases`: what it took. `created`: UTC, ISO 8601.
 
     environment: variables given to the server for this launch, without secrets. version_vector:
-    the ingredients. families: what the manifest binds. manifest: its file name in `manifests/`.
+    the ingredients. families: what the manifest binds. manifest: its file name in `manifests/`, and its bytes'
+    digest: another manifest under that name is not this warm-up's.
     checksum: sha256 of the canonical JSON of all other fields.
     """
 
@@ -58,6 +60,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     version_key: str
     families: dict[str, FamilySummary]
     manifest: str
+    manifest_sha256: str
     proven: bool
     phases: dict[str, float]
     seconds: float
@@ -106,11 +109,15 @@ def make_marker(
     argv: tuple[str, ...],
     engine_version: str | None,
     families: dict[str, FamilySummary],
+    manifest: bytes,
     phases: dict[str, float],
     seconds: float,
     proven: bool,
 ) -> Marker:
-    """The marker of a warm-up that has just succeeded; its manifest has the marker's own name."""
+    """The marker of a warm-up that has just succeeded.
+
+    manifest: the bytes to be written under the marker's own name in `manifests/`.
+    """
     record, sizes = make_launch_record(launch), get_sizes(launch)
     name = _make_name(launch.model, launch.tp, record.key, vector.key)
     return Marker(
@@ -130,6 +137,7 @@ def make_marker(
         version_key=vector.key,
         families=families,
         manifest=f"{name}.json",
+        manifest_sha256=hashlib.sha256(manifest).hexdigest(),
         proven=proven,
         phases=phases,
         seconds=seconds,

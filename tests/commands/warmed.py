@@ -1,0 +1,74 @@
+"""A home with markers, and a DeepGEMM cache that they were written for, for `audit` and `gc`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.jit.caches import write_deep_gemm
+from warmup.commands.audit_markers import Present
+from warmup.jit.manifest import encode, make_manifest, summaries, take_snapshot
+from warmup.launch.base import Launch
+from warmup.state.home import Home
+from warmup.state.marker import make_marker, write_marker
+from warmup.state.version_vector import Ingredient, VersionVector
+
+FAMILIES = ("deep_gemm", "triton")
+
+
+def make_vector(**values: str) -> VersionVector:
+    families = {"deep_gemm": ("deep_gemm",), "triton": ("triton",)}
+    return VersionVector(
+        tuple(Ingredient(name, value, families.get(name, ())) for name, value in values.items())
+    )
+
+
+def make_launch(model: str = "org/model", tp: int = 1) -> Launch:
+    return Launch(model=model, tp=tp, engine="command", python="python3", command=("serve",))
+
+
+@dataclass
+class Warmed:
+    """now: the vector of the present host; change it, and every earlier marker is stale."""
+
+    path: Path
+    now: VersionVector = field(default_factory=lambda: make_vector(torch="2.13", deep_gemm="2.5"))
+
+    def __post_init__(self) -> None:
+        self.home = Home(self.path / "home")
+        self.home.ensure()
+        self.root = self.path / "deep_gemm"
+        self.env = {
+            "HOME": str(self.path / "user"),
+            "DG_JIT_CACHE_DIR": str(self.root),
+            "TRITON_CACHE_DIR": str(self.path / "triton"),
+        }
+
+    @property
+    def present(self) -> Present:
+        return Present(get_vector=lambda launch: self.now, get_env=self.get_env, python="python3")
+
+    def get_env(self, launch: Launch) -> Mapping[str, str]:
+        return self.env
+
+    def compile(self, name: str, cubin: bytes) -> Path:
+        return write_deep_gemm(self.root, name, cubin=cubin)
+
+    def mark(self, launch: Launch | None = None) -> Path:
+        """Write manifest and marker of a warm-up that found the caches as they are now."""
+        snapshot = take_snapshot(FAMILIES, self.env)
+        manifest = make_manifest(snapshot, snapshot)
+        marker = make_marker(
+            launch or make_launch(),
+            self.now,
+            argv=("serve",),
+            engine_version=None,
+            families=summaries(manifest),
+            manifest=encode(manifest),
+            phases={},
+            seconds=41.5,
+            proven=False,
+        )
+        (self.home.manifests / marker.manifest).write_bytes(encode(manifest))
+        return write_marker(self.home, marker)
