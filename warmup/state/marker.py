@@ -38,8 +38,8 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     """Everything known of one warm-up. `seconds`, `phases`: what it took. `created`: UTC, ISO 8601.
 
     environment: variables given to the server for this launch, without secrets. version_vector:
-    the ingredients. families: what the manifest binds. manifest: its file name in `manifests/`, and its bytes'
-    digest: another manifest under that name is not this warm-up's.
+    the ingredients. families: what the manifest binds. manifest: its file name in
+    `manifests/`; another one under that name, by manifest_sha256, is not this warm-up's.
     checksum: sha256 of the canonical JSON of all other fields.
     """
 
