@@ -30,17 +30,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The real home and the real caches are out of reach; answers WARMUP_CI_HOME."""
     for name in list(os.environ):
         if name.startswith(_FORBIDDEN_PREFIXES):
             monkeypatch.delenv(name)
-    home = tmp_path / "user"
-    home.mkdir()
+    home = tmp_path_factory.mktemp("user")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
-    monkeypatch.setenv("WARMUP_CI_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
+    monkeypatch.setenv("WARMUP_CI_HOME", str(home / "warmup-ci"))
+    return home / "warmup-ci"
 
 
 @pytest.fixture(scope="session", autouse=True)

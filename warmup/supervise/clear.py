@@ -117,13 +117,11 @@ def end_bearers(cookies: range, *, exclude: Collection[int] = ()) -> Ended:
         num_quiet = 0 if living else num_quiet + 1
         if living and time.monotonic() >= deadline:
             return Ended(tuple(killed.items()), tuple(proc.describe(pid) for pid in living))
-        pidfds = []
+        pidfds: list[int] = []
         for pid in spare.choose(living):
             command = proc.get_command(pid)
-            pidfd = _kill_bearer(pid, cookies)
-            if pidfd is not None:
+            if _kill_bearer(pid, cookies, pidfds):
                 killed[pid] = command
-                pidfds.append(pidfd)
         if living:
             _wait_for_all(pidfds)
         for pidfd in pidfds:
@@ -144,29 +142,25 @@ def _list_living(cookies: range, exclude: Collection[int]) -> list[int]:
     return living
 
 
-def _kill_bearer(pid: int, cookies: range) -> int | None:
-    """SIGKILL to that process if it still wears the cookie; its pidfd if the signal was sent.
+def _kill_bearer(pid: int, cookies: range, pidfds: list[int]) -> bool:
+    """Whether SIGKILL was sent, to that process and as long as it wears the cookie.
 
     The cookie is read again after the pidfd was opened: a number that was recycled in between shows
-    another one, and if it is recycled later the pidfd names a process that is gone.
+    another one, and if it is recycled later the pidfd names a process that is gone. The pidfd is
+    added to `pidfds`; the caller closes it.
     """
     try:
         pidfd = kernel.find_pidfd(pid)
-    except ProcessLookupError:
-        return None
-    if cookie.find_cookie(pid) not in cookies:
-        sent = False
-    elif pidfd is None:
-        _kill_child(pid)
-        return None
-    else:
-        try:
-            sent = kernel.signal_pidfd(pidfd, signal.SIGKILL)
-        except PermissionError:
-            sent = False
-    if not sent and pidfd is not None:
-        os.close(pidfd)
-    return pidfd if sent else None
+        if pidfd is not None:
+            pidfds.append(pidfd)
+        if cookie.find_cookie(pid) not in cookies:
+            return False
+        if pidfd is not None:
+            return kernel.signal_pidfd(pidfd, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def _wait_for_all(pidfds: Collection[int]) -> None:

@@ -86,7 +86,10 @@ def get_pid_namespace() -> int:
 
 def read(run_dir: Path) -> Ledger:
     """Raises FileNotFoundError, other OSErrors, and msgspec.DecodeError for what is no ledger."""
-    ledger = msgspec.json.decode((run_dir / LEDGER_NAME).read_bytes(), type=Ledger)
+    try:
+        ledger = msgspec.json.decode((run_dir / LEDGER_NAME).read_bytes(), type=Ledger)
+    except UnicodeDecodeError as error:  # msgspec 0.21 lets it through
+        raise msgspec.DecodeError(str(error)) from error
     if ledger.schema != SCHEMA:
         raise msgspec.ValidationError(f"schema {ledger.schema}, this version knows {SCHEMA}")
     return ledger
