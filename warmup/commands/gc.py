@@ -185,4 +185,4 @@ def _print(document: GcDocument, json_output: bool, max_bytes: int | None) -> No
         out.line(get_printable(f"could not remove {failure}"))
     if max_bytes is not None and document.left_bytes > max_bytes:
         out.line(f"{get_size(document.left_bytes)} are needed, more than the limit")
-    out.line(f"{get_size(document.bytes)} {verb}, {get_size(document.left_bytes)} left")
+    out.line(f"{verb} {get_size(document.bytes)} in all, {get_size(document.left_bytes)} left")

@@ -170,16 +170,20 @@ class _Run:
                 else:
                     result, error = warm_model(launch, step, (index, len(launches)))
                     self._finish(events, result)
-                    why_skipped = self._note(launch, error)
+                    why_skipped = self._note(launch, error, supervisor.find_cancelled())
 
-    def _note(self, launch: Launch, error: WarmupError | None) -> str:
-        """Keep the error. Returns why the models after this one are skipped; "" if they are not."""
-        if error is None:
-            return ""
-        self.errors.append(error)
-        if isinstance(error, Cancelled):
-            return error.what
-        return f"{launch.name} failed and --fail-fast was given" if self.options.fail_fast else ""
+    def _note(self, launch: Launch, error: WarmupError | None, cancelled: Cancelled | None) -> str:
+        """Keep the errors. Returns why the models after this one are skipped; "" if they are not.
+
+        cancelled: a signal may come while a server is being stopped, where nothing is raised.
+        """
+        if error is not None and not isinstance(error, Cancelled):
+            self.errors.append(error)
+        if cancelled is not None:
+            self.errors.append(cancelled)
+            return cancelled.what
+        has_to_end = error is not None and self.options.fail_fast
+        return f"{launch.name} failed and --fail-fast was given" if has_to_end else ""
 
     def _finish(self, events: Events, result: ModelResult) -> None:
         self.results.append(result)

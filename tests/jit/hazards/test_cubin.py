@@ -23,7 +23,7 @@ def test_a_real_cubin_is_whole(tmp_path: Path, cubins: dict[int, bytes]) -> None
 def test_what_nvcc_makes_is_whole_until_its_last_byte_is_cut(tmp_path: Path) -> None:
     (tmp_path / "k.cu").write_text('extern "C" __global__ void k(float* a) { a[0] *= 2; }\n')
     cubin = tmp_path / "k.cubin"
-    command = ["nvcc", "-arch=sm_90a", "--cubin", "-o", cubin, tmp_path / "k.cu"]
+    command = ["nvcc", "-arch=sm_90a", "--cubin", "-o", str(cubin), str(tmp_path / "k.cu")]
     subprocess.run(command, check=True, timeout=120, env={**os.environ, "TMPDIR": str(tmp_path)})
     assert find_fault(str(cubin)) is None
     assert find_architecture(cubin.read_bytes()) == 90

@@ -1,0 +1,308 @@
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.commands.warmed import FAMILIES, Warmed, make_launch, make_vector
+from tests.jit.caches import set_mtime
+from warmup.commands.gc import gc
+from warmup.commands.gc_plan import find_oldest_live_run
+from warmup.errors import UsageError
+from warmup.launch.base import Launch
+from warmup.state.locks import hold_launch_lock
+from warmup.state.marker import Marker, read_marker
+from warmup.state.version_vector import VersionVector
+
+NEXT = make_vector(torch="2.14", deep_gemm="2.5")
+HOUR = 3600.0
+
+
+@pytest.fixture
+def warmed(tmp_path: Path) -> Warmed:
+    return Warmed(tmp_path / "w")
+
+
+def run(warmed: Warmed, capsys: pytest.CaptureFixture[str], **options: Any) -> dict[str, Any]:
+    status = gc(
+        warmed.home, warmed.env, warmed.present, families=FAMILIES, json_output=True, **options
+    )
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert document["exit_code"] == status and document["schema"] == 1
+    return document
+
+
+def age(folder: Path, seconds: float) -> None:
+    """As if last written and read that long ago."""
+    for path in folder.rglob("*"):
+        when = int((time.time() - seconds) * 1e9)
+        os.utime(path, ns=(when, when))
+
+
+@contextmanager
+def live_run(warmed: Warmed, run_id: str) -> Iterator[None]:
+    """Another process holds `run.lock`, as an orchestrator does."""
+    folder = warmed.home.runs / run_id
+    folder.mkdir()
+    code = (
+        "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX);"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, folder / "run.lock"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert child.stdout is not None and child.stdout.readline() == "held\n"
+        yield
+    finally:
+        child.kill()
+        child.communicate(timeout=30)
+
+
+def test_what_a_fresh_marker_lists_stays(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = warmed.compile("kept", b"1234")
+    marker = warmed.mark()
+    orphan = warmed.compile("orphan", b"1234")
+    document = run(warmed, capsys)
+    assert kept.exists() and marker.exists() and not orphan.exists()
+    assert [Path(each["path"]) for each in document["entries"]] == [orphan]
+    assert (document["bytes"], document["left_bytes"], document["exit_code"]) == (14, 14, 0)
+    assert run(warmed, capsys)["entries"] == []
+
+
+def test_a_stale_marker_goes_with_its_manifest_and_entries(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = warmed.compile("old", b"1234")
+    marker = warmed.mark()
+    warmed.now = NEXT
+    document = run(warmed, capsys)
+    manifest = warmed.home.manifests / marker.name
+    assert document["markers"] == [str(marker)] and document["manifests"] == [str(manifest)]
+    assert not marker.exists() and not manifest.exists() and not entry.exists()
+
+
+def test_entries_shared_with_a_fresh_marker_stay(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared = warmed.compile("shared", b"1234")
+    old = warmed.mark()
+    warmed.now = NEXT
+    new = warmed.mark()
+    run(warmed, capsys)
+    assert shared.exists() and new.exists() and not old.exists()
+
+
+def test_keep_last_spares_the_newest_with_its_entries(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    markers, entries = [], []
+    for torch in ("2.11", "2.12", "2.13"):
+        warmed.now = make_vector(torch=torch)
+        entries.append(warmed.compile(f"k{torch.replace('.', '_')}", b"1234"))
+        markers.append(warmed.mark())
+        for entry in entries[:-1]:  # each marker lists its own entry alone
+            entry.rename(entry.with_name("aside-" + entry.name))
+        markers[-1] = warmed.mark()
+        for entry in entries[:-1]:
+            entry.with_name("aside-" + entry.name).rename(entry)
+    warmed.now = NEXT
+    run(warmed, capsys, keep_last=1)
+    assert [marker.exists() for marker in markers] == [False, False, True]
+    assert [entry.exists() for entry in entries] == [False, False, True]
+
+
+def test_a_dry_run_touches_nothing_and_tells_the_same(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warmed.compile("old", b"1234")
+    warmed.mark()
+    warmed.now = NEXT
+
+    def list_all() -> list[Path]:
+        return sorted(warmed.path.rglob("*"))
+
+    before = list_all()
+    planned = run(warmed, capsys, dry_run=True)
+    assert list_all() == before
+    done = run(warmed, capsys)
+    for key in ("markers", "manifests", "entries", "bytes", "left_bytes"):
+        assert planned[key] == done[key]
+
+
+def test_max_bytes_drops_the_longest_unused_and_no_more_than_it_takes(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needed = warmed.compile("needed", bytes(90))
+    warmed.mark()
+    unneeded = {hours: warmed.compile(f"h{hours}", bytes(90)) for hours in (2, 30, 7)}
+    for hours, entry in unneeded.items():
+        age(entry, hours * HOUR)
+    assert run(warmed, capsys, max_bytes=10_000)["entries"] == []
+    document = run(warmed, capsys, max_bytes=250)
+    assert [Path(each["path"]) for each in document["entries"]] == [unneeded[30], unneeded[7]]
+    assert needed.exists() and unneeded[2].exists() and document["exit_code"] == 0
+    document = run(warmed, capsys, max_bytes=1)
+    assert document["exit_code"] == 1 and needed.exists() and not unneeded[2].exists()
+
+
+def test_entries_younger_than_a_live_run_stay_until_it_ends(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warmed.compile("needed", b"1234")
+    warmed.mark()
+    young, old = warmed.compile("young", b"1234"), warmed.compile("old", b"1234")
+    age(old, 5 * HOUR)
+    started = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time.time() - HOUR))
+    with live_run(warmed, f"{started}-abc123"):
+        document = run(warmed, capsys)
+        assert young.exists() and not old.exists() and document["spared"] == 1
+    run(warmed, capsys)
+    assert not young.exists()
+
+
+def test_while_a_run_lives_what_any_other_marker_lists_stays(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may be warming that very launch again, with what still lies there."""
+    entry = warmed.compile("old", b"1234")
+    warmed.mark()
+    age(entry, 5 * HOUR)
+    warmed.now = NEXT
+    with live_run(warmed, "20261121T010203Z-abc123"):
+        run(warmed, capsys)
+        assert entry.exists()
+
+
+def test_a_marker_whose_launch_is_being_warmed_stays(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = warmed.compile("old", b"1234")
+    path = warmed.mark()
+    marker = read_marker(path)
+    assert isinstance(marker, Marker)
+    warmed.now = NEXT
+    with hold_launch_lock(warmed.home, marker.launch_key):
+        document = run(warmed, capsys)
+    assert document["held"] == [str(path)] and path.exists() and entry.exists()
+
+
+def test_the_oldest_run_that_is_held_counts(warmed: Warmed) -> None:
+    assert find_oldest_live_run(warmed.home) is None
+    dead = warmed.home.runs / "20200101T000000Z-dead00"
+    dead.mkdir()
+    (dead / "run.lock").touch()
+    assert find_oldest_live_run(warmed.home) is None
+    with live_run(warmed, "20261121T010203Z-abc123"), live_run(warmed, "20261121T020304Z-abc124"):
+        assert find_oldest_live_run(warmed.home) == 1795222923.0
+    with live_run(warmed, "by-hand"):
+        started = find_oldest_live_run(warmed.home)
+        assert started is not None and abs(started - time.time()) < HOUR
+    assert find_oldest_live_run(warmed.home) is None
+
+
+def test_folders_that_no_marker_knows_are_left_alone(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A developer's caches are none of ours until a warm-up used them."""
+    entry = warmed.compile("mine", b"1234")
+    assert run(warmed, capsys)["entries"] == []
+    assert entry.exists()
+
+
+def test_bad_markers_are_never_dropped(warmed: Warmed, capsys: pytest.CaptureFixture[str]) -> None:
+    warmed.compile("old", b"1234")
+    corrupt = warmed.mark(make_launch("org/corrupt"))
+    corrupt.write_bytes(corrupt.read_bytes()[:100])
+    (warmed.home.markers / "notes.json").write_text("{}")
+    document = run(warmed, capsys)
+    assert document["markers"] == [] and corrupt.exists()
+    assert (warmed.home.manifests / corrupt.name).exists()
+    assert (warmed.home.markers / "notes.json").exists()
+
+
+def test_a_marker_that_cannot_be_judged_here_stays_with_its_entries(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry, marker = warmed.compile("elsewhere", b"1234"), warmed.mark()
+
+    def refuse(launch: Launch) -> VersionVector:
+        raise UsageError("no such source path")
+
+    present = replace(warmed.present, get_vector=refuse)
+    assert gc(warmed.home, warmed.env, present, families=FAMILIES) == 0
+    assert entry.exists() and marker.exists()
+
+
+def test_manifests_without_a_marker_go_unless_a_run_lives(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    orphan = warmed.home.manifests / "crashed.json"
+    orphan.write_text("{}")
+    with live_run(warmed, "20261121T010203Z-abc123"):
+        run(warmed, capsys)
+        assert orphan.exists()
+    run(warmed, capsys)
+    assert not orphan.exists()
+
+
+def test_old_temporaries_go_and_young_ones_stay(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, young = (
+        warmed.root / "tmp" / "old" / "kernel.cu",
+        warmed.root / "tmp" / "new" / "kernel.cu",
+    )
+    ours = warmed.home.markers / ".warmup-ci-0123456789abcdef.tmp"
+    for path in (old, young, ours):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for path in (old, ours):
+        set_mtime(path, time.time() - 2 * HOUR)
+    run(warmed, capsys)
+    assert not old.parent.exists() and young.exists() and not ours.exists()
+
+
+def test_an_entry_that_is_a_link_by_now_is_not_followed(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warmed.compile("kept", b"1234")
+    warmed.mark()
+    victim = warmed.path / "victim"
+    victim.mkdir()
+    (victim / "kernel.cu").touch()
+    (warmed.root / "cache" / "kernel.linked.00").symlink_to(victim)
+    run(warmed, capsys)
+    assert (victim / "kernel.cu").exists()
+
+
+def test_lines_for_people(warmed: Warmed, capsys: pytest.CaptureFixture[str]) -> None:
+    warmed.compile("old", b"1234")
+    warmed.mark()
+    warmed.now = NEXT
+    assert gc(warmed.home, warmed.env, warmed.present, families=FAMILIES, dry_run=True) == 0
+    text = capsys.readouterr().out
+    assert "would drop 1 entries of deep_gemm, 14 B" in text
+    assert text.splitlines()[-1] == "would drop 14 B in all, 0 B left"
+
+
+def test_a_flock_of_ours_does_not_look_like_a_run(warmed: Warmed) -> None:
+    """Two collectors at once: the shared try of one is no orchestrator to the other."""
+    folder = warmed.home.runs / "20261121T010203Z-abc123"
+    folder.mkdir()
+    with (folder / "run.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        assert find_oldest_live_run(warmed.home) is None
