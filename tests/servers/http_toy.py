@@ -1,12 +1,14 @@
 """A well-behaved toy engine: compiles one "kernel" into TRITON_CACHE_DIR at its first request.
 
-`http_toy.py --port P [--answer STATUS] [--always-compile] [--die-on-request] [--print TEXT]`
+`http_toy.py --port P [--answer STATUS] [--always-compile] [--die-on-request] [--print TEXT]
+[--ignore-term] [--body TEXT]`
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +21,8 @@ parser.add_argument("--kernel", default="add")
 parser.add_argument("--always-compile", action="store_true")
 parser.add_argument("--die-on-request", action="store_true")
 parser.add_argument("--never-ready", action="store_true")
+parser.add_argument("--ignore-term", action="store_true")
+parser.add_argument("--body", default="", help="in the answer; $NAME is expanded")
 parser.add_argument("--print", dest="text", default="")
 args = parser.parse_args()
 
@@ -35,7 +39,7 @@ def compile_kernel() -> None:
 
 class Handler(BaseHTTPRequestHandler):
     def reply(self, status: int) -> None:
-        body = b'{"text": "warmed up"}'
+        body = b'{"text": "warmed up%s"}' % os.path.expandvars(args.body).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -55,5 +59,7 @@ class Handler(BaseHTTPRequestHandler):
         print(format % values, flush=True)
 
 
+if args.ignore_term:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print(args.text, flush=True)
 ThreadingHTTPServer(("127.0.0.1", args.port), Handler).serve_forever()

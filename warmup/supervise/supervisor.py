@@ -19,7 +19,7 @@ from types import TracebackType
 
 import msgspec
 
-from warmup.errors import HostError, WarmupError
+from warmup.errors import Cancelled, HostError, WarmupError
 from warmup.supervise import cookie, exec_error, kernel, ledger
 from warmup.supervise.cancel import CancelWatch
 from warmup.supervise.guarantees import find_missing_guarantees
@@ -165,12 +165,16 @@ class Supervisor:
         for server in self._servers:
             server.pump()
 
+    def find_cancelled(self) -> Cancelled | None:
+        """The signal that came, or our own parent's death (as a SIGTERM: 143)."""
+        return self._cancel.find_reason()
+
     def check_cancelled(self) -> None:
-        """Raises Cancelled once a signal came or our own parent died (as a SIGTERM: 143)."""
-        reason = self._cancel.find_reason()
+        """Raises what `find_cancelled` finds."""
+        reason = self.find_cancelled()
         if reason is not None:
             raise reason
 
     def find_num_signals(self) -> int | None:
         """How many signals asked us to end; None where neither they nor the parent's death did."""
-        return None if self._cancel.find_reason() is None else self._cancel.num_signals
+        return None if self.find_cancelled() is None else self._cancel.num_signals
