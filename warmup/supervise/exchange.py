@@ -61,7 +61,9 @@ class Exchange:
         self._max_bytes = max_bytes
         self._unsent = memoryview(_encode_request(port, path, method, headers or {}, body))
         self._received = bytearray()
-        self._header_end = -1
+        self._header_end = -1  # what follows is set with it
+        self._status = 0
+        self._location = ""
         self._num_expected: int | None = None  # bytes in all; None: until the end of the stream
         self._is_chunked = False
         self._num_interim = 0
@@ -182,12 +184,13 @@ class Exchange:
             is_whole = is_end
         if not is_whole:
             return None
-        try:
-            response = _parse(bytes(self._received), self._method)
-            body = response.read()
-        except http.client.IncompleteRead:
-            return None  # of a chunked answer; at the end of the stream the caller says so
-        return Reply(response.status, body, response.getheader("location") or "")
+        body = bytes(self._received[self._header_end :][: self._num_expected])
+        if self._is_chunked:
+            try:
+                body = _parse(bytes(self._received), self._method).read()
+            except http.client.IncompleteRead:
+                return None  # at the end of the stream the caller says so
+        return Reply(self._status, body, self._location)
 
     def _find_header(self) -> None:
         """Set what the header says of the body, once the header is whole."""
@@ -201,6 +204,8 @@ class Exchange:
         if end >= 0:
             response = _parse(bytes(self._received[:end]), self._method)
             self._header_end = end
+            self._status = response.status
+            self._location = response.getheader("location") or ""
             self._is_chunked = bool(response.chunked)
             self._num_expected = response.length
         elif len(self._received) > _MAX_HEADER_BYTES:
@@ -227,7 +232,7 @@ class Exchange:
 
 
 def _poll(client: socket.socket, events: int, timeout_s: float) -> bool:
-    poller = select.poll()
+    poller = select.poll()  # select.select cannot take descriptors above 1023
     poller.register(client, events)
     return bool(poller.poll(timeout_s * 1000))
 

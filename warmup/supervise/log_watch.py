@@ -11,7 +11,7 @@ from warmup.supervise.log_tail import clean_line, read_tail
 from warmup.supervise.redact import Redactor, strip_escapes
 
 _CHUNK_BYTES = 256 * 1024
-_POLL_BYTES = 16 * 1024 * 1024  # a burst is spread over several polls of about 10 ms
+_POLL_BYTES = 8 * 1024 * 1024  # a burst is spread over several polls
 _CONTEXT_BYTES = 4096
 _MAX_CHARS = 300
 

@@ -22,6 +22,7 @@ from warmup.supervise.vitals import Vitals
 
 POLL_S = 0.1
 _STEP_S = 0.02  # a healthy server answers within; the rest of the turn belongs to the waiter
+_LOOK_S = 10.0  # between two looks at who else listens: each costs milliseconds
 _PROBE_TIMEOUT_S = 30.0  # sglang's /health generates a token, slowly while it compiles
 _MAX_HEALTH_BYTES = 1024 * 1024
 _MAX_SHOWN_CHARS = 200
@@ -53,6 +54,7 @@ def wait_until_ready(
     deadline = time.monotonic() + timeout_s
     with Vitals(server, log_watch) as vitals, _Probe(server, port, path) as probe:
         while True:
+            began = time.monotonic()
             waiter.check_cancelled()
             cause = vitals.find_fault() or probe.find_foreign()
             if cause is None and probe.poll() and probe.owns_port():
@@ -72,7 +74,7 @@ def wait_until_ready(
                     hint=hint,
                 )
             on_poll()
-            waiter.wait(max(min(POLL_S - _STEP_S, deadline - time.monotonic()), 0.0))
+            waiter.wait(max(min(began + POLL_S, deadline) - time.monotonic(), 0.0))
 
 
 class _Probe:
@@ -141,10 +143,10 @@ class _Probe:
         return f"port {self._port} is also served by {' and '.join(self._foreign)}, not ours"
 
     def _look_for_foreign(self, *, is_due: bool) -> None:
-        """While somebody answers, but not 200: once a second, at every turn when in doubt."""
+        """While somebody answers, but not 200: at once, then seldom; every turn when in doubt."""
         now = time.monotonic()
         if is_due and (self._num_foreign or now >= self._next_look):
-            self._next_look = now + 1.0
+            self._next_look = now + _LOOK_S
             owners = get_port_owners(self._port, self._server.list_pids())
             self._count_foreign(owners.foreign)
 

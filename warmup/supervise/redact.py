@@ -11,24 +11,23 @@ import base64
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 MASK = "***"
 
-# What may stand between two characters of one secret on its way to a terminal or a file.
-ESCAPES = (
-    r"(?:\x1b(?:\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+# Escape sequences, control characters (tab and line ends apart), invisible direction marks. Begins
+# with a plain set of characters, which is what `re` can search for fast.
+_ESCAPES = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
+    r"(?:(?<=\x1b)(?:\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
     r"|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # OSC: titles, links
     r"|[PX^_][^\x1b\n]*(?:\x1b\\)?"  # DCS, SOS, PM, APC
-    r"|[ -/]*[0-~])"
-    # control characters (tab and line ends apart) and invisible direction marks
-    r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff])"
+    r"|[ -/]*[0-~]))?"
 )
-_ESCAPES = re.compile(rf"{ESCAPES}+")
-# Each alternative starts where no other could: a long run of blanks is looked at once.
-_BREAKS = re.compile(rf"(?:{ESCAPES}|(?<![ \t])[ \t]+(?=[\r\n])|[\r\n][ \t\r\n]*)+")
+# What may stand between two characters of one secret: a log wraps and indents.
+_BREAKS = re.compile(rf"{_ESCAPES.pattern}|\s")
 
 _SECRET_NAME = re.compile(
     # TOKENIZERS_PARALLELISM and MAX_TOKENS are none
@@ -85,7 +84,7 @@ class Redactor:
 
     def __init__(self, values: tuple[str, ...] = ()) -> None:
         self._values = tuple(sorted({value for value in values if value}, key=len, reverse=True))
-        forms = {_BREAKS.sub("", form) for value in self._values for form in _get_forms(value)}
+        forms = {_join(form) for value in self._values for form in _get_forms(value)}
         self._forms = tuple(sorted((form for form in forms if form), key=len, reverse=True))
 
     @classmethod
@@ -105,11 +104,11 @@ class Redactor:
 
     def redact(self, text: str) -> str:
         """The text with `***` for every secret, also one split by line ends or escape codes."""
-        if self._forms:
-            text = _mask(text, _BREAKS, self._find_values)
-        return _mask(text, _ESCAPES, _find_shapes)
+        text = _mask(text, _BREAKS, self._find_values(_join(text)))
+        return _mask(text, _ESCAPES, _find_shapes(strip_escapes(text)))
 
     def _find_values(self, text: str) -> list[tuple[int, int]]:
+        """Where the values lie in text without breaks."""
         spans = []
         for form in self._forms:
             start = text.find(form)
@@ -124,11 +123,13 @@ def strip_escapes(text: str) -> str:
     return _ESCAPES.sub("", text)
 
 
-def _mask(
-    text: str, junk: re.Pattern[str], find_spans: Callable[[str], list[tuple[int, int]]]
-) -> str:
-    """Blank the spans that are found in `text` without `junk`, whatever junk they hold."""
-    spans = find_spans(junk.sub("", text))
+def _join(text: str) -> str:
+    """Text without anything that `_BREAKS` matches."""
+    return "".join(strip_escapes(text).split())
+
+
+def _mask(text: str, junk: re.Pattern[str], spans: list[tuple[int, int]]) -> str:
+    """Blank spans that are given as positions in the text without junk, and the junk in them."""
     if not spans:
         return text
     pieces, done = [], 0

@@ -22,7 +22,7 @@ from warmup.supervise.protocols import Watched
 _MAX_HELD = 256  # pidfds: the usual limit of a process is 1024 descriptors
 _UNREAPED_S = 1.0
 _MIN_SCAN_S = 0.5
-_SCAN_SHARE = 0.004  # of one core, at most, whatever the number of processes on this host
+_SCAN_SHARE = 0.002  # of one core, at most, whatever the number of processes on this host
 # Asked to end, not fallen over: launchers end their helpers so, and then wait for them.
 _ORDERLY = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGALRM})
 # linux/pidfd.h: struct pidfd_info of 64 bytes, exit_code last; exit status since Linux 6.15.
