@@ -206,6 +206,9 @@ def test_sigterm_at_any_state_is_a_clean_end(tmp_path: Path, state: str) -> None
         assert server.stop() == 143
         assert not any(is_alive(pid) for pid in ranks)
         assert "Traceback" not in server.text
+        if state == "ready":
+            # Asked, not killed.
+            assert server.text.count("toy runner closed") == 2
 
 
 def test_ranks_end_when_the_server_is_killed(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class ToyRunner:
         return {"toy_requests_total": float(self._num)}
 
     def close(self) -> None:
-        pass
+        print("toy runner closed", flush=True)
 
 
 class ToyFrontend:

@@ -161,7 +161,7 @@ class Server:
 
     async def _serve(self) -> None:
         """READY; after a rank's death UNHEALTHY, and saying so, until a signal."""
-        await self._dead
+        await asyncio.wait((self._dead,))  # awaited itself, it would be cancelled with us
         # The other ranks can do nothing without it; their memory is better free.
         await self.processes.stop(grace_s=0)
         await asyncio.Event().wait()

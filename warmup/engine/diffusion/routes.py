@@ -93,8 +93,10 @@ async def _read_form(request: Request) -> dict[str, Any]:
     except (MultiPartException, ValueError) as error:
         raise invalid(f"the form cannot be read: {error}", "body") from None
     fields: dict[str, Any] = {}
-    async with form:
+    try:
         for key, value in form.multi_items():
             item = await value.read(MAX_BODY_BYTES) if isinstance(value, UploadFile) else value
             fields[key] = [*fields.get(key, []), item]
+    finally:
+        await form.close()
     return {key: items[0] if len(items) == 1 else items for key, items in fields.items()}

@@ -1,0 +1,118 @@
+"""The floors of the package and the wall around the engine (design.md, section 9)."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "warmup"
+
+FLOORS = {
+    "__main__": 7, "cli": 6, "commands": 5, "warm": 4, "plan": 3, "supervise": 3, "state": 2,
+    "jit": 1, "launch": 1, "report": 1, "errors": 0, "version": 0, "__init__": 0,
+}  # fmt: skip
+# Only the engine may import these, or what imports them.
+ENGINES_OWN = {"torch", "transformers", "diffusers", "accelerate", "safetensors", "tokenizers"}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def get_room(path: Path) -> str:
+    """The folder or the file directly under warmup/ that a file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def iter_imports(path: Path) -> Iterator[str]:
+    """Every module that a file names in an import, anywhere in it, calls by name included."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and node.args:
+            name = ast.unparse(node.func).rpartition(".")[2]
+            first = node.args[0]
+            if name in ("import_module", "__import__") and isinstance(first, ast.Constant):
+                yield str(first.value)
+
+
+def find_faults(path: Path) -> Iterator[str]:
+    room = get_room(path)
+    for name in iter_imports(path):
+        top, _, rest = name.partition(".")
+        other = rest.partition(".")[0]
+        if top in ENGINES_OWN and room != "engine":
+            yield f"imports {name}, which only warmup/engine may"
+        if top != "warmup" or not other or other == room or other not in {*FLOORS, "engine"}:
+            continue
+        if room == "engine":
+            if FLOORS[other] > 0:
+                yield f"imports {name}: the engine stands apart, on errors.py and version.py"
+        elif other == "engine":
+            yield f"imports {name}: the engine is started by argv, never imported"
+        elif FLOORS[other] >= FLOORS[room]:
+            yield f"imports {name}, which is no floor below"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down(path: Path) -> None:
+    assert list(find_faults(path)) == []
+
+
+def test_every_room_has_a_floor() -> None:
+    assert {get_room(path) for path in FILES} - {"engine"} <= set(FLOORS)
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.name == "__init__.py"])
+def test_init_files_are_empty(path: Path) -> None:
+    """A re-export would defeat every lazy import below it."""
+    if path != PACKAGE / "__init__.py":
+        assert path.read_text().strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("room", "line"),
+    [
+        ("state/x.py", "from warmup.plan.resolve import resolve"),
+        ("plan/x.py", "import warmup.supervise.proc"),
+        ("jit/x.py", "from warmup.launch import base"),
+        ("commands/x.py", "def f():\n    import torch.cuda"),
+        ("warm.py", "from warmup import engine"),
+        ("cli.py", "import importlib\nimportlib.import_module('transformers')"),
+        ("engine/x.py", "from warmup.state.home import Home"),
+    ],
+)
+def test_this_test_can_fail(
+    room: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / room
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(line)
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    assert len(list(find_faults(path))) == 1
+
+
+def test_importing_all_of_it_loads_no_torch() -> None:
+    """What the syntax tree cannot see: a dependency that imports it for us."""
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in FILES
+        if get_room(path) not in ("engine", "__main__") and path.name != "__init__.py"
+    ]
+    code = (
+        "import importlib, sys\n"
+        f"for name in {modules!r}: importlib.import_module(name)\n"
+        f"print(sorted(set(sys.modules) & {ENGINES_OWN | {'warmup.engine'}!r}))"
+    )
+    # The shim runs isolated, as its own program; imported it is a module like the others.
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
