@@ -37,6 +37,26 @@ def test_a_zombie_has_ended() -> None:
     assert not proc.is_living(process.pid)
 
 
+def test_a_process_whose_first_thread_ended_lives() -> None:
+    script = (
+        "import ctypes, platform, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "number = 60 if platform.machine() == 'x86_64' else 93\n"
+        "print(flush=True); ctypes.CDLL(None).syscall(number, 0)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+
+        def is_headless() -> bool:
+            stat = proc.find_stat(process.pid)
+            return stat is not None and stat.state == "Z"
+
+        wait_until(is_headless)
+        assert proc.is_living(process.pid)
+        process.kill()
+        process.wait(DEADLINE_S)
+    assert not proc.is_living(process.pid)
+
+
 @pytest.mark.parametrize("has_list", [True, False])
 def test_children_are_listed_with_and_without_the_kernels_list(
     monkeypatch: pytest.MonkeyPatch, has_list: bool

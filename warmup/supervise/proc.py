@@ -22,10 +22,12 @@ class Stat:
     ppid: int
     state: str
     start: int
+    num_threads: int = 1
 
     @property
     def has_ended(self) -> bool:
-        return self.state in _ENDED
+        """Not where only its first thread did: the others run on under a Z."""
+        return self.state in _ENDED and self.num_threads <= 1
 
 
 def find_text(path: str) -> bytes | None:
@@ -48,7 +50,12 @@ def find_stat(pid: int) -> Stat | None:
         return None
     # The name may hold spaces and parentheses: only what follows the last one is fields.
     fields = text[text.rindex(b")") + 2 :].split()
-    return Stat(ppid=int(fields[1]), state=fields[0].decode(), start=int(fields[19]))
+    return Stat(
+        ppid=int(fields[1]),
+        state=fields[0].decode(),
+        start=int(fields[19]),
+        num_threads=int(fields[17]),
+    )
 
 
 def is_living(pid: int) -> bool:
