@@ -4,7 +4,7 @@ import concurrent.futures
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -73,49 +73,58 @@ def test_a_client_that_leaves_without_a_stream_frees_its_slot(server: Server) ->
     assert server.chat("still there").status_code == 200
 
 
-def test_only_the_request_that_a_rank_cannot_open_fails(model: Path, tmp_path: Path) -> None:
-    """One feature vanishes while rank 1 sleeps; its neighbour in the same batch does not."""
-    flags = ("--tp", "2", "--warmup", "false")
-    with serve(model, tmp_path, *flags, WARMUP_CI_FAULT_SHM_DELAY="1:1.5") as server:
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            pending = [pool.submit(server.chat, make_content(seed)) for seed in (1, 2)]
-            _unlink_one(server)
-            answers = [each.result() for each in pending]
-        failed = [answer for answer in answers if answer.status_code != 200]
-        assert len(failed) == 1 and failed[0].status_code == 500
-        message = failed[0].json()["error"]["message"]
-        assert "rank" in message and "image features could not be opened" in message
-        assert server.get("/health").status_code == 200
-        assert server.chat(make_content(3)).status_code == 200
-
-
-def _unlink_one(server: Server) -> None:
-    deadline = time.monotonic() + 20
-    while not (names := server.list_segments()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    (Path("/dev/shm") / names[0]).unlink()
-
-
-def test_a_rank_that_dies_ends_health_and_wakes_who_waits(model: Path, tmp_path: Path) -> None:
-    with serve(model, tmp_path, "--tp", "2", "--warmup", "false") as server:
-        with concurrent.futures.ThreadPoolExecutor(4) as pool:
-            wish = {"max_tokens": 1900, "ignore_eos": True}
-            contents = ["text", make_content(1), "text", make_content(2)]
-            pending = [pool.submit(server.chat, content, **wish) for content in contents]
-            server.wait_for_metric("requests_running", 4)
-            os.kill(server.get_rank_pid(1), signal.SIGKILL)
-            deadline = time.monotonic() + 3
-            while server.get("/health").status_code != 503:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-            answers = [each.result(timeout=10) for each in pending]
-        assert {answer.status_code for answer in answers} == {503}
-        assert "rank 1" in answers[0].json()["error"]["message"]
-        assert server.get("/liveness").status_code == 200
-        assert server.chat("too late").status_code == 503
-
-
 def test_an_image_that_is_bad_for_one_rank_is_bad_for_all(server: Server) -> None:
     assert server.chat([make_part(make_png(64, 64)[:200])]).status_code == 400
     assert server.chat(make_content(9)).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def slow_server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Rank 1 takes a second before it opens anything: time enough for mischief."""
+    folder = tmp_path_factory.mktemp("slow_server")
+    flags = ("--tp", "2", "--warmup", "false")
+    with serve(model, folder, *flags, WARMUP_CI_FAULT_SHM_DELAY="1:1") as ready:
+        yield ready
+
+
+def test_only_the_request_that_a_rank_cannot_open_fails(slow_server: Server) -> None:
+    """One feature vanishes while rank 1 sleeps; its neighbour in the same batch does not."""
+    server = slow_server
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        pending = [pool.submit(server.chat, make_content(seed)) for seed in (1, 2)]
+        _wait_until(lambda: bool(server.list_segments()))
+        (Path("/dev/shm") / server.list_segments()[0]).unlink()
+        answers = [each.result() for each in pending]
+    failed = [answer for answer in answers if answer.status_code != 200]
+    assert len(failed) == 1 and failed[0].status_code == 500
+    message = failed[0].json()["error"]["message"]
+    assert "rank" in message and "image features could not be opened" in message
+    assert server.get("/health").status_code == 200
+    assert server.chat("words").status_code == 200
+
+
+def test_a_rank_that_dies_ends_health_and_wakes_who_waits(slow_server: Server) -> None:
+    """Of five, one image has not been opened yet when rank 1 is killed: nothing of it is left."""
+    server = slow_server
+    with concurrent.futures.ThreadPoolExecutor(5) as pool:
+        wish = {"max_tokens": 1900, "ignore_eos": True}
+        contents = ["text", make_content(1), "text", make_content(2)]
+        pending = [pool.submit(server.chat, content, **wish) for content in contents]
+        server.wait_for_metric("requests_running", 4)
+        pending.append(pool.submit(server.chat, make_content(3), **wish))
+        _wait_until(lambda: len(server.list_segments()) == 1)
+        os.kill(server.get_rank_pid(1), signal.SIGKILL)
+        _wait_until(lambda: server.get("/health").status_code == 503, within_s=3)
+        answers = [each.result(timeout=10) for each in pending]
+    assert {answer.status_code for answer in answers} == {503}
+    assert "rank 1" in answers[0].json()["error"]["message"]
+    assert server.get("/liveness").status_code == 200
+    assert server.chat(make_content(4)).status_code == 503
+    _wait_until(lambda: server.list_segments() == [])
+
+
+def _wait_until(is_true: Callable[[], bool], within_s: float = 20) -> None:
+    deadline = time.monotonic() + within_s
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

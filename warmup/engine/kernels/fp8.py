@@ -141,17 +141,26 @@ def get_gemm(device: torch.device) -> Callable[..., None]:
     return gemm
 
 
-def convert_linears(model: torch.nn.Module, gemm: Callable[..., None]) -> int:
-    """Put an `Fp8Linear` in place of every fitting linear of the model's repeated blocks.
+def find_linears(model: torch.nn.Module) -> list[torch.nn.Linear]:
+    """The fitting linears of the model's repeated blocks, each once.
 
     Blocks are the members of a ModuleList; what is outside (heads, embeddings, patch and time
-    projections) is small or sensitive and stays. Returns how many were converted.
+    projections) is small or sensitive and stays.
     """
-    converted: dict[torch.nn.Module, Fp8Linear] = {}
-    for blocks in [m for m in model.modules() if isinstance(m, torch.nn.ModuleList)]:
-        for parent in list(blocks.modules()):
-            for name, child in list(parent.named_children()):
-                if type(child) is torch.nn.Linear and can_quantise(child):
-                    converted[child] = converted.get(child) or Fp8Linear(child, gemm)
-                    setattr(parent, name, converted[child])
+    found: dict[torch.nn.Linear, None] = {}
+    for blocks in model.modules():
+        if isinstance(blocks, torch.nn.ModuleList):
+            for module in blocks.modules():
+                if type(module) is torch.nn.Linear and can_quantise(module):
+                    found[module] = None
+    return list(found)
+
+
+def convert_linears(model: torch.nn.Module, gemm: Callable[..., None]) -> int:
+    """Put an `Fp8Linear` in place of each of `find_linears`; returns how many."""
+    converted = {linear: Fp8Linear(linear, gemm) for linear in find_linears(model)}
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if child in converted:
+                setattr(parent, name, converted[child])
     return len(converted)

@@ -26,6 +26,19 @@ class Heads:
     dim: int
 
 
+def project(
+    qkv: torch.nn.Module,
+    heads: Heads,
+    hidden: torch.Tensor,
+    angles: tuple[torch.Tensor, torch.Tensor],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """hidden: (..., width) → q, k, v: (rows, heads, dim) each, positions applied."""
+    joint = qkv(hidden).view(-1, heads.num_q + 2 * heads.num_kv, heads.dim)
+    q, k, v = joint.split((heads.num_q, heads.num_kv, heads.num_kv), dim=1)
+    ops.rotate(q, k, *angles)
+    return q, k, v
+
+
 @dataclass
 class Step:
     """What one forward pass does to the cache; the same object serves all layers.
@@ -56,7 +69,7 @@ class CachedAttention(torch.nn.Module):
         super().__init__()
         self.qkv = qkv
         self.out = out
-        self._heads = heads
+        self.heads = heads
         self._layer = layer
         self._cache = cache
         self._step = step
@@ -68,10 +81,7 @@ class CachedAttention(torch.nn.Module):
         **_: Any,
     ) -> tuple[torch.Tensor, None]:
         """hidden_states: (1, tokens, width) in a prefill, (n, 1, width) in a decode step."""
-        heads = self._heads
-        joint = self.qkv(hidden_states).view(-1, heads.num_q + 2 * heads.num_kv, heads.dim)
-        q, k, v = joint.split((heads.num_q, heads.num_kv, heads.num_kv), dim=1)
-        ops.rotate(q, k, *position_embeddings)
+        q, k, v = project(self.qkv, self.heads, hidden_states, position_embeddings)
         mixed = self._prefill(q, k, v) if self._step.row is not None else self._decode(q, k, v)
         return self.out(mixed.view(*hidden_states.shape[:2], -1)), None
 
@@ -96,7 +106,7 @@ class CachedAttention(torch.nn.Module):
         values[step.rows, :, step.lengths] = v
         longest = step.mask.shape[-1]
         mixed = F.scaled_dot_product_attention(
-            q.view(n, self._heads.num_kv, -1, self._heads.dim),
+            q.view(n, self.heads.num_kv, -1, self.heads.dim),
             keys[:n, :, :longest],
             values[:n, :, :longest],
             attn_mask=step.mask,
@@ -114,7 +124,7 @@ class WindowAttention(torch.nn.Module):
         super().__init__()
         self.qkv = qkv
         self.proj = out
-        self._heads = heads
+        self.heads = heads
 
     def forward(
         self,
@@ -124,10 +134,7 @@ class WindowAttention(torch.nn.Module):
         **_: Any,
     ) -> torch.Tensor:
         """hidden_states: (patches, width). cu_seqlens: (segments + 1,), where each starts."""
-        heads = self._heads
-        joint = self.qkv(hidden_states).view(-1, 3 * heads.num_q, heads.dim)
-        q, k, v = joint.split(heads.num_q, dim=1)
-        ops.rotate(q, k, *position_embeddings)
+        q, k, v = project(self.qkv, self.heads, hidden_states, position_embeddings)
         out = torch.empty_like(q)
         for length, starts in _group_by_length(cu_seqlens.tolist()).items():
             tokens = torch.tensor(starts, device=q.device)[:, None]
