@@ -1,0 +1,80 @@
+"""The engine's kernels on a real GPU: right, and found where the CPU machine compiled them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from warmup.engine.kernels import fp8
+from warmup.engine.kernels.check import LIMITS, Case, get_cases, get_error
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.mark.parametrize("dtype", LIMITS)
+@pytest.mark.parametrize("case", get_cases(wide=True), ids=lambda case: case.name)
+def test_a_kernel_equals_its_plain_form(case: Case, dtype: torch.dtype) -> None:
+    assert get_error(*case.run(dtype, "cuda")) <= case.get_limit(dtype, "cuda")
+
+
+@pytest.mark.parametrize("rows", [1, 7, 128, 1000])
+@pytest.mark.parametrize(("n", "k"), [(2048, 2048), (11008, 2048), (576, 7168)])
+def test_deep_gemm_computes_what_the_quantised_operands_say(rows: int, n: int, k: int) -> None:
+    pytest.importorskip("deep_gemm")
+    gemm = fp8.get_gemm(torch.device("cuda", torch.cuda.current_device()))
+    x = torch.randn(rows, k, dtype=torch.bfloat16, device="cuda")
+    linear = torch.nn.Linear(k, n, device="cuda", dtype=torch.bfloat16)
+    converted = fp8.Fp8Linear(linear, gemm)
+    with torch.no_grad():
+        out = converted(x)
+        weight = (converted.weight, converted.scales)
+        exact = fp8.gemm_plain(fp8.quantise_rows(x), weight) + linear.bias.float()
+        assert get_error(out, exact) < 1e-2
+        assert get_error(out, linear(x)) < 0.06
+
+
+CODE = """
+import sys, torch
+from warmup.engine.args import ServerArgs
+from warmup.engine.ranks import Ranks
+from warmup.engine.vlm.model import VisionLanguageModel
+
+args = ServerArgs(model=sys.argv[1], max_batch=2)
+model = VisionLanguageModel(args, Ranks(args, 0, 0, None), 256)
+ids = [257, *range(60, 90), 259, *[261] * 64, 260]
+model.prefill(ids, torch.randn(256, 1176), [(1, 16, 16)])
+model.prefill(range(60, 73), None, [])
+model.decode([65, 66])
+"""
+
+
+def test_what_was_compiled_from_the_config_is_what_the_engine_looks_up(tmp_path: Path) -> None:
+    """The engine adds nothing to a Triton cache that `kernels.compile` has filled."""
+    from warmup.engine.tiny import qwen2_5_vl
+
+    qwen2_5_vl.make(tmp_path / "model")
+    cache = tmp_path / "cache"
+    env = {**os.environ, "TRITON_CACHE_DIR": str(cache)}
+    major, minor = torch.cuda.get_device_capability()
+    target = f"cuda:{10 * major + minor}"
+    argv = ["-m", "warmup.engine.kernels.compile", "--model", str(tmp_path / "model")]
+    done = subprocess.run(
+        [sys.executable, *argv, "--target", target],
+        env={**env, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        timeout=170,
+        check=True,
+    )
+    assert json.loads(done.stdout)["kernels"]
+    before = {path.name for path in cache.rglob("*.cubin")}
+    folders = {path.name for path in cache.iterdir() if list(path.glob("*.cubin"))}
+    code = [sys.executable, "-c", CODE, str(tmp_path / "model")]
+    subprocess.run(code, env=env, timeout=170, check=True)
+    assert {path.name for path in cache.rglob("*.cubin")} == before
+    assert {path.name for path in cache.iterdir() if list(path.glob("*.cubin"))} == folders
