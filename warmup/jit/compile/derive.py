@@ -1,0 +1,94 @@
+"""From one launch to the shapes of its kernels, or to the reason why its server must compile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from warmup.jit.compile.base import Layout, NotModelledError, Shape
+from warmup.jit.compile.config import read_config
+from warmup.jit.compile.hub_cache import get_config_path
+from warmup.jit.compile.products import Products
+from warmup.jit.compile.registry import get_architecture
+
+# Engines whose launches are described here; any other word of a workflow falls back.
+ENGINES = ("sglang", "vllm")
+
+
+class ModelShapes(msgspec.Struct, frozen=True, kw_only=True):
+    """One model of `kernels --list`.
+
+    architecture: as config.json names it, None where that could not be read. strategy: `kernels`
+    where `shapes` are all that its ranks ask for; `server` where only a server can tell, and
+    `reason` says why. max_m: tokens of the largest batch; None without shapes.
+    """
+
+    model: str
+    tp: int
+    architecture: str | None
+    strategy: Literal["kernels", "server"]
+    reason: str
+    shapes: tuple[Shape, ...] = ()
+    max_m: int | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}:{self.tp}"
+
+    def to_data(self) -> dict[str, object]:
+        """The model's object of `kernels --list --json`."""
+        data: dict[str, object] = msgspec.to_builtins(self)
+        del data["max_m"]
+        return data
+
+
+def derive(
+    *,
+    model: str,
+    label: str,
+    tp: int,
+    engine: str,
+    args: Sequence[str],
+    env: Mapping[str, str],
+    revision: str | None = None,
+) -> ModelShapes:
+    """model: hub id or absolute folder; label: as a user wrote it. env: the server's.
+
+    Raises UsageError for a config or sizes that no engine could serve.
+    """
+    architecture: str | None = None
+    try:
+        layout = _get_layout(engine, f"{label}:{tp}", tp, args, env)
+        config = read_config(get_config_path(model, revision, env))
+        architecture = next(iter(config.architectures), config.model_type or None)
+        family = get_architecture(config)
+        products = Products(config, layout, f"{label}:{tp}")
+        family.derive(products)
+    except NotModelledError as error:
+        return ModelShapes(
+            model=label, tp=tp, architecture=architecture, strategy="server", reason=error.reason
+        )
+    reason = f"{family.name} on {engine} is modelled, and so are all of its arguments"
+    return ModelShapes(
+        model=label,
+        tp=tp,
+        architecture=architecture,
+        strategy="kernels",
+        reason=reason,
+        shapes=tuple(products.shapes),
+        max_m=layout.max_m,
+    )
+
+
+def _get_layout(
+    engine: str, who: str, tp: int, args: Sequence[str], env: Mapping[str, str]
+) -> Layout:
+    if engine == "sglang":
+        from warmup.jit.compile.sglang_arguments import get_layout
+    elif engine == "vllm":
+        from warmup.jit.compile.vllm_arguments import get_layout
+    else:
+        raise NotModelledError(f"kernels of engine {engine} are not derived from a config")
+    return get_layout(who, tp, args, env)
