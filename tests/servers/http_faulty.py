@@ -132,14 +132,14 @@ def at_request(act: Handle) -> Handle:
     return handle
 
 
-def serve_beside_worker(port: int, code: str, *, reap: bool = False) -> None:
+def serve_beside_worker(port: int, code: str, act: Handle, *, reap: bool = False) -> None:
     """The leader answers 200 whatever becomes of its worker."""
     if reap:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     server = listen(port)
     worker = subprocess.Popen([sys.executable, "-I", "-S", "-c", code])
     Path(f"{port}.worker").write_text(str(worker.pid))
-    serve(server, at_request(hang))
+    serve(server, at_request(act))
 
 
 def serve_from_child(port: int) -> None:
@@ -165,10 +165,10 @@ def main() -> None:
         "elsewhere": lambda: serve(listen(port + 1), say(OK)),
         "reuse_port": lambda: serve(listen(port, reuse_port=True), say(OK)),
         "daemon": lambda: serve_from_child(port),
-        "idle_worker": lambda: serve_beside_worker(port, sleep),
-        "reaped_worker": lambda: serve_beside_worker(port, sleep, reap=True),
-        "failed_worker": lambda: serve_beside_worker(port, "raise SystemExit(3)"),
-        "done_worker": lambda: serve_beside_worker(port, "pass"),
+        "idle_worker": lambda: serve_beside_worker(port, sleep, hang),
+        "reaped_worker": lambda: serve_beside_worker(port, sleep, hang, reap=True),
+        "failed_worker": lambda: serve_beside_worker(port, "raise SystemExit(3)", echo),
+        "done_worker": lambda: serve_beside_worker(port, "pass", echo),
     }
     handles: dict[str, Callable[[], Handle]] = {
         "ok": lambda: say(OK),

@@ -143,10 +143,16 @@ def test_large_request_is_sent_whole() -> None:
 
 def test_answer_before_the_request_was_read_is_heard() -> None:
     """A server that refuses a body (413) hangs up before it has read it all."""
-    with (
-        serve_once(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n") as port,
-        Exchange(port, "/", method="POST", body=b"x" * 50_000, max_bytes=10) as client,
-    ):
-        reply = client.step(10.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+        with Exchange(
+            server.getsockname()[1], "/", method="POST", body=b"x" * 50_000_000, max_bytes=10
+        ) as exchange:
+            assert exchange.step(0.0) is None
+            client, _ = server.accept()
+            with client:
+                client.recv(1000)
+                client.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+            reply = exchange.step(10.0)
     assert reply is not None
     assert reply.status == 413

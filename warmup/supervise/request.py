@@ -24,6 +24,7 @@ from warmup.supervise.vitals import Vitals
 MAX_BODY_BYTES = 64 * 1024 * 1024
 _POLL_S = 0.1
 _STEP_S = 0.05
+_SETTLE_S = 0.25  # a process that falls over behind its answer takes this long to be seen dead
 _EXPLAIN_S = 1.0  # how long a lost connection waits for the exit that explains it
 
 
@@ -141,11 +142,13 @@ def _explain(trouble: str, vitals: Vitals, waiter: Waiter) -> str:
 
 def _settle(vitals: Vitals, waiter: Waiter) -> None:
     """A good answer counts only from a server that outlives it."""
+    until = time.monotonic() + _SETTLE_S
     while True:
         waiter.check_cancelled()
+        is_over = time.monotonic() >= until
         fault = vitals.find_fault(thorough=True)
         if fault is not None:
             raise _Failed(f"it was answered, but {fault}")
-        if vitals.is_sure:
+        if is_over and vitals.is_sure:
             return
         waiter.wait(_POLL_S)
