@@ -101,7 +101,7 @@ def test_death_after_ready_is_unhealthy_and_wakes_who_waits(tmp_path: Path) -> N
         wait_for(lambda: "requests_waiting 1" in server.get("/metrics")[1].decode(), "a call")
         victim = server.get("/server_info")[1]["ranks"][1]["pid"]
         os.kill(victim, signal.SIGKILL)
-        wait_for(lambda: server.get("/health")[0] == 503, "503", deadline_s=3)
+        wait_for(lambda: server.get("/health")[0] == 503, "503", deadline_s=15)
         thread.join(10)
         status, body = answers[0]
         assert status == 503

@@ -16,6 +16,7 @@ from warmup.engine.args import ServerArgs
 from warmup.engine.diffusion.model import DiffusionModel
 from warmup.engine.diffusion.registry import get_spec
 from warmup.engine.diffusion.spec import get_defaults, read_index, read_json
+from warmup.engine.kernels.install import install
 from warmup.engine.ranks import get_dtype
 from warmup.engine.registry import load
 from warmup.errors import WarmupError
@@ -42,7 +43,7 @@ def load_model(args: ServerArgs, device: torch.device) -> DiffusionModel:
     parts.index = read_json(folder / "model_index.json")
     parts.defaults = get_defaults(folder, spec)
     model: DiffusionModel = load(spec.model)(spec, parts, device, dtype)
-    _tune(model, args)
+    tune(model, args)
     return model
 
 
@@ -85,12 +86,24 @@ def _make_dummy(
 ) -> torch.nn.Module:
     """Random weights of the real sizes, made where they will live. The seed makes ranks agree."""
     if library == "diffusers":
-        config = cls.load_config(folder)
-        with _made_on(device, dtype):
-            return cls.from_config(config)
+        with _made_on(device, torch.float32):
+            return cast(cls.from_config(cls.load_config(folder)), dtype)
     config = cls.config_class.from_pretrained(folder)
     with _made_on(device, dtype):
-        return cls(config)
+        # Parts of a model are made in the config's type, whatever the default one is.
+        return cast(cls(config), dtype)
+
+
+def cast(module: Any, dtype: torch.dtype) -> Any:
+    """A model's parameters in `dtype`, but for what a diffusers class keeps in float32, as when it
+    is loaded from files. Buffers keep their type: rotary frequencies need it."""
+    kept = set()
+    if hasattr(module, "load_config"):
+        kept = set(module._keep_in_fp32_modules or ())
+    for name, parameter in module.named_parameters():
+        if not kept & set(name.split(".")):
+            parameter.data = parameter.data.to(dtype)
+    return module
 
 
 @contextlib.contextmanager
@@ -104,13 +117,11 @@ def _made_on(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _tune(model: DiffusionModel, args: ServerArgs) -> None:
+def tune(model: DiffusionModel, args: ServerArgs) -> None:
     """Our kernels on a GPU, then Inductor, so that it sees what will run."""
     for transformer in model.transformers:
-        if model.device.type == "cuda":
-            from warmup.engine.kernels.install import install
-
-            install(transformer, args)
+        for kernel, count in install(transformer, args).items():
+            model.kernels[kernel] = model.kernels.get(kernel, 0) + count
         if args.torch_compile:
             # Blocks repeat: compiling one compiles all (diffusers' regional compilation).
             if getattr(transformer, "_repeated_blocks", None):

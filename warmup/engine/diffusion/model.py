@@ -35,6 +35,8 @@ class DiffusionModel:
         self.parts = parts
         self.device = device
         self.dtype = dtype
+        # Our own in place of the model's arithmetic: name → number of modules.
+        self.kernels: dict[str, int] = {}
         self.check()
 
     def check(self) -> None:

@@ -41,7 +41,8 @@ class DiffusionRunner:
 
     @property
     def info(self) -> dict[str, Any]:
-        return {"device": str(self.model.device), "dtype": str(self.model.dtype)}
+        model = self.model
+        return {"device": str(model.device), "dtype": str(model.dtype), "kernels": model.kernels}
 
     @property
     def has_work(self) -> bool:

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# The command replaces its process, so it runs in one of its own.
+CODE = "import sys; from warmup.commands.serve import serve; serve(sys.argv[1:])"
+
+
+def run(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", CODE, *argv],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_flags_reach_the_engine_as_they_are() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    assert "--warmup-resolutions" in done.stdout
+    assert "usage: warmup-ci serve" in done.stdout
+
+
+def test_the_engines_exit_status_is_the_commands() -> None:
+    done = run("--model", "no/such folder", "--warmup-resolutions=foo")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --warmup-resolutions: 'foo' is no resolution\n")
