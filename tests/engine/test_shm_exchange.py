@@ -12,7 +12,7 @@ from warmup.engine.messages import Failure
 from warmup.engine.ranks import Ranks
 from warmup.engine.shm import segment
 from warmup.engine.shm.exchange import FAULT_VARIABLE, Exchange, Setup, needs_barrier
-from warmup.engine.shm.tensors import Handle, Outbox
+from warmup.engine.shm.tensors import Handle, Outbox, make_inline
 
 VLM = Setup(is_multimodal=True)
 HANDLE = Handle("warmup-ci.1.2.3.4", (2,), "float32")
@@ -30,7 +30,7 @@ def test_a_shared_feature_anywhere_needs_the_barrier(items: list[Any]) -> None:
     [
         ([], 2, VLM),
         (["text", {"ids": [1, 2]}], 2, VLM),
-        ([torch.ones(2)], 2, VLM),
+        ([make_inline(torch.ones(2))], 2, VLM),
         ([HANDLE], 1, VLM),
         ([HANDLE], 2, Setup(is_multimodal=False)),
         ([HANDLE], 2, Setup(is_multimodal=True, dp_attention=True)),
@@ -90,7 +90,7 @@ def _trade(ranks: Ranks, folder: str, fault: str | None) -> dict[str, Any]:
     if ranks.rank == 0:
         batches = [
             ["text only"],
-            [torch.full((3,), 7.0)],
+            [make_inline(torch.full((3,), 7.0))],
             [{"features": [outbox.share(torch.full((3,), float(i)))]} for i in range(4)],
             [],
             ["text", (outbox.share(torch.full((2, 2), 9.0)),)],

@@ -1,5 +1,6 @@
 import mmap
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -30,27 +31,33 @@ def _end(child: subprocess.Popen[str]) -> None:
     child.communicate(timeout=20)
 
 
-def test_a_mapping_outlives_the_name(tmp_path: Path) -> None:
-    name = segment.create(memoryview(b"features"), tmp_path)
-    mapping = segment.open_private(name, 8, tmp_path)
-    segment.unlink(name, tmp_path)
-    assert not any(tmp_path.iterdir())
-    assert mapping[:] == b"features"
-    mapping.close()
+def _read(name: str, num_bytes: int, directory: Path) -> bytes:
+    content = bytearray(num_bytes)
+    segment.read(name, memoryview(content), directory)
+    return bytes(content)
 
 
-def test_a_private_mapping_does_not_write_back(tmp_path: Path) -> None:
-    name = segment.create(memoryview(b"features"), tmp_path)
-    mapping = segment.open_private(name, 8, tmp_path)
-    mapping[:1] = b"F"
-    assert (tmp_path / name).read_bytes() == b"features"
-    mapping.close()
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    content = random.Random(1).randbytes(3_000_001)
+    name = segment.create(memoryview(content), tmp_path)
+    assert _read(name, len(content), tmp_path) == content
+    assert _read(name, 10, tmp_path) == content[:10]
 
 
-def test_a_short_segment_is_an_error_and_no_sigbus(tmp_path: Path) -> None:
+def test_a_segment_is_its_owners_alone(tmp_path: Path) -> None:
+    name = segment.create(memoryview(b"secret"), tmp_path)
+    assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_segment_that_is_short_gone_or_no_file_is_an_error(tmp_path: Path) -> None:
     name = segment.create(memoryview(b"abc"), tmp_path)
     with pytest.raises(OSError, match="4 expected"):
-        segment.open_private(name, 4, tmp_path)
+        _read(name, 4, tmp_path)
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to(tmp_path / name)
+    for other in ("gone", "fifo", "link"):
+        with pytest.raises(OSError):
+            _read(other, 3, tmp_path)
 
 
 def test_a_full_directory_raises_and_leaves_nothing(tmp_path: Path) -> None:
@@ -74,7 +81,8 @@ def test_an_attaching_process_that_ends_leaves_the_segment(tmp_path: Path) -> No
     name = segment.create(memoryview(b"abc"), tmp_path)
     code = (
         "import sys; from pathlib import Path; from warmup.engine.shm import segment\n"
-        "print(segment.open_private(sys.argv[2], 3, Path(sys.argv[1]))[:])"
+        "into = bytearray(3); segment.read(sys.argv[2], memoryview(into), Path(sys.argv[1]))\n"
+        "print(bytes(into))"
     )
     argv = [sys.executable, "-c", code, str(tmp_path), name]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True)

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warmup.engine.shm.tensors import Handle, Outbox, find_handles, open_all
+from warmup.engine.shm.tensors import Handle, Inline, Outbox, find_handles, open_all
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.uint8, torch.bool]
 
@@ -48,7 +48,7 @@ def test_any_shape_travels_and_empty_ones_go_inline(
     outbox = Outbox(folder)
     shared = outbox.share(tensor)
     is_inline = not shape or 0 in shape
-    assert isinstance(shared, torch.Tensor) is is_inline
+    assert isinstance(shared, Inline) is is_inline
     opened, error = open_all(shared, folder)
     assert error is None and torch.equal(opened, tensor)
     assert outbox.num_inline == 0
@@ -84,6 +84,8 @@ def test_opening_never_raises(tmp_path: Path) -> None:
         Handle("gone", (2,), "float32"),
         Handle("gone", (2,), "no_such_type"),
         Handle("gone", (2,), "nn"),
+        Inline(b"abc", (2,), "float32"),
+        Inline(b"abc", (-1,), "int8"),
     ):
         opened, error = open_all([handle], tmp_path)
         assert opened is None and error is not None
@@ -100,11 +102,12 @@ def test_full_shared_memory_goes_inline_with_one_warning(
     outbox = Outbox(tmp_path)
     with caplog.at_level(logging.WARNING):
         sent = [outbox.share(torch.ones(3)) for _ in range(3)]
-    assert all(isinstance(tensor, torch.Tensor) for tensor in sent)
+    assert all(isinstance(each, Inline) for each in sent)
+    assert all(torch.equal(open_all(each)[0], torch.ones(3)) for each in sent)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "No space left" in caplog.text
     assert outbox.num_inline == 3 and not any(tmp_path.iterdir())
 
 
 def test_a_missing_directory_goes_inline_too(tmp_path: Path) -> None:
-    assert isinstance(Outbox(tmp_path / "none").share(torch.ones(3)), torch.Tensor)
+    assert isinstance(Outbox(tmp_path / "none").share(torch.ones(3)), Inline)

@@ -62,10 +62,24 @@ class Server:
 
 
 @contextlib.contextmanager
-def serve(model: Path, folder: Path, *flags: str, **env: str) -> Iterator[Server]:
-    """Ready inside the block; ended, and its shared memory gone, after it."""
+def serve(
+    model: Path, folder: Path, *flags: str, within: tuple[str, ...] = (), **env: str
+) -> Iterator[Server]:
+    """Ready inside the block; ended, and its shared memory gone, after it.
+
+    within: a command that becomes the one that follows it.
+    """
     log = folder / "server.log"
-    argv = [sys.executable, "-m", "warmup.engine.serve", "--model", str(model), "--port", "0"]
+    argv = [
+        *within,
+        sys.executable,
+        "-m",
+        "warmup.engine.serve",
+        "--model",
+        str(model),
+        "--port",
+        "0",
+    ]
     with log.open("wb") as stderr:
         process = subprocess.Popen(
             [*argv, "--device", "cpu", "--json", *flags],

@@ -47,10 +47,13 @@ def _change(folder: Path, tmp_path: Path, **text: Any) -> Path:
     return _write(tmp_path, config)
 
 
-def test_a_string_for_a_number_and_another_activation_are_refused(
-    folder: Path, tmp_path: Path
-) -> None:
-    for text in ({"hidden_size": "many"}, {"hidden_act": "gelu"}):
+def test_what_would_be_computed_wrongly_is_refused(folder: Path, tmp_path: Path) -> None:
+    odd: list[dict[str, Any]] = [
+        {"hidden_size": "many"},
+        {"hidden_act": "gelu"},
+        {"use_sliding_window": True, "max_window_layers": 1},
+    ]
+    for text in odd:
         with pytest.raises(UsageError, match=r"config\.json"):
             read_config(_change(folder, tmp_path, **text))
 

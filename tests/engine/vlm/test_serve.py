@@ -4,6 +4,8 @@ import io
 import json
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,8 +37,20 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(model: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
+    left = _leave_a_segment()
     with serve(model, folder, "--allowed-media-root", str(root), "--max-batch", "3") as ready:
+        assert not left.exists()  # the sweep at start
         yield ready
+
+
+def _leave_a_segment() -> Path:
+    """Of a process that is dead before anyone could remove it."""
+    code = "from warmup.engine.shm import segment; print(segment.create(memoryview(b'abc')))"
+    argv = [sys.executable, "-c", code]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True)
+    path = Path("/dev/shm") / done.stdout.strip()
+    assert path.exists()
+    return path
 
 
 def _generate_theirs(model: Path, ids: list[int], image: Any, num_tokens: int) -> list[int]:
@@ -254,3 +268,34 @@ def test_warmup_covered_text_both_image_sizes_and_both_batch_sizes(server: Serve
     ]
     facts = server.get("/model_info").json()
     assert facts["tp"] == 1 and facts["kernels"] == {} and facts["max_model_len"] == 2048
+
+
+@pytest.mark.slow
+def test_in_request_mode_the_first_image_is_run_twice_from_two_segments(
+    model: Path, tmp_path: Path
+) -> None:
+    """One segment for both would be gone at the second (sglang#19784)."""
+    with serve(model, tmp_path, "--warmup-mode", "request") as server:
+        assert server.get_metric("decode_steps_total") == 0
+        assert server.chat(make_content(1), ignore_eos=True).status_code == 200
+        server.wait_for_metric("decode_steps_total", 6)
+        assert server.get_metric("generated_tokens_total") == 4
+        assert server.chat(make_content(2), ignore_eos=True).status_code == 200
+        server.wait_for_metric("decode_steps_total", 9)
+
+
+TINY_SHM = 'mount -t tmpfs -o size=16k tmpfs /dev/shm && exec "$0" "$@"'
+
+
+@pytest.mark.slow
+def test_a_tiny_dev_shm_is_slower_and_no_more(model: Path, tmp_path: Path) -> None:
+    """As in a container that was given none: features go inline, and one warning says so."""
+    within = ("unshare", "-m", "sh", "-c", TINY_SHM)
+    probe = subprocess.run([*within, "true"], capture_output=True, timeout=20, check=False)
+    if probe.returncode != 0:
+        pytest.skip("this user may not mount")
+    with serve(model, tmp_path, "--tp", "2", within=within) as server:
+        for seed in range(3):
+            assert server.chat(make_content(seed)).status_code == 200
+        assert server.get_metric("shm_barriers_total") == 0
+        assert server.log.read_text().count("no shared memory in /dev/shm") == 1

@@ -45,7 +45,7 @@ def test_one_barrier_per_image_batch_and_none_for_text(server: Server) -> None:
 def test_concurrent_image_requests_all_get_their_own_answer(server: Server) -> None:
     """200 of 8 kinds: equal requests get equal answers, whatever they were batched with."""
     contents = [make_content(seed, f"number {seed}") for seed in range(8)]
-    with concurrent.futures.ThreadPoolExecutor(40) as pool:
+    with concurrent.futures.ThreadPoolExecutor(200) as pool:
         answers = list(pool.map(lambda i: server.chat(contents[i % 8]), range(200)))
     assert {answer.status_code for answer in answers} == {200}
     texts = [answer.json()["choices"][0]["message"]["content"] for answer in answers]

@@ -10,7 +10,7 @@ from warmup.engine.tiny import qwen2_5_vl
 from warmup.engine.vlm.families import read_config
 from warmup.engine.vlm.generation import Generation
 from warmup.engine.vlm.prompt import Prompter
-from warmup.engine.vlm.warmups import check_warmup_args, plan_warmups
+from warmup.engine.vlm.warmups import check_args, plan_warmups
 from warmup.errors import UsageError
 
 
@@ -78,6 +78,7 @@ def test_the_default_is_the_classs_where_the_folder_allows_more(
     [
         {"warmup_steps": 2},
         {"warmup_num_frames": 5},
+        {"torch_compile": True},
         {"cfg_parallel_size": 2},
         {"warmup_sampling_params": {"guidance_scale": 3}},
         {"warmup_sampling_params": {"max_tokens": 0}},
@@ -86,7 +87,7 @@ def test_the_default_is_the_classs_where_the_folder_allows_more(
 )
 def test_settings_of_diffusion_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        check_warmup_args(ServerArgs(model="x", **settings))
+        check_args(ServerArgs(model="x", **settings))
 
 
 def test_the_number_of_tokens_can_be_set(model: Path) -> None:

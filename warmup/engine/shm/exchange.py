@@ -5,8 +5,8 @@ source rank that unlinked right after its broadcast; the others died with FileNo
 
     broadcast → every rank opens (keeping errors) → barrier → rank 0 unlinks → all agree on failures
 
-and only then may the model's own collectives start. Opening makes a private mapping, which
-outlives the name, so nothing is copied.
+and only then may the model's own collectives start. Opening makes a private copy, so what is
+opened outlives the name.
 """
 
 from __future__ import annotations

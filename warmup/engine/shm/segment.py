@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import mmap
 import os
 import stat
 from functools import lru_cache
@@ -48,38 +47,41 @@ def _own_cookie(pid: int) -> str:
 def create(content: memoryview, directory: Path = DIRECTORY) -> str:
     """Make a segment that holds `content` (bytes, not empty) and return its name.
 
-    Pages are reserved first: writing into a full tmpfs through a mapping would be a SIGBUS
+    Pages are reserved before any is written, so a full tmpfs is an error here and never a SIGBUS
     (sglang#30602). Raises OSError, ENOSPC among them, and leaves nothing then.
     """
     name = f"{_own_cookie(os.getpid())}.{next(_numbers)}"
     path = directory / name
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        os.posix_fallocate(fd, 0, content.nbytes)
-        with mmap.mmap(fd, content.nbytes) as shared:
-            shared[:] = content
+        with open(fd, "wb", buffering=0) as file:  # noqa: PTH123 - a descriptor, no path
+            os.posix_fallocate(fd, 0, content.nbytes)
+            rest = content
+            while rest:
+                rest = rest[file.write(rest) :]
     except BaseException:
         path.unlink()
         raise
-    finally:
-        os.close(fd)
     return name
 
 
-def open_private(name: str, num_bytes: int, directory: Path = DIRECTORY) -> mmap.mmap:
-    """A private mapping of the segment's first `num_bytes`; it outlives the name.
+def read(name: str, into: memoryview, directory: Path = DIRECTORY) -> None:
+    """Fill `into` from the segment, whole.
 
-    Raises OSError if the segment is not there, is no regular file or is too short (reading past
-    its end would be a SIGBUS).
+    A copy and no mapping: one would hold a descriptor for as long as a request waits. Raises
+    OSError if the segment is not there, is no regular file, or is too short.
     """
-    fd = os.open(directory / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
+    fd = os.open(directory / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(fd, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor, no path
         found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_size < num_bytes:
-            raise OSError(f"{name}: {found.st_size} bytes, {num_bytes} expected")
-        return mmap.mmap(fd, num_bytes, access=mmap.ACCESS_COPY)
-    finally:
-        os.close(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_size < into.nbytes:
+            raise OSError(f"{name}: {found.st_size} bytes, {into.nbytes} expected")
+        rest = into
+        while rest:
+            num_read = file.readinto(rest)
+            if not num_read:
+                raise OSError(f"{name} got shorter while it was read")
+            rest = rest[num_read:]
 
 
 def unlink(name: str, directory: Path = DIRECTORY) -> None:

@@ -1,8 +1,8 @@
 """Tensors in shared memory: what travels is a `Handle`, not the numbers.
 
 `share` is the sender's half and never fails for lack of shared memory: what does not fit goes
-inline, as a tensor. `open_all` is the receiver's half and never raises: it keeps the error, since
-a rank that raises while the others wait in a collective hangs them all.
+inline. `open_all` is the receiver's half and never raises: it keeps the error, since a rank that
+raises while the others wait in a collective hangs them all.
 """
 
 from __future__ import annotations
@@ -29,16 +29,39 @@ class Handle:
     shape: tuple[int, ...]
     dtype: str
 
-    @property
-    def torch_dtype(self) -> torch.dtype:
-        found = getattr(torch, self.dtype, None)
-        if not isinstance(found, torch.dtype):
-            raise ValueError(f"{self.dtype} is no tensor type")
-        return found
 
-    @property
-    def num_bytes(self) -> int:
-        return math.prod(self.shape) * self.torch_dtype.itemsize
+@dataclasses.dataclass(frozen=True)
+class Inline:
+    """A tensor's bytes themselves.
+
+    Not the tensor: `multiprocessing`'s connections would pickle one by torch's own way, through
+    shared memory again.
+    """
+
+    content: bytes
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def make_inline(tensor: torch.Tensor) -> Inline:
+    return Inline(bytes(_get_bytes(tensor)), tuple(tensor.shape), _get_name(tensor.dtype))
+
+
+def _get_bytes(tensor: torch.Tensor) -> memoryview:
+    """Of a CPU tensor, in C order; its own memory where it is contiguous."""
+    flat = tensor.detach().contiguous().view(-1)
+    return memoryview(flat.view(torch.uint8).numpy())
+
+
+def _get_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _get_dtype(name: str) -> torch.dtype:
+    found = getattr(torch, name, None)
+    if not isinstance(found, torch.dtype):
+        raise ValueError(f"{name} is no tensor type")
+    return found
 
 
 class Outbox:
@@ -54,17 +77,16 @@ class Outbox:
         self._has_warned = False
         self.num_inline = 0
 
-    def share(self, tensor: torch.Tensor) -> Handle | torch.Tensor:
-        """A handle on a copy of `tensor` (CPU, any shape); the tensor itself where that cannot be.
+    def share(self, tensor: torch.Tensor) -> Handle | Inline:
+        """A handle on a copy of `tensor` (CPU, any shape); the copy itself where that cannot be.
 
         Zero-byte and zero-dimensional tensors go inline, and so does everything while shared
         memory is full; the first time that it is, one warning says so.
         """
         if tensor.dim() == 0 or tensor.numel() == 0:
-            return tensor
-        flat = tensor.detach().contiguous().view(-1).view(torch.uint8)
+            return make_inline(tensor)
         try:
-            name = segment.create(memoryview(flat.numpy()), self._directory)
+            name = segment.create(_get_bytes(tensor), self._directory)
         except OSError as error:
             self.num_inline += 1
             if not self._has_warned:
@@ -74,9 +96,9 @@ class Outbox:
                     self._directory,
                     error.strerror or error,
                 )
-            return tensor
+            return make_inline(tensor)
         self._names.add(name)
-        return Handle(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+        return Handle(name, tuple(tensor.shape), _get_name(tensor.dtype))
 
     def discard(self, tree: Any) -> None:
         """Remove the segments of every handle in `tree`."""
@@ -110,23 +132,28 @@ def _get_branches(tree: Any) -> list[Any]:
 
 
 def open_all(tree: Any, directory: Path = segment.DIRECTORY) -> tuple[Any, str | None]:
-    """`tree` with each handle replaced by its tensor, and None; or None and what went wrong.
+    """`tree` with tensors for its handles and inline bytes, and None; or None and what went wrong.
 
-    The tensors are private mappings: they stand after the segments are unlinked.
+    The tensors are copies: they stand when the segments are unlinked.
     """
     try:
-        return _replace(tree, lambda handle: _open(handle, directory)), None
+        return _replace(tree, lambda sent: _open(sent, directory)), None
     except Exception as error:  # every kind is kept: see the module's docstring
         return None, f"{type(error).__name__}: {error}"
 
 
-def _open(handle: Handle, directory: Path) -> torch.Tensor:
-    mapping = segment.open_private(handle.name, handle.num_bytes, directory)
-    return torch.frombuffer(mapping, dtype=handle.torch_dtype).reshape(handle.shape)
+def _open(sent: Handle | Inline, directory: Path) -> torch.Tensor:
+    dtype = _get_dtype(sent.dtype)
+    content = torch.empty(math.prod(sent.shape) * dtype.itemsize, dtype=torch.uint8)
+    if isinstance(sent, Handle):
+        segment.read(sent.name, memoryview(content.numpy()), directory)
+    else:
+        memoryview(content.numpy())[:] = sent.content
+    return content.view(dtype).reshape(sent.shape)
 
 
-def _replace(tree: Any, change: Callable[[Handle], Any]) -> Any:
-    if isinstance(tree, Handle):
+def _replace(tree: Any, change: Callable[[Handle | Inline], Any]) -> Any:
+    if isinstance(tree, (Handle, Inline)):
         return change(tree)
     if isinstance(tree, list):
         return [_replace(branch, change) for branch in tree]

@@ -78,12 +78,21 @@ def read_config(folder: Path) -> Any:
             f"{folder / 'config.json'} is no {family.config_class}",
             cause=reason[0] if reason else type(error).__name__,
         ) from error
-    if config.text_config.hidden_act != "silu":
-        raise UsageError(
-            f"{folder / 'config.json'}: text_config.hidden_act {config.text_config.hidden_act!r}"
-            " is not served, only 'silu'"
-        )
+    _refuse_unserved(config.text_config, folder / "config.json")
     return config
+
+
+def _refuse_unserved(text: Any, path: Path) -> None:
+    """What would be computed wrongly is not computed."""
+    rope = (getattr(text, "rope_parameters", None) or {}).get("rope_type", "default")
+    found = {
+        "hidden_act": (text.hidden_act, text.hidden_act == "silu"),
+        "use_sliding_window": (text.use_sliding_window, not text.use_sliding_window),
+        "rope_type": (rope, rope not in ("dynamic", "longrope")),
+    }
+    for name, (value, is_served) in found.items():
+        if not is_served:
+            raise UsageError(f"{path}: {name} {value!r} is not served by the reference engine")
 
 
 def check_tp(config: Any, tp: int) -> None:

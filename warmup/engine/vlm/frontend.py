@@ -30,7 +30,7 @@ from warmup.engine.vlm.families import check_tp, get_max_len, read_config
 from warmup.engine.vlm.generation import Generation, Progress
 from warmup.engine.vlm.prompt import Prompt, Prompter
 from warmup.engine.vlm.tokens import TextStream
-from warmup.engine.vlm.warmups import check_warmup_args, plan_warmups
+from warmup.engine.vlm.warmups import check_args, plan_warmups
 
 log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 64 << 20
@@ -38,7 +38,7 @@ MAX_BODY_BYTES = 64 << 20
 
 class VlmFrontend:
     def __init__(self, args: ServerArgs) -> None:
-        check_warmup_args(args)
+        check_args(args)
         config = read_config(Path(args.model))
         check_tp(config, args.world_size)
         self._args = args
@@ -221,7 +221,7 @@ async def _read_json(request: Request) -> Any:
         if len(body) > MAX_BODY_BYTES:
             raise invalid(f"the body is larger than {MAX_BODY_BYTES >> 20} MiB", "body")
     try:
-        return json.loads(bytes(body))
+        return await asyncio.to_thread(json.loads, bytes(body))
     except (ValueError, RecursionError) as error:
         raise invalid(f"the body is not JSON: {error}", "body") from None
 

@@ -12,9 +12,10 @@ Finish = Literal["stop", "length"]
 class Generation:
     """Greedy tokens after `ids`.
 
-    pixels: (patches, values) of all images in order, as a `shm` handle or a tensor; None without
-    images. grids: patches of each image in time, height, width. copies: so many rows decode
-    together and answer once (a warm-up of the batch size). max_tokens: at least 1.
+    pixels: (patches, values) of all images in order: sent as `engine/shm` has it, a tensor where
+    it is run; None without images. grids: patches of each image in time, height, width.
+    max_tokens: at least 1. copies: so many rows decode together and answer once (a warm-up of the
+    batch size).
     """
 
     ids: list[int]

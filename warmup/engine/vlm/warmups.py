@@ -9,6 +9,7 @@ from typing import Any
 
 from warmup.engine.args import ServerArgs
 from warmup.engine.frontend import Warmup
+from warmup.engine.shm.tensors import make_inline
 from warmup.engine.vlm.chat import Chat, Image, Message
 from warmup.engine.vlm.generation import Generation
 from warmup.engine.vlm.prompt import Prompt, Prompter
@@ -16,13 +17,13 @@ from warmup.errors import UsageError
 
 TEXT = "warmup"
 NUM_TOKENS = 4  # the first comes out of the prefill, the others are decoded
-_FOREIGN = ("warmup_steps", "warmup_num_frames")
+_FOREIGN = ("warmup_steps", "warmup_num_frames", "torch_compile")
 
 
-def check_warmup_args(args: ServerArgs) -> None:
+def check_args(args: ServerArgs) -> None:
     """Raises `UsageError` for settings that only diffusion has: silence would look like consent."""
     for name in _FOREIGN:
-        if getattr(args, name) is not None:
+        if getattr(args, name) not in (None, False):
             raise UsageError(f"--{name.replace('_', '-')} is for diffusion models")
     if args.cfg_parallel:
         raise UsageError("CFG parallel is for diffusion models", hint="--tp spreads this model")
@@ -58,7 +59,7 @@ def plan_warmups(
         prompt = _make_prompt(prompter, [(width, height)])
         # Rarely needed, so not in shared memory: they go inline.
         less = (_make_prompt(prompter, [size]) for size in _get_smaller(width, height, smallest))
-        smaller = tuple(make(each, each.pixels) for each in less)
+        smaller = tuple(make(each, make_inline(each.pixels)) for each in less)
         name = f"image {width}x{height}"
         return Warmup(name, "generate", make(prompt, share(prompt)), smaller=smaller)
 
