@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,20 @@ def test_sigterm_at_any_state_is_a_clean_end(tmp_path: Path, state: str) -> None
         if state == "ready":
             # Asked, not killed.
             assert server.text.count("toy runner closed") == 2
+
+
+def test_dist_timeout_holds_for_gloo_and_not_for_idleness(tmp_path: Path) -> None:
+    """gloo alone waits half an hour for a rank that hangs (sglang#39469)."""
+    argv = ("--model", str(tmp_path), "--tp", "2", "--dist-timeout", "2")
+    with run_server(tmp_path / "log", *argv, program=TOY) as server:
+        server.wait_ready()
+        idle_until = time.monotonic() + 3
+        wait_for(lambda: time.monotonic() > idle_until, "idleness beyond the timeout")
+        assert server.post("/toy", {"value": 1})[0] == 200
+        status, body = server.post("/toy", {"act": {"1": "sleep"}, "sleep_s": 60})
+        assert status == 503
+        assert "rank 0 ended with exit code 1" in body["error"]["message"]
+        assert server.get("/health")[0] == 503
 
 
 def test_ranks_end_when_the_server_is_killed(tmp_path: Path) -> None:

@@ -152,13 +152,38 @@ def create_app(
 ) -> FastAPI:
     """The app with the shared paths; the frontend adds its own. `compat`: --readiness-compat."""
     app = FastAPI(title="warmup-ci reference engine", docs_url=None, redoc_url=None)
-    created = int(time.time())
     metrics = Metrics()
     app.add_middleware(Gate, states=states, metrics=metrics, hold_s=hold_s)
     app.add_exception_handler(RequestError, _on_request_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(Exception, _on_bug)
+    _add_health_routes(app, states, client, compat)
+    model = {"id": model_name, "object": "model", "created": int(time.time()),
+             "owned_by": "warmup-ci"}  # fmt: skip
 
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        return {"object": "list", "data": [model]}
+
+    @app.get("/model_info")
+    async def model_info() -> dict[str, Any]:
+        return get_model_info()
+
+    @app.get("/server_info")
+    async def server_info() -> dict[str, Any]:
+        return get_server_info()
+
+    @app.get("/metrics")
+    async def show_metrics() -> Response:
+        text = metrics.render(states.state, client.stats, client.num_waiting)
+        return PlainTextResponse(text)
+
+    return app
+
+
+def _add_health_routes(
+    app: FastAPI, states: StateMachine, client: RankClient, compat: bool
+) -> None:
     @app.get("/liveness")
     async def liveness() -> dict[str, str]:
         return {"status": "alive"}
@@ -173,25 +198,6 @@ def create_app(
             body = {"status": "unhealthy", "error": "the ranks do not answer"}
             return JSONResponse(body, 503)
         return _get_health(states, compat=False)
-
-    @app.get("/model_info")
-    async def model_info() -> dict[str, Any]:
-        return get_model_info()
-
-    @app.get("/server_info")
-    async def server_info() -> dict[str, Any]:
-        return get_server_info()
-
-    @app.get("/v1/models")
-    async def models() -> dict[str, Any]:
-        model = {"id": model_name, "object": "model", "created": created, "owned_by": "warmup-ci"}
-        return {"object": "list", "data": [model]}
-
-    @app.get("/metrics")
-    async def show_metrics() -> Response:
-        return PlainTextResponse(metrics.render(states.state, client.stats, client.num_waiting))
-
-    return app
 
 
 def _get_health(states: StateMachine, compat: bool) -> Response:

@@ -102,6 +102,9 @@ class RankProcesses:
                     process.kill()
         if waits:
             await asyncio.wait(waits)
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.close()
         for watch in self._watches:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
@@ -110,7 +113,8 @@ class RankProcesses:
 def _get_env(num_threads: int) -> dict[str, str]:
     """Ranks share the cores, draw no progress bars, and never look for a hub."""
     return {
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TQDM_DISABLE": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
         "HF_HUB_OFFLINE": "1",
         **os.environ,
         "OMP_NUM_THREADS": str(num_threads),

@@ -17,6 +17,8 @@ import torch.distributed as dist
 from warmup.engine.args import ServerArgs
 from warmup.engine.messages import Failure
 
+START_TIMEOUT = datetime.timedelta(hours=2)
+
 
 class RankLost(Exception):
     """A collective failed: a rank died, hung past --dist-timeout or diverged. Fatal to the rank."""
@@ -50,9 +52,12 @@ class Ranks:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         timeout = datetime.timedelta(seconds=timeout_s)
         store = dist.TCPStore(
-            "127.0.0.1", store_port, self.world_size, store_fd is not None, timeout,
+            "127.0.0.1", store_port, self.world_size, store_fd is not None, START_TIMEOUT,
             master_listen_fd=store_fd,
         )  # fmt: skip
+        # All are here before any connects: --dist-timeout is of collectives, not of slow imports.
+        store.set(f"rank{self.rank}", "here")
+        store.wait([f"rank{rank}" for rank in range(self.world_size)], START_TIMEOUT)
         dist.init_process_group(
             "gloo", store=store, rank=self.rank, world_size=self.world_size, timeout=timeout
         )
@@ -65,6 +70,14 @@ class Ranks:
             group = dist.new_group(members, timeout=timeout, backend=backend)
             if self.rank in members:
                 self.cfg_group = group
+
+    def meet(self) -> None:
+        """Wait for every rank to have loaded, however long that takes; the launcher sees deaths."""
+        if self.world_size > 1:
+            try:
+                dist.monitored_barrier(group=self.cpu_group, timeout=START_TIMEOUT)
+            except RuntimeError as error:
+                raise RankLost(f"meeting after loading: {error}") from error
 
     def broadcast(self, value: Any) -> Any:
         """Rank 0's value, on every rank. Unpickling happens here, on the ranks above 0."""

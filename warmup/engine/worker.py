@@ -198,6 +198,7 @@ def _load(place: Place, ranks: Any) -> Runner | Failure:
         if not _is_users(error):
             traceback.print_exc()
         failure = Failure("internal", str(error) or type(error).__name__)
+    ranks.meet()
     agreed = ranks.agree(failure)
     if agreed is not None:
         if runner is not None:

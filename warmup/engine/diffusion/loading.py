@@ -35,8 +35,9 @@ def load_model(args: ServerArgs, device: torch.device) -> DiffusionModel:
     parts = SimpleNamespace(**dict.fromkeys(spec.components))
     torch.manual_seed(args.seed)
     for name, (library, class_name) in read_index(folder, spec).items():
+        own_dtype = torch.float32 if spec.components[name].in_float32 else dtype
         try:
-            part = _load_component(folder / name, library, class_name, args, device, dtype)
+            part = _load_component(folder / name, library, class_name, args, device, own_dtype)
         except Exception as error:
             raise WarmupError(f"cannot load {folder / name} as {class_name}: {error}") from error
         setattr(parts, name, part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from warmup.engine.diffusion.spec import FamilySpec
 from warmup.engine.frontend import Warmup
 from warmup.errors import UsageError
 
+_log = logging.getLogger("warmup.engine")
 PROMPT = "warmup"
 # A real word: every tokenizer makes more of it than padding.
 PLACEHOLDER_NEGATIVE = "warmup"
@@ -120,6 +122,9 @@ def _with_guidance(given: Sampling, defaults: Sampling) -> Sampling:
         changes["negative_prompt"] = PLACEHOLDER_NEGATIVE
     if not job.cfg_scale > 1:
         name = "guidance_scale" if job.true_cfg_scale is None else "true_cfg_scale"
+        _log.warning(
+            "%s %g is no guidance, CFG parallel warms with %g", name, job.cfg_scale, FORCED_SCALE
+        )
         changes[name] = FORCED_SCALE
     return msgspec.structs.replace(given, **changes)
 

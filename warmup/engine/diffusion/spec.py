@@ -46,11 +46,12 @@ class Task(str, enum.Enum):
 class Component:
     """One entry of model_index.json: the classes that may stand there. `()`: any of its library's.
 
-    A component that is not `required` may be absent or null.
+    A component that is not `required` may be absent or null. `in_float32`: bf16 hurts its output.
     """
 
     classes: tuple[str, ...] = ()
     required: bool = True
+    in_float32: bool = False
 
 
 @dataclass(frozen=True)

@@ -92,8 +92,6 @@ class QwenImageEdit(DiffusionModel):
     def encode_text(self, job: Job, text: str, picture: Image | None) -> Conditioning:
         """`embeds` [1, L, hidden]: the vision-language model's last hidden states of the template
         with prompt and picture, less the template's beginning."""
-        import torch
-
         assert picture is not None
         processor = self.parts.processor.image_processor
         images = processor(images=picture, return_tensors="pt")
@@ -101,14 +99,13 @@ class QwenImageEdit(DiffusionModel):
         words = TEMPLATE.format(text).replace(IMAGE_PAD, IMAGE_PAD * merged, 1)
         tokens = self.parts.tokenizer(words, return_tensors="pt")
         # No mm_token_type_ids: the pipeline gives none, and positions depend on them.
-        with torch.autocast(self.device.type, enabled=False):
-            output = self.parts.text_encoder(
-                input_ids=tokens.input_ids.to(self.device),
-                attention_mask=tokens.attention_mask.to(self.device),
-                pixel_values=images["pixel_values"].to(self.device, self.dtype),
-                image_grid_thw=images["image_grid_thw"].to(self.device),
-                output_hidden_states=True,
-            )
+        output = self.parts.text_encoder(
+            input_ids=tokens.input_ids.to(self.device),
+            attention_mask=tokens.attention_mask.to(self.device),
+            pixel_values=images["pixel_values"].to(self.device, self.dtype),
+            image_grid_thw=images["image_grid_thw"].to(self.device),
+            output_hidden_states=True,
+        )
         return {"embeds": output.hidden_states[-1][:, TEMPLATE_TOKENS_CUT:].to(self.dtype)}
 
     def encode_image(self, job: Job, picture: Image | None) -> Conditioning:

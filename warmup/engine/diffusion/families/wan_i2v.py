@@ -33,12 +33,14 @@ SPEC = FamilySpec(
     components=MappingProxyType(
         {
             "transformer": Component(("WanTransformer3DModel",)),
-            "vae": Component(("AutoencoderKLWan",)),
+            "vae": Component(("AutoencoderKLWan",), in_float32=True),
             "scheduler": Component(("UniPCMultistepScheduler", "FlowMatchEulerDiscreteScheduler")),
             "text_encoder": Component(("UMT5EncoderModel",)),
             "tokenizer": Component(),
             "image_encoder": Component(
-                ("CLIPVisionModel", "CLIPVisionModelWithProjection"), required=False
+                ("CLIPVisionModel", "CLIPVisionModelWithProjection"),
+                required=False,
+                in_float32=True,
             ),
             "image_processor": Component(required=False),
         }
