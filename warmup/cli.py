@@ -20,7 +20,18 @@ if TYPE_CHECKING:
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-_SECONDS = click.FloatRange(min=0, min_open=True)
+
+class Seconds(click.FloatRange):
+    """A number of seconds; `nan` lies in every range, and is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if seconds != seconds:
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return seconds
+
+
+_SECONDS = Seconds(min=0, min_open=True, max=1_000_000)
 
 
 # Options that take one value or more, up to the next argument that starts with a dash.
@@ -95,7 +106,7 @@ model_options = _options(
 timeout_options = _options(
     _option("--start-timeout-s", type=_SECONDS, help="Seconds until a server must be ready."),
     _option("--request-timeout-s", type=_SECONDS, help="Seconds for the warm-up request."),
-    _option("--stop-grace-s", type=click.FloatRange(min=0), help="Seconds from TERM to KILL."),
+    _option("--stop-grace-s", type=Seconds(min=0, max=1_000_000), help="From TERM to KILL."),
 )
 
 
@@ -127,7 +138,7 @@ def _select(values: dict[str, Any]) -> Selection:
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    no_args_is_help=True,
+    no_args_is_help=False,  # what that does differs between click 8.1 and 8.2
 )
 @click.version_option(__version__, prog_name="warmup-ci")
 def cli() -> None:
@@ -384,11 +395,20 @@ def serve(args: tuple[str, ...]) -> int:
 
 def main() -> None:
     """Run the program; the one place where errors become lines and an exit status."""
-    sys.exit(_main(sys.argv[1:]))
+    status = _main(sys.argv[1:])
+    for name in ("stdout", "stderr"):
+        try:
+            if (stream := getattr(sys, name)) is not None:
+                stream.flush()
+        except OSError:
+            # What was lost has been told; the interpreter would try again and exit with 120.
+            setattr(sys, name, None)
+    sys.exit(status)
 
 
 def _main(args: list[str]) -> int:
     from warmup.errors import WarmupError
+    from warmup.report.output import Output
 
     try:
         status = cli.main(args, prog_name="warmup-ci", standalone_mode=False)
@@ -399,26 +419,25 @@ def _main(args: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except WarmupError as error:
-        print(error.render(), file=sys.stderr)
+        Output(sys.stderr).line(error.render())
         return error.exit_status
-    except BrokenPipeError:
-        # The reader of stdout went away (`| head`): no failure of ours, and nothing left to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception:
         import traceback
 
-        traceback.print_exc()
-        print("error: this is a bug in warmup-ci", file=sys.stderr)
-        print("hint: report it with the lines above", file=sys.stderr)
+        err = Output(sys.stderr)
+        err.line(traceback.format_exc().rstrip())
+        err.line("error: this is a bug in warmup-ci")
+        err.line("hint: report it with the lines above")
         return 1
     return status if isinstance(status, int) else 0
 
 
 def _report_usage(error: click.ClickException) -> int:
     from warmup.errors import UsageError
+    from warmup.report.output import Output
 
     name = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else None
     message = error.format_message().rstrip(".")
-    print(UsageError(message, hint=f"try `{name or 'warmup-ci'} --help`").render(), file=sys.stderr)
+    usage = UsageError(message, hint=f"try `{name or 'warmup-ci'} --help`")
+    Output(sys.stderr).line(usage.render())
     return error.exit_code if isinstance(error.exit_code, int) else 2

@@ -22,7 +22,12 @@ class WarmupError(Exception):
     exit_status = EXIT_FAILED
 
     def __init__(
-        self, what: str, *, cause: str | None = None, log: str | None = None, hint: str | None = None
+        self,
+        what: str,
+        *,
+        cause: str | None = None,
+        log: str | None = None,
+        hint: str | None = None,
     ) -> None:
         super().__init__(what)
         self.what = what

@@ -23,7 +23,7 @@ from warmup.jit.manifest import Snapshot, take_snapshot
 from warmup.jit.names import from_text, to_line, to_text
 from warmup.jit.registry import FAMILY_NAMES
 from warmup.report.encoding import encode_json
-from warmup.report.output import Output
+from warmup.report.output import DataOutput
 from warmup.report.text import get_printable
 from warmup.state.home import Home
 from warmup.state.version_vector import VersionVector
@@ -137,7 +137,7 @@ def _make_audit(
 
 
 def _print(found: Audit, json_output: bool, sarif: bool) -> None:
-    out = Output(sys.stdout)
+    out = DataOutput(sys.stdout)
     if sarif:
         from warmup.commands.audit_sarif import make_sarif
 

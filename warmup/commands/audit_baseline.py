@@ -11,7 +11,7 @@ import msgspec
 from warmup.errors import EXIT_FAILED, EXIT_OK
 from warmup.launch.base import Launch
 from warmup.report.encoding import encode_json
-from warmup.report.output import Output
+from warmup.report.output import DataOutput
 from warmup.report.text import get_printable
 from warmup.state.baseline import Baseline, BaselineModel, read_baseline
 from warmup.state.marker import make_launch_key
@@ -59,7 +59,7 @@ def audit_baseline(
     vector: of all launches together, as the baseline's is; get_vector: of one. Raises UsageError.
     """
     found = compare(read_baseline(path), path, launches, vector, get_vector)
-    out = Output(sys.stdout)
+    out = DataOutput(sys.stdout)
     if json_output:
         out.line(encode_json(found).decode())
     else:

@@ -10,7 +10,7 @@ from warmup.errors import EXIT_FAILED, EXIT_OK
 from warmup.launch.base import Launch
 from warmup.plan.launch_args import Drift, FoundLaunches, compare, find_launches
 from warmup.report.encoding import encode_json
-from warmup.report.output import Output
+from warmup.report.output import DataOutput
 from warmup.report.text import get_printable
 
 
@@ -24,7 +24,7 @@ def audit_launch_args(
     found = find_launches(paths)
     drifts = compare(found.launches, launches)
     status = EXIT_FAILED if any(drift.unresolved is None for drift in drifts) else EXIT_OK
-    out = Output(sys.stdout)
+    out = DataOutput(sys.stdout)
     if json_output:
         document = {
             "schema": 1,

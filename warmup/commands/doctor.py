@@ -9,7 +9,7 @@ from warmup.commands import doctor_gpu, doctor_host
 from warmup.commands.doctor_finding import Finding
 from warmup.errors import EXIT_HOST, EXIT_OK
 from warmup.report.encoding import encode_json
-from warmup.report.output import Output
+from warmup.report.output import DataOutput
 from warmup.report.text import get_printable
 from warmup.state.home import Home
 
@@ -21,7 +21,7 @@ def doctor(home: Home, env: Mapping[str, str], *, json_output: bool = False) -> 
     """
     findings = examine(home, env)
     status = EXIT_HOST if any(each.level == "fail" for each in findings) else EXIT_OK
-    out = Output(sys.stdout)
+    out = DataOutput(sys.stdout)
     if json_output:
         document = {"schema": 1, "exit_code": status, "checks": findings}
         out.line(encode_json(document).decode())

@@ -25,7 +25,7 @@ from warmup.jit.names import to_line, to_text
 from warmup.jit.registry import FAMILY_NAMES
 from warmup.jit.remove import remove_empty_parents, remove_inside
 from warmup.report.encoding import encode_json
-from warmup.report.output import Output
+from warmup.report.output import DataOutput
 from warmup.report.text import get_printable
 from warmup.state.atomic import collect_temporaries
 from warmup.state.home import Home
@@ -162,7 +162,7 @@ def _try(remove: Callable[[], object], path: str) -> Iterator[str]:
 
 
 def _print(document: GcDocument, json_output: bool, max_bytes: int | None) -> None:
-    out = Output(sys.stdout)
+    out = DataOutput(sys.stdout)
     if json_output:
         out.line(encode_json(document).decode())
         return

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from warmup.errors import EXIT_OK, HostError, UsageError
 from warmup.report.encoding import encode_json
-from warmup.report.output import Output
+from warmup.report.output import DataOutput, Output
 from warmup.report.summary import get_output
 from warmup.report.text import get_printable
 from warmup.state.home import Home
@@ -53,7 +53,7 @@ def _print(
     only_key: bool,
     export: bool,
 ) -> None:
-    out = Output(sys.stdout)
+    out = DataOutput(sys.stdout)
     if json_output:
         document = {
             "schema": 1,

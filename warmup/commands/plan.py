@@ -17,7 +17,7 @@ from warmup.plan.gpus import assign, get_visible
 from warmup.plan.selection import Selection
 from warmup.plan.verdict import get_reason, is_done
 from warmup.report.encoding import encode_json
-from warmup.report.output import Output
+from warmup.report.output import DataOutput
 from warmup.report.text import get_column, get_label, get_printable, get_short_names
 
 
@@ -63,7 +63,7 @@ def plan(
     session = open_session(selection, environ, cwd)
     visible = get_visible(environ, [gpu.index for gpu in read_gpus()])
     models = tuple(_plan(session, launch, visible, force) for launch in session.launches)
-    out = Output(sys.stdout)
+    out = DataOutput(sys.stdout)
     if json_output:
         document = PlanDocument(version_key=session.vector.key, models=models)
         out.line(encode_json(document).decode())

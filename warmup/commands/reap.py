@@ -8,6 +8,8 @@ from pathlib import Path
 import msgspec
 
 from warmup.errors import EXIT_FAILED, EXIT_OK
+from warmup.report.output import DataOutput, Output
+from warmup.report.text import get_printable
 from warmup.supervise import reap as supervise_reap
 
 
@@ -19,12 +21,12 @@ def reap(home: Path, *, json_output: bool) -> int:
     report = supervise_reap.reap(home, _warn)
     exit_code = EXIT_FAILED if report.has_findings else EXIT_OK
     text = _render_json(report, exit_code) if json_output else _render_lines(report)
-    sys.stdout.write(text)
+    DataOutput(sys.stdout).line(text)
     return exit_code
 
 
 def _warn(text: str) -> None:
-    sys.stderr.write(f"warning: {text}\n")
+    Output(sys.stderr).line(f"warning: {get_printable(text)}")
 
 
 def _render_json(report: supervise_reap.ReapReport, exit_code: int) -> str:
@@ -40,7 +42,7 @@ def _render_json(report: supervise_reap.ReapReport, exit_code: int) -> str:
         ],
         "exit_code": exit_code,
     }
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
 
 
 def _render_lines(report: supervise_reap.ReapReport) -> str:
@@ -53,4 +55,4 @@ def _render_lines(report: supervise_reap.ReapReport) -> str:
     lines += [f"run {run.run_id}: {run.state}: {run.detail}" for run in left]
     if not lines:
         lines = ["nothing was left behind"]
-    return "\n".join(lines) + "\n"
+    return "\n".join(get_printable(line) for line in lines)

@@ -11,7 +11,7 @@ import msgspec
 from warmup.errors import EXIT_FAILED, EXIT_OK
 from warmup.launch.base import Launch
 from warmup.report.encoding import encode_json
-from warmup.report.output import Output
+from warmup.report.output import DataOutput
 from warmup.report.text import get_printable
 from warmup.state.check import CheckState, MarkerCheck, check_launch, find_nearest
 from warmup.state.home import Home
@@ -88,7 +88,7 @@ def why(
     vector, env: the version vector and the environment that its server would meet.
     """
     answer = explain(home, launch, vector, env)
-    out = Output(sys.stdout)
+    out = DataOutput(sys.stdout)
     if json_output:
         out.line(encode_json(answer).decode())
     else:

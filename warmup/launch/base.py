@@ -7,11 +7,18 @@ they start nothing and import no engine.
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
+from msgspec import Meta
 
 from warmup.errors import WarmupError
+
+Method = Literal["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD"]
+# What may stand in a request without changing where it ends.
+UrlPath = Annotated[str, Meta(pattern=r"^/[^\x00-\x20\x7f]*\Z")]
+_HeaderName = Annotated[str, Meta(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")]
+_HeaderValue = Annotated[str, Meta(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*\Z")]
 
 
 class RequestSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -21,11 +28,11 @@ class RequestSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     where `expect_text` is not empty, contains it (UTF-8).
     """
 
-    path: str
-    method: Literal["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD"] = "POST"
+    path: UrlPath
+    method: Method = "POST"
     json: Any = None
-    headers: dict[str, str] = {}
-    expect_status: int = 200
+    headers: dict[_HeaderName, _HeaderValue] = {}
+    expect_status: Annotated[int, Meta(ge=100, le=599)] = 200
     expect_text: str = ""
 
 

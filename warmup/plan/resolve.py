@@ -15,6 +15,9 @@ from warmup.plan.model_spec import ModelSpec
 from warmup.plan.settings import Settings, layer
 from warmup.plan.workflow import ToolTable, Workflow, WorkflowModel
 
+# What any launcher of an engine may have in its log, `command` ones included (design.md section 4).
+CRASH_PATTERNS = ("Scheduler hit an exception", "Received sigquit from a child")
+
 
 class Sources(msgspec.Struct, frozen=True, kw_only=True):
     """Where settings come from, strongest first, and the folder that paths are relative to."""
@@ -42,7 +45,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
             said.append(self.tool)
         if self.engine_flag is not None:
             said.append(Settings(engine=self.engine_flag))
-        return {"engine": "reference", **layer(*said)}
+        return {"engine": "reference", "crash_patterns": CRASH_PATTERNS, **layer(*said)}
 
     def make_default(self) -> Launch:
         """The launch of a model that nothing describes; its name is empty."""

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET
 
 from warmup.launch.base import Launch
+from warmup.launch.registry import get_engine
 from warmup.plan.model_spec import parse_specs
 from warmup.plan.resolve import Sources, resolve
 from warmup.plan.settings import Settings
@@ -47,6 +48,8 @@ def load(selection: Selection, cwd: Path, *, need_models: bool = True) -> Resolv
     need_models: whether naming none at all is an error (`key` and `audit` can do without).
     Raises UsageError.
     """
+    if selection.engine is not None:
+        get_engine(selection.engine)  # also where a workflow describes every model
     found = find_tool_table(cwd)
     tool, tool_dir = found if found is not None else (None, cwd)
     path = selection.workflow

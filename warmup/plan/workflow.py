@@ -10,23 +10,32 @@ import difflib
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from warmup.errors import UsageError
-from warmup.launch.base import RequestSpec
+from warmup.launch.base import Method, RequestSpec, UrlPath
 from warmup.launch.placeholders import find_unknown
 from warmup.launch.registry import ENGINE_NAMES
 from warmup.plan.model_spec import MAX_TP
-from warmup.plan.settings import Seconds, Settings
+from warmup.plan.settings import Seconds, Settings, Strategy, Weights
 
 SCHEMA = 1
 # A workflow is a page of text; more is a wrong file, and must not be read into memory.
 MAX_BYTES = 4 << 20
 
 _Text = Annotated[str, Meta(min_length=1)]
+_PATTERNS = {
+    "path": "a path that starts with / and holds no blank",
+    "headers": "names and values of HTTP headers, each on one line",
+}
+_CHOICES = {
+    "strategy": get_args(Strategy),
+    "weights": get_args(Weights),
+    "method": get_args(Method),
+}
 
 
 class Defaults(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,7 +59,7 @@ class WorkflowModel(Settings, frozen=True, kw_only=True, forbid_unknown_fields=T
     fallback_args: tuple[str, ...] = ()
     env: dict[str, str] = msgspec.field(default_factory=dict)
     command: tuple[str, ...] = ()
-    health_path: Annotated[str, Meta(pattern="^/")] | None = None
+    health_path: UrlPath | None = None
     request: RequestSpec | None = None
 
 
@@ -143,14 +152,24 @@ def _convert(table: Any, kind: type[_Struct], path: Path, prefix: str = "") -> _
     try:
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
-        raise _wrong(path, str(error), kind, prefix) from error
+        raise _wrong(path, _name_key(table, str(error)), kind, prefix) from error
 
 
-def _wrong(
-    path: Path, message: str, kind: type[msgspec.Struct], prefix: str = ""
-) -> UsageError:
-    """msgspec's `Expected `int`, got `str` - at `$.model[0].tp`` as file, key path, expectation."""
+def _name_key(table: Any, message: str) -> str:
+    """msgspec writes `[...]` for a key of an open table (`env`): say which one is no text."""
     said, _, where = message.partition(" - at ")
+    above, dots, _ = where.strip("`").partition("[...]")
+    if not dots:
+        return message
+    for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", above):
+        table = table[name or int(index)]
+    wrong = [key for key, value in table.items() if not isinstance(value, str)]
+    return f"{said} - at `{'.'.join([above, *wrong[:1]])}`"
+
+
+def _wrong(path: Path, message: str, kind: type[msgspec.Struct], prefix: str = "") -> UsageError:
+    """msgspec's `Expected `int`, got `str` - at `$.model[0].tp`` as file, key path, expectation."""
+    said, _, where = message.replace(" - at `key` in ", " - at ").partition(" - at ")
     key_path = ".".join(filter(None, [prefix, where.strip("`").removeprefix("$").lstrip(".")]))
     hint = None
     unknown = re.search(r"unknown field `(.*)`", said)
@@ -162,6 +181,11 @@ def _wrong(
         said = "unknown key"
         hint = f"did you mean `{close[0]}`?" if close else f"known keys: {', '.join(known)}"
     said = said.replace("Object missing required field", "missing key")
+    if said.startswith("Invalid enum value"):
+        choices = _CHOICES[key_path.rpartition(".")[2]]
+        said = f"expected one of {', '.join(choices)}, got {said.split(maxsplit=3)[3]}"
+    if "matching regex" in said:
+        said = f"expected {_PATTERNS['headers' if 'headers' in key_path else 'path']}"
     return UsageError(f"{path}: {key_path or 'top level'}: {said}", hint=hint)
 
 

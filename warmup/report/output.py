@@ -11,6 +11,8 @@ import io
 from collections.abc import Callable
 from typing import TextIO
 
+from warmup.errors import HostError
+
 
 class Output:
     """Lines on a text stream; None is one that was closed before we began (`2>&-`).
@@ -47,3 +49,15 @@ class Output:
             self._is_open = False
             if error.errno != errno.EPIPE:
                 self.fault = error
+
+
+class DataOutput(Output):
+    """stdout of a command that only prints what it found: half of that must not look like all.
+
+    Raises HostError with the first line that is lost.
+    """
+
+    def raw_line(self, text: str) -> None:
+        super().raw_line(text)
+        if self.fault is not None:
+            raise HostError("cannot write to stdout", cause=self.fault.strerror) from self.fault

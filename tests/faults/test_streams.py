@@ -1,0 +1,42 @@
+"""Streams that are closed, full, or read by nobody."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.commands.program import get_env, write_workflow
+
+PROGRAM = f"{sys.executable} -m warmup"
+
+
+def shell(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", line],
+        cwd=folder,
+        env={**get_env(folder), "PYTHONUNBUFFERED": ""},  # unbuffered, nothing is left for the exit
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("command", ["plan --workflow workflow.toml", "key --json", "reap", "gc"])
+def test_what_a_command_found_is_not_lost_in_silence(tmp_path: Path, command: str) -> None:
+    write_workflow(tmp_path)
+    done = shell(tmp_path, f"{PROGRAM} {command} > /dev/full")
+    assert done.returncode == 3
+    assert done.stderr == "error: cannot write to stdout\n  cause: No space left on device\n"
+
+
+def test_errors_never_reach_stdout(tmp_path: Path) -> None:
+    done = shell(tmp_path, f"{PROGRAM} plan --workflow missing.toml --json 2>&-")
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("command", ["plan --workflow workflow.toml --json", "key", "doctor"])
+def test_a_reader_that_went_away_is_no_failure(tmp_path: Path, command: str) -> None:
+    write_workflow(tmp_path)
+    done = shell(tmp_path, f"{PROGRAM} {command} | head -c 0; exit ${{PIPESTATUS[0]}}")
+    assert (done.returncode, done.stderr) == (0, "")
