@@ -132,7 +132,7 @@ def test_hung_probe_is_given_up_and_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readiness, "_PROBE_TIMEOUT_S", 0.1)
-    with run_toy(tmp_path, "slow", "0.5") as toy:
+    with run_toy(tmp_path, "slow", "60") as toy:
         expect_seen(toy, "last seen: no answer within 0.1 s")
 
 

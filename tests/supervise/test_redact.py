@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import time
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from warmup.supervise.redact import Redactor, strip_escapes
@@ -84,6 +85,7 @@ def test_each_line_of_a_secret_is_one() -> None:
 def test_shapes_without_any_environment(token: str) -> None:
     assert Redactor().redact(f"a {token} b") == "a *** b"
     assert Redactor().redact(f"key='{token}',") == "key='***',"
+    assert token[1:] not in Redactor().redact(f"a \x1b{token} b")
     assert Redactor().redact(f"a {token[:9]}\x1b[1m{token[9:]}\x1b[0m b") == "a ***\x1b[0m b"
 
 
@@ -133,6 +135,14 @@ def test_other_spellings_of_a_value(value: str) -> None:
         assert len(redactor.redact(text).replace("***", "")) <= 12
 
 
+def test_value_that_is_no_text() -> None:
+    value = os.fsdecode(b"s3cr3t-\xff-value")
+    redactor = Redactor.from_environment({"HF_TOKEN": value})
+    assert redactor.redact("a s3cr3t-\\xff-value b") == "a *** b"
+    assert redactor.values == ("s3cr3t-\\xff-value",)
+    assert redactor.reach > 256
+
+
 JUNK = st.sampled_from(
     ["\n", "\r", "\r\n", "  \n    ", "\x1b[31m", "\x1b[0m", "\x1b]0;t\x07", "\x08", "\x00", ""]
 )
@@ -151,6 +161,9 @@ def test_secret_split_anywhere_by_anything(value: str, data: st.DataObject) -> N
 
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=60), st.text(max_size=60), VALUE)
+@example("\x1b", "", "abcdefgh")  # which swallows the character behind it
+@example("\x1b[3", "", "abcdefgh")
+@example("\x1b]0;", "", "abcdefgh")
 def test_surroundings_of_a_secret_stay(before: str, after: str, value: str) -> None:
     redacted = Redactor((f"<{value}>",)).redact(f"{before}<{value}>{after}")
     assert f"<{value}>" not in redacted

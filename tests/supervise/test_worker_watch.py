@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.supervise.toys import DEADLINE_S, wait_for
-from warmup.supervise import worker_watch
+from warmup.supervise import proc, worker_watch
 from warmup.supervise.worker_watch import WorkerWatch
 
 SLEEP = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"]
@@ -89,6 +89,8 @@ def test_living_workers_are_no_fault() -> None:
 def test_killed_worker_that_nobody_reaps() -> None:
     with watch_tree() as (tree, watch):
         worker = tree.start()
+        # for a moment after exec a process has no command line
+        wait_for(lambda: "sleep" in proc.get_command(worker.pid), "the worker has no name")
         assert watch.poll(scan=True) is None
         os.kill(worker.pid, signal.SIGSEGV)
         assert poll_until_found(watch) == (

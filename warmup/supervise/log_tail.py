@@ -99,16 +99,16 @@ def _read_range(fd: int, start: int, end: int) -> bytes:
 
 def _decode(fd: int, start: int, data: bytes, redactor: Redactor) -> str:
     """Redacted text, with a line that says how much is missing for each run of NUL bytes."""
-    pieces, done = [], 0
+    text, done = "", 0
     for match in _HOLE.finditer(data):
         begin, end = match.span()
         missing = end - begin + (_count_hole_before(fd, start) if begin == 0 else 0)
         if begin > 0:
-            pieces.append(_redact(data[done:begin], redactor, start + done > 0, True))
-        pieces.append(f"\n[… {missing} bytes dropped …]\n")
+            text += _redact(data[done:begin], redactor, start + done > 0, True)
+        text += "\n" if text and not text.endswith("\n") else ""
+        text += f"[… {missing} bytes dropped …]\n"
         done = end
-    pieces.append(_redact(data[done:], redactor, start + done > 0, False))
-    return "".join(pieces)
+    return text + _redact(data[done:], redactor, start + done > 0, False)
 
 
 def _redact(data: bytes, redactor: Redactor, is_start_cut: bool, is_end_cut: bool) -> str:

@@ -17,17 +17,19 @@ from urllib.parse import quote, unquote, urlsplit
 
 MASK = "***"
 
-# Escape sequences, control characters (tab and line ends apart), invisible direction marks. Begins
-# with a plain set of characters, which is what `re` can search for fast.
-_ESCAPES = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
-    r"(?:(?<=\x1b)(?:\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+# Control characters (tab and line ends apart) and invisible direction marks. A plain set of
+# characters at the start of a pattern is what `re` can search for fast.
+_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
+_ESCAPE = (
+    rf"{_CONTROL}(?:(?<=\x1b)(?:\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
     r"|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # OSC: titles, links
     r"|[PX^_][^\x1b\n]*(?:\x1b\\)?"  # DCS, SOS, PM, APC
     r"|[ -/]*[0-~]))?"
 )
-# What may stand between two characters of one secret: a log wraps and indents.
-_BREAKS = re.compile(rf"{_ESCAPES.pattern}|\s")
+# What may stand between two characters of a secret, and with blanks: logs wrap and indent. Looked
+# at twice, because an escape character may also swallow the start of a secret behind it.
+_READINGS = tuple((re.compile(junk), re.compile(rf"{junk}|\s")) for junk in (_ESCAPE, _CONTROL))
+_ESCAPES = _READINGS[0][0]
 
 _SECRET_NAME = re.compile(
     # TOKENIZERS_PARALLELISM and MAX_TOKENS are none
@@ -84,7 +86,11 @@ class Redactor:
 
     def __init__(self, values: tuple[str, ...] = ()) -> None:
         self._values = tuple(sorted({value for value in values if value}, key=len, reverse=True))
-        forms = {_join(form) for value in self._values for form in _get_forms(value)}
+        forms = {
+            "".join(strip_escapes(form).split())
+            for value in self._values
+            for form in _get_forms(value)
+        }
         self._forms = tuple(sorted((form for form in forms if form), key=len, reverse=True))
 
     @classmethod
@@ -94,8 +100,8 @@ class Redactor:
 
     @property
     def values(self) -> tuple[str, ...]:
-        """The literal secrets, longest first (for GitHub's `::add-mask::`)."""
-        return self._values
+        """The literal secrets as a log shows them, longest first (for GitHub's `::add-mask::`)."""
+        return tuple(_escape(value) for value in self._values)
 
     @property
     def reach(self) -> int:
@@ -104,11 +110,14 @@ class Redactor:
 
     def redact(self, text: str) -> str:
         """The text with `***` for every secret, also one split by line ends or escape codes."""
-        text = _mask(text, _BREAKS, self._find_values(_join(text)))
-        return _mask(text, _ESCAPES, _find_shapes(strip_escapes(text)))
+        for escapes, breaks in _READINGS if "\x1b" in text else _READINGS[:1]:
+            dense = "".join(escapes.sub("", text).split())
+            text = _mask(text, breaks, self._find_values(dense))
+            text = _mask(text, escapes, _find_shapes(escapes.sub("", text)))
+        return text
 
     def _find_values(self, text: str) -> list[tuple[int, int]]:
-        """Where the values lie in text without breaks."""
+        """Where the values lie in text without breaks (blanks included)."""
         spans = []
         for form in self._forms:
             start = text.find(form)
@@ -121,11 +130,6 @@ class Redactor:
 def strip_escapes(text: str) -> str:
     """Text without escape sequences and control characters; tabs and line ends stay."""
     return _ESCAPES.sub("", text)
-
-
-def _join(text: str) -> str:
-    """Text without anything that `_BREAKS` matches."""
-    return "".join(strip_escapes(text).split())
 
 
 def _mask(text: str, junk: re.Pattern[str], spans: list[tuple[int, int]]) -> str:
@@ -214,10 +218,16 @@ def _is_worth_hiding(value: str) -> bool:
     return len(value) >= _MIN_MIXED_LENGTH and not value.isalpha() and not value.isdigit()
 
 
+def _escape(value: str) -> str:
+    """An environment may hold any bytes; those that are no UTF-8 show as `\\xff`."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _get_forms(value: str) -> set[str]:
     """The value as it is, and as URLs, JSON, repr() and base64 (alone or inside more) spell it."""
-    forms = {value, quote(value, safe=""), quote(value), json.dumps(value)[1:-1], repr(value)[1:-1]}
     raw = value.encode("utf-8", "surrogateescape")
+    forms = {_escape(value), quote(raw, safe=""), quote(raw)}
+    forms |= {json.dumps(value)[1:-1], repr(value)[1:-1]}
     for shift in range(3):
         encoded = base64.b64encode(b"\0" * shift + raw).decode()
         # only characters that hold bits of the value alone
