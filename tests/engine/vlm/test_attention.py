@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from warmup.engine.vlm.attention import Heads, WindowAttention
+from warmup.engine.vlm.attention import Heads, Segments, WindowAttention
 from warmup.engine.vlm.cache import KVCache
 
 
@@ -14,7 +14,8 @@ def test_windows_of_any_lengths_equal_one_masked_attention(seed: int) -> None:
     lengths = [chance.choice([3, 3, 8, chance.randrange(1, 20)]) for _ in range(8)]
     bounds = torch.tensor([0, *lengths]).cumsum(0)
     heads, patches = Heads(2, 2, 4), int(bounds[-1])
-    attention = WindowAttention(torch.nn.Linear(8, 24), torch.nn.Identity(), heads)
+    qkv = torch.nn.Linear(8, 24)
+    attention = WindowAttention(qkv, torch.nn.Identity(), heads, Segments())
     hidden = torch.randn(patches, 8)
     cos, sin = torch.ones(patches, 4), torch.zeros(patches, 4)
     with torch.no_grad():
@@ -24,6 +25,18 @@ def test_windows_of_any_lengths_equal_one_masked_attention(seed: int) -> None:
         mask = segment[:, None] == segment[None]
         exact = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     torch.testing.assert_close(ours, exact.transpose(0, 1).reshape(patches, 8))
+
+
+def test_layouts_are_worked_out_once_and_never_mixed_up() -> None:
+    segments = Segments()
+    windows, whole = torch.tensor([0, 2, 4, 5]), torch.tensor([0, 5])
+    first = segments.get_groups(windows)
+    assert [group.tolist() for group in first] == [[[0, 1], [2, 3]], [[4]]]
+    assert [group.tolist() for group in segments.get_groups(whole)] == [[[0, 1, 2, 3, 4]]]
+    assert segments.get_groups(windows) is first
+    for _ in range(2):  # the next image's
+        segments.get_groups(torch.tensor([0, 3]))
+    assert segments.get_groups(windows) is not first
 
 
 def test_rows_stay_packed_as_requests_come_and_go() -> None:

@@ -43,9 +43,9 @@ def project(
 class Step:
     """What one forward pass does to the cache; the same object serves all layers.
 
-    row: of the request being prefilled; None while decoding. lengths: (n,) tokens in the cache
-    of each row when decoding, the new ones not counted. mask: (n, 1, 1, longest), True for tokens
-    that are there.
+    row: of the request being prefilled; None while decoding, when the others are set.
+    lengths: (n,) tokens in the cache of each row, the new ones not counted. rows: 0..n-1.
+    mask: (n, 1, 1, longest), True for tokens that are there, the new ones among them.
     """
 
     row: int | None = None
@@ -114,17 +114,50 @@ class CachedAttention(torch.nn.Module):
         return mixed.reshape(n, -1)
 
 
+class Segments:
+    """Which tokens attend to one another, worked out once a pass and not once a layer.
+
+    A pass has two layouts at most, windows and whole images; the two last asked for are kept.
+    """
+
+    def __init__(self) -> None:
+        self._known: list[tuple[torch.Tensor, list[torch.Tensor]]] = []
+
+    def get_groups(self, bounds: torch.Tensor) -> list[torch.Tensor]:
+        """bounds: (segments + 1,), where each starts → a (segments, length) index per length."""
+        for known, groups in self._known:
+            if known is bounds:
+                return groups
+        groups = []
+        for length, starts in _group_by_length(bounds.tolist()).items():
+            first = torch.tensor(starts, device=bounds.device)
+            groups.append(first[:, None] + torch.arange(length, device=bounds.device))
+        self._known = [*self._known[-1:], (bounds, groups)]
+        return groups
+
+
+def _group_by_length(bounds: list[int]) -> dict[int, list[int]]:
+    """[0, 4, 8, 10] → {4: [0, 4], 2: [8]}: the starts of the segments of each length."""
+    starts: defaultdict[int, list[int]] = defaultdict(list)
+    for start, end in itertools.pairwise(bounds):
+        starts[end - start].append(start)
+    return starts
+
+
 class WindowAttention(torch.nn.Module):
     """The vision encoder's: tokens see those of their own segment, an image or a window of it.
 
     Segments of one length are one batch; transformers 5.23 attends to each in its own call.
     """
 
-    def __init__(self, qkv: torch.nn.Linear, out: torch.nn.Module, heads: Heads) -> None:
+    def __init__(
+        self, qkv: torch.nn.Linear, out: torch.nn.Module, heads: Heads, segments: Segments
+    ) -> None:
         super().__init__()
         self.qkv = qkv
         self.proj = out
         self.heads = heads
+        self._segments = segments
 
     def forward(
         self,
@@ -136,17 +169,7 @@ class WindowAttention(torch.nn.Module):
         """hidden_states: (patches, width). cu_seqlens: (segments + 1,), where each starts."""
         q, k, v = project(self.qkv, self.heads, hidden_states, position_embeddings)
         out = torch.empty_like(q)
-        for length, starts in _group_by_length(cu_seqlens.tolist()).items():
-            tokens = torch.tensor(starts, device=q.device)[:, None]
-            tokens = tokens + torch.arange(length, device=q.device)
+        for tokens in self._segments.get_groups(cu_seqlens):
             batch = (x[tokens].transpose(1, 2) for x in (q, k, v))
             out[tokens] = F.scaled_dot_product_attention(*batch).transpose(1, 2)
         return self.proj(out.flatten(1))
-
-
-def _group_by_length(bounds: list[int]) -> dict[int, list[int]]:
-    """[0, 4, 8, 10] → {4: [0, 4], 2: [8]}: the starts of the segments of each length."""
-    starts: defaultdict[int, list[int]] = defaultdict(list)
-    for start, end in itertools.pairwise(bounds):
-        starts[end - start].append(start)
-    return starts

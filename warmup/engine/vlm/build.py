@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from warmup.engine.vlm.attention import CachedAttention, Heads, Step, WindowAttention
+from warmup.engine.vlm.attention import CachedAttention, Heads, Segments, Step, WindowAttention
 from warmup.engine.vlm.cache import KVCache
 from warmup.engine.vlm.families import Family
 from warmup.engine.vlm.ops import GatedMlp
@@ -120,9 +120,12 @@ def _replace_vision(plan: Plan, visual: Any, vision: Any, family: Family, tp: Tp
     down = getattr(visual.blocks[0].mlp, family.vision_down)
     if vision.num_heads % tp.size or down.in_features % tp.size:
         tp = Tp()
+    segments = Segments()
     for index, block in enumerate(visual.blocks):
         name = f"{VISION}.blocks.{index}"
-        block.attn = _make_window_attention(plan, block.attn, f"{name}.attn", vision.num_heads, tp)
+        block.attn = _make_window_attention(
+            plan, block.attn, f"{name}.attn", vision.num_heads, tp, segments
+        )
         if len(family.vision_up) == 2:
             block.mlp = _make_gated_mlp(plan, block.mlp, f"{name}.mlp", tp)
         else:
@@ -135,7 +138,7 @@ def _replace_vision(plan: Plan, visual: Any, vision: Any, family: Family, tp: Tp
 
 
 def _make_window_attention(
-    plan: Plan, old: Any, name: str, num_heads: int, tp: Tp
+    plan: Plan, old: Any, name: str, num_heads: int, tp: Tp, segments: Segments
 ) -> WindowAttention:
     """qkv holds all queries, then all keys, then all values: three pieces."""
     width = old.qkv.in_features
@@ -145,7 +148,7 @@ def _make_window_attention(
     plan.add_rows(f"{name}.qkv", qkv, 3 * width, pieces)
     local = num_heads // tp.size
     out = plan.make_row_linear(f"{name}.proj", old.proj, tp)
-    return WindowAttention(qkv, out, Heads(local, local, width // num_heads))
+    return WindowAttention(qkv, out, Heads(local, local, width // num_heads), segments)
 
 
 class PatchEmbed(torch.nn.Module):

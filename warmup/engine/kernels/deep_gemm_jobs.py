@@ -1,0 +1,136 @@
+"""Let DeepGEMM compile for a shape: the handler of a compile worker (`start`).
+
+Run by its path in the server's environment, where warmup-ci may be missing: it imports torch and
+deep_gemm, and nothing of ours. Tensors are laid out as sglang 0.5.23's are
+(srt/layers/quantization/fp8_utils.py, moe/moe_runner/deep_gemm.py): activation scales column by
+column and aligned for TMA, so that no kernel that only transposes scales is compiled with them.
+
+Never run where this was written: no GPU. See benchmarks/results/README.md.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+_BLOCK = 128
+_ROWS = 128  # of each masked group: DeepGEMM selects by the rows expected, not by these
+_FATAL = 70
+# Function names, newest first (sgl-deep-gemm 0.1.0 to 0.2.5).
+_NAMES = {
+    "NORMAL": ("fp8_gemm_nt",),
+    "CONTIG": ("m_grouped_fp8_gemm_nt_contiguous", "m_grouped_fp8_fp4_gemm_nt_contiguous"),
+    "MASKED": ("fp8_m_grouped_gemm_nt_masked", "m_grouped_fp8_gemm_nt_masked"),
+}
+
+
+def start(args: list[str]) -> Callable[[dict[str, Any]], Any]:
+    """args: the device's index among those visible."""
+    torch.cuda.set_device(int(args[0]))
+
+    def handle(payload: dict[str, Any]) -> Any:
+        if payload["op"] == "probe":
+            return probe()
+        try:
+            return compile_shape(**payload["shape"], ms=payload["ms"])
+        except RuntimeError as error:
+            if "CUDA" in str(error):
+                # The context is lost: whatever this process did next would fail too.
+                print(f"{payload['shape']}: {error}", file=sys.stderr, flush=True)
+                os._exit(_FATAL)
+            raise
+
+    return handle
+
+
+def probe() -> dict[str, Any]:
+    """The devices, and what decides which kernels DeepGEMM compiles here."""
+    import deep_gemm
+
+    devices = []
+    for index in range(torch.cuda.device_count()):
+        found = torch.cuda.get_device_properties(index)
+        free, total = torch.cuda.mem_get_info(index)
+        devices.append(
+            {
+                "name": found.name,
+                "capability": found.major * 10 + found.minor,
+                "num_sms": found.multi_processor_count,
+                "free_bytes": free,
+                "total_bytes": total,
+            }
+        )
+    return {
+        "devices": devices,
+        "version": getattr(deep_gemm, "__version__", "unknown"),
+        "package": os.path.dirname(os.path.abspath(deep_gemm.__file__)),  # noqa: PTH100, PTH120
+        "compiled_dims": {kind: _get_compiled_dims(kind) for kind in _NAMES},
+    }
+
+
+def compile_shape(kind: str, n: int, k: int, groups: int, ms: list[int]) -> int:
+    """Call the product for each of `ms`; how many calls. Kernels in the cache are not compiled."""
+    call = _make_call(kind, n, k, groups, max(ms))
+    for m in ms:
+        call(m)
+    torch.cuda.synchronize()
+    return len(ms)
+
+
+def _make_call(kind: str, n: int, k: int, groups: int, max_m: int) -> Callable[[int], None]:
+    function = _get_function(kind)
+    if kind == "MASKED":
+        rows, scales = _make_rows(k, _ROWS, groups)
+        weight = _make_weight(n, k, groups)
+        out = torch.empty(groups, _ROWS, n, device="cuda", dtype=torch.bfloat16)
+        counts = torch.zeros(groups, device="cuda", dtype=torch.int32)
+        return lambda m: function((rows, scales), weight, out, counts, m)
+    rows, scales = _make_rows(k, max_m)
+    out = torch.empty(max_m, n, device="cuda", dtype=torch.bfloat16)
+    if kind == "NORMAL":
+        weight = _make_weight(n, k)
+        return lambda m: function((rows[:m], _make_scales(m, k)), weight, out[:m])
+    weight = _make_weight(n, k, groups)
+    whose = torch.zeros(max_m, device="cuda", dtype=torch.int32)
+    return lambda m: function((rows[:m], _make_scales(m, k)), weight, out[:m], whose[:m])
+
+
+def _make_rows(k: int, m: int, *groups: int) -> tuple[torch.Tensor, torch.Tensor]:
+    rows = torch.zeros(*groups, m, k, device="cuda", dtype=torch.bfloat16)
+    return rows.to(torch.float8_e4m3fn), _make_scales(m, k, *groups)
+
+
+def _make_scales(m: int, k: int, *groups: int) -> torch.Tensor:
+    """(groups, m, k/128) in float32, M the fastest, each column starting at a multiple of 4."""
+    aligned = -(-m // 4) * 4
+    scales = torch.ones(*groups, k // _BLOCK, aligned, device="cuda")
+    return scales.transpose(-1, -2)[..., :m, :]
+
+
+def _make_weight(n: int, k: int, *groups: int) -> tuple[torch.Tensor, torch.Tensor]:
+    values = torch.empty(*groups, n, k, device="cuda", dtype=torch.float8_e4m3fn)
+    return values, torch.ones(*groups, -(-n // _BLOCK), k // _BLOCK, device="cuda")
+
+
+def _get_function(kind: str) -> Callable[..., None]:
+    import deep_gemm
+
+    for name in _NAMES[kind]:
+        found: Callable[..., None] | None = getattr(deep_gemm, name, None)
+        if found is not None:
+            return found
+    raise AttributeError(f"this deep_gemm has none of {', '.join(_NAMES[kind])}")
+
+
+def _get_compiled_dims(kind: str) -> str | None:
+    """Which of N and K the kernel is compiled for: an argument's default; None if it hides it."""
+    try:
+        found = inspect.signature(_get_function(kind)).parameters.get("compiled_dims")
+    except (ValueError, AttributeError):
+        return None
+    return found.default if found is not None and isinstance(found.default, str) else None
