@@ -28,6 +28,8 @@ def get_failure(job: Job, spec: FamilySpec = sd3.SPEC, *, parallel: bool = False
     [
         ({"prompt": None}, "prompt"),
         ({"prompt": "x" * 100_001}, "prompt"),
+        ({"prompt": "\ud800"}, "prompt"),
+        ({"negative_prompt": "🙂\udc00"}, "negative_prompt"),
         ({"num_inference_steps": 0}, "num_inference_steps"),
         ({"num_inference_steps": -1}, "num_inference_steps"),
         ({"guidance_scale": -0.1}, "guidance_scale"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from warmup.engine.diffusion.registry import get_spec
 from warmup.engine.diffusion.spec import get_defaults, read_index
 from warmup.engine.frontend import Warmup
 from warmup.errors import UsageError
+
+_log = logging.getLogger("warmup.engine")
 
 
 class DiffusionFrontend:
@@ -34,6 +37,11 @@ class DiffusionFrontend:
                 f"--enable-cfg-parallel: {spec.name} has one branch",
                 cause="its guidance is distilled into the model",
                 hint="drop --enable-cfg-parallel and --cfg-parallel-size",
+            )
+        if args.world_size > args.cfg_size:
+            num_groups = args.world_size // args.cfg_size
+            _log.warning(
+                "%d groups of ranks all do the same work: only CFG parallel shares it", num_groups
             )
         if args.warmup_num_frames is not None and not spec.task.makes_video:
             raise UsageError(f"--warmup-num-frames: {spec.name} makes images")

@@ -78,8 +78,10 @@ class DiffusionRunner:
         return {"media": media, "type": kind}
 
     def _make_one(self, job: Job, encoded: Encoded, seed: int) -> bytes:
-        generator = torch.Generator("cpu").manual_seed(seed)
-        noise = contain(self.ranks, lambda: self.model.make_noise(job, generator))
+        def draw() -> torch.Tensor:
+            return self.model.make_noise(job, torch.Generator("cpu").manual_seed(seed))
+
+        noise = contain(self.ranks, draw)
         latents = denoise(self.model, self.ranks, job, encoded, noise)
         return contain(self.ranks, lambda: self._finish(job, latents, encoded))
 

@@ -48,6 +48,8 @@ def _check_prompt(job: Job, spec: FamilySpec) -> None:
     for name, text in (("prompt", job.prompt), ("negative_prompt", job.negative_prompt or "")):
         if len(text) > MAX_PROMPT_CHARS:
             raise invalid(f"{name} is longer than {MAX_PROMPT_CHARS} characters", name)
+        if not text.isascii() and text.encode("utf-8", "ignore").decode() != text:
+            raise invalid(f"{name} holds half a surrogate pair", name)
 
 
 def _get_cfg_off_error(job: Job) -> RequestError:
