@@ -20,7 +20,10 @@ Env = Mapping[str, str]
 
 # Written by ninja, locks and editors beside the artifacts; rewritten by runs that compile nothing.
 VOLATILE_NAMES = frozenset({".ninja_log", ".ninja_deps", ".ninja_lock", "lock", "index"})
-TEMPORARY = re.compile(r"^tmp\.pid_|^\.staging(?:-|$)|\.tmp$|\.tmp\.|^\.tmp|^tmp[a-z0-9_]{8}$")
+# One search of the whole path: this is asked of every file.
+TEMPORARY = re.compile(
+    r"(?:^|/)(?:tmp\.pid_|\.staging[-/]|\.tmp|tmp[a-z0-9_]{8}(?:/|$))|\.tmp(?:[./]|$)"
+)
 
 
 def never(path: str) -> bool:
@@ -124,7 +127,7 @@ def unique(paths: Sequence[Path]) -> tuple[Path, ...]:
 
 def is_temporary_path(path: str) -> bool:
     """Whether any part of the path looks like the temporary of an atomic write."""
-    return any(TEMPORARY.search(part) for part in path.split("/"))
+    return TEMPORARY.search(path) is not None
 
 
 def find_file_entry(path: str) -> str | None:

@@ -58,7 +58,7 @@ def get_roots(env: Env) -> tuple[Path, ...]:
 
 def find_entry(path: str) -> str | None:
     parts = path.split("/")
-    if len(parts) != 3 or parts[0] != "cache" or is_temporary_path(parts[1]):
+    if len(parts) != 3 or parts[0] != "cache" or parts[1].startswith("tmp."):
         return None
     return f"cache/{parts[1]}"
 

@@ -123,10 +123,8 @@ def find_snapshot_mismatch(manifest: Manifest, snapshot: Snapshot) -> str | None
                 for file in entry.files:
                     problem = _find_change(file, files.get(from_text(file.name)))
                     if problem is not None:
-                        kernel = entry.kernel
-                        return str(
-                            Mismatch(name, record.root, entry.path, kernel, file.name, problem)
-                        )
+                        at = (name, record.root, entry.path, entry.kernel, file.name)
+                        return str(Mismatch(*at, problem))
     return None
 
 

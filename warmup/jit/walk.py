@@ -7,6 +7,8 @@ bounded by the file system alone.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -65,12 +67,25 @@ def take_snapshot(families: Sequence[str], env: Env) -> Snapshot:
 
     A root that is missing is an empty one. Raises UsageError for an unknown family, nothing else.
     """
-    return Snapshot(
-        {
-            name: [walk_root(get_family(name), root) for root in get_family(name).get_roots(env)]
-            for name in families
-        }
-    )
+    with _paused_collector():
+        return Snapshot(
+            {
+                name: [walk_root(family, root) for root in family.get_roots(env)]
+                for name, family in ((name, get_family(name)) for name in families)
+            }
+        )
+
+
+@contextlib.contextmanager
+def _paused_collector() -> Iterator[None]:
+    """A walk makes a million objects and no cycle: looking for one takes a quarter of its time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def walk_root(family: Family, root: Path) -> RootSnapshot:
@@ -79,15 +94,10 @@ def walk_root(family: Family, root: Path) -> RootSnapshot:
     stack = [""]
     while stack:
         folder = stack.pop()
-        path = f"{root}/{folder}"
-        num_items = 0
+        path = f"{found.root}/{folder}"
         try:
             with os.scandir(path) as items:
-                for item in items:
-                    num_items += 1
-                    _visit(
-                        family, found, stack, f"{folder}/{item.name}" if folder else item.name, item
-                    )
+                num_items = _visit(family, found, stack, f"{folder}/" if folder else "", items)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -99,32 +109,39 @@ def walk_root(family: Family, root: Path) -> RootSnapshot:
 
 
 def _visit(
-    family: Family, found: RootSnapshot, stack: list[str], path: str, item: os.DirEntry[str]
-) -> None:
-    if item.is_dir(follow_symlinks=False):
-        stack.append(path)
-    elif not item.is_file(follow_symlinks=False):
-        if item.is_symlink():
-            found.links.append(path)
-    elif (entry := family.find_entry(path)) is not None:
-        try:
-            stat = item.stat(follow_symlinks=False)
-        except FileNotFoundError:
-            return
-        file = File(
-            path[len(entry) + 1 :],
-            stat.st_size,
-            stat.st_mtime_ns,
-            stat.st_atime_ns,
-            bool(stat.st_mode & 0o002) or stat.st_uid not in _TRUSTED_UIDS,
-        )
-        files = found.entries.get(entry)
-        if files is None:
-            found.entries[entry] = [file]
-        else:
-            files.append(file)
-    elif family.is_temporary(path):
-        found.temporaries.append(path)
+    family: Family,
+    found: RootSnapshot,
+    stack: list[str],
+    prefix: str,
+    items: Iterator[os.DirEntry[str]],
+) -> int:
+    """Sort the items of one folder into `found`, its folders onto the stack; how many they are."""
+    num_items = 0
+    for item in items:
+        num_items += 1
+        path = prefix + item.name
+        if item.is_dir(follow_symlinks=False):
+            stack.append(path)
+        elif not item.is_file(follow_symlinks=False):
+            if item.is_symlink():
+                found.links.append(path)
+        elif (entry := family.find_entry(path)) is not None:
+            try:
+                stat = item.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            is_exposed = stat.st_mode & 0o002 != 0 or stat.st_uid not in _TRUSTED_UIDS
+            file = File(
+                path[len(entry) + 1 :], stat.st_size, stat.st_mtime_ns, stat.st_atime_ns, is_exposed
+            )
+            files = found.entries.get(entry)
+            if files is None:
+                found.entries[entry] = [file]
+            else:
+                files.append(file)
+        elif family.is_temporary(path):
+            found.temporaries.append(path)
+    return num_items
 
 
 def iter_entries(family: Family, root: Path) -> Iterator[tuple[str, list[File]]]:

@@ -55,10 +55,14 @@ def _find_elf_fault(fd: int, size: int) -> str | None:
     end = max(phoff + phentsize * phnum, shoff + shentsize * shnum)
     if end > size:
         return f"is truncated: {size} bytes of at least {end}"
-    if shnum and shentsize != _SECTION.size:
+    if not shnum:
+        return None
+    if shentsize != _SECTION.size:
         return f"has section headers of {shentsize} bytes"
     table = os.pread(fd, shentsize * shnum, shoff)
-    for fields in _SECTION.iter_unpack(table[: len(table) // _SECTION.size * _SECTION.size]):
+    if len(table) < shentsize * shnum:
+        return f"is truncated: {size} bytes"
+    for fields in _SECTION.iter_unpack(table):
         kind, offset, length = fields[1], fields[4], fields[5]
         if kind != _SHT_NOBITS and offset + length > size:
             return f"is truncated: {size} bytes of at least {offset + length}"

@@ -24,25 +24,31 @@ def is_loadable(entry: str, name: str) -> bool:
 def check(scope: Scope) -> Iterator[Finding]:
     """One finding for each exposed file or folder of an entry that holds loadable code."""
     root = os.path.realpath(scope.found.root)
-    told: set[str] = set()
+    trusted = (0, os.geteuid())
+    folders = {"": ""}
     for entry, files in scope.found.entries.items():
         loadable = [file for file in files if is_loadable(entry, file.name)]
         for file in loadable:
-            path = f"{root}/{entry}/{file.name}" if file.name else f"{root}/{entry}"
             if file.is_exposed:
-                yield from _make(scope, entry, path)
+                yield from _make(scope, entry, f"{root}/{entry}/{file.name}".rstrip("/"))
         if loadable:
-            folder = f"{root}/{entry}" if loadable[0].name else f"{root}/{entry}".rpartition("/")[0]
-            for each in (root, folder):
-                if each not in told:
-                    told.add(each)
-                    yield from _make(scope, entry, each)
+            folders.setdefault(entry if loadable[0].name else entry.rpartition("/")[0], entry)
+    for folder, entry in folders.items() if len(folders) > 1 else ():
+        found = _find_stat(f"{root}/{folder}")
+        if found is not None and (found.st_mode & _OTHERS_WRITE or found.st_uid not in trusted):
+            yield from _make(scope, entry, f"{root}/{folder}".rstrip("/"))
+
+
+def _find_stat(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
 
 
 def _make(scope: Scope, entry: str, path: str) -> Iterator[Finding]:
-    try:
-        found = os.lstat(path)
-    except OSError:
+    found = _find_stat(path)
+    if found is None:
         return
     is_ours = found.st_uid == os.geteuid()
     if found.st_uid not in (0, os.geteuid()):
