@@ -35,7 +35,7 @@ from warmup.state.locks import hold_launch_lock
 from warmup.state.marker import make_launch_key, make_marker, write_marker
 from warmup.state.stale import find_stale_entries
 from warmup.state.version_vector import VersionVector
-from warmup.supervise.boot import Boot, Phases
+from warmup.supervise.boot import HEARTBEAT_S, Boot, Phases
 from warmup.supervise.ports import lease_ports
 from warmup.supervise.redact import Redactor
 from warmup.supervise.supervisor import Supervisor
@@ -133,7 +133,7 @@ def warm_model(
 def _warm_locked(attempt: _Attempt) -> ModelResult:
     """Lock, then check again: another run on this home may have warmed the same launch."""
     launch, step = attempt.launch, attempt.step
-    has_waited = False
+    has_waited, heartbeat = False, time.monotonic() + HEARTBEAT_S
 
     def on_wait(holder: str) -> None:
         nonlocal has_waited
@@ -141,8 +141,13 @@ def _warm_locked(attempt: _Attempt) -> ModelResult:
         step.events.emit("warning", launch.name, text=f"{launch.name} waits for {holder}")
 
     def wait(timeout_s: float) -> None:
+        nonlocal heartbeat
         step.supervisor.wait(timeout_s)
         step.supervisor.check_cancelled()
+        if time.monotonic() >= heartbeat:
+            heartbeat = time.monotonic() + HEARTBEAT_S
+            waited_s = time.monotonic() - attempt.started
+            step.events.emit("heartbeat", launch.name, phase="lock", seconds=waited_s)
 
     lock = hold_launch_lock(
         step.home, make_launch_key(launch), deadline=step.deadline, on_wait=on_wait, wait=wait

@@ -1,7 +1,7 @@
 """A well-behaved toy engine: compiles one "kernel" into TRITON_CACHE_DIR at its first request.
 
 `http_toy.py --port P [--answer STATUS] [--always-compile] [--die-on-request] [--print TEXT]
-[--ignore-term] [--body TEXT]`
+[--ignore-term] [--flood-on-term BYTES] [--body TEXT]`
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ parser.add_argument("--always-compile", action="store_true")
 parser.add_argument("--die-on-request", action="store_true")
 parser.add_argument("--never-ready", action="store_true")
 parser.add_argument("--ignore-term", action="store_true")
+parser.add_argument("--flood-on-term", type=int, help="bytes to print before it ends")
 parser.add_argument("--body", default="", help="in the answer; $NAME is expanded")
 parser.add_argument("--print", dest="text", default="")
 args = parser.parse_args()
@@ -59,6 +60,14 @@ class Handler(BaseHTTPRequestHandler):
         print(format % values, flush=True)
 
 
+def flood(*_: object) -> None:
+    for _index in range(args.flood_on_term >> 20):
+        os.write(1, b"x" * (1 << 20))
+    os._exit(0)
+
+
+if args.flood_on_term:
+    signal.signal(signal.SIGTERM, flood)
 if args.ignore_term:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print(args.text, flush=True)

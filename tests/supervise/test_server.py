@@ -211,13 +211,11 @@ def test_a_killed_shim_takes_the_leader_along_and_leaves_nobody(
     assert proc.find_stat(server.shim_pid) is None
 
 
-def test_a_stopped_shim_is_overruled(
-    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("warmup.supervise.server._SHIM_SLACK_S", 0.1)
+def test_a_stopped_shim_goes_on(supervisor: Supervisor, tmp_path: Path) -> None:
     server, pids = start_nasty(supervisor, tmp_path, *KINDS)
     os.kill(server.shim_pid, signal.SIGSTOP)
     assert server.stop(0).survivors == ()
+    assert server.messages.ended is not None, "it was killed"
     assert not is_any_living([server.leader_pid, server.shim_pid, *pids])
 
 

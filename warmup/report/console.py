@@ -28,6 +28,7 @@ from warmup.report.text import (
 
 _COLORS = {"warm": "32", "warmed": "32", "failed": "31", "skipped": "33", "cold": "36"}
 _PHASES = {
+    "lock": "waiting for another run",
     "spawn": "spawning",
     "ready": "waiting for ready",
     "request": "waiting for the answer",

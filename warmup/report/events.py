@@ -25,7 +25,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
       model_started   {index, total, engine, reason, argv, gpus, log}
       phase           {phase: spawn|ready|request|stop|memory|prove, state: started|finished,
                        seconds?}
-      heartbeat       {phase, seconds, last_line}   at most every 30 s while a phase lasts
+      heartbeat       {phase, seconds, last_line?}   at most every 30 s while a phase lasts, or
+                       `lock`: the wait for another run that warms the same launch
       log_tail        {path, lines: [str], cut: bool}   already redacted
       model_finished  {the model's object of `run --json`}
       warning         {text}

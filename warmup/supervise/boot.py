@@ -14,7 +14,7 @@ from pathlib import Path
 from warmup.errors import Cancelled, WarmupError
 from warmup.launch.base import Engine, Launch
 from warmup.report.events import Events
-from warmup.supervise.gpu_memory import read_gpus, wait_until_free
+from warmup.supervise.gpu_memory import Gpu, read_gpus, wait_until_free
 from warmup.supervise.log_file import LogFile
 from warmup.supervise.log_tail import read_tail
 from warmup.supervise.log_watch import LogWatch
@@ -52,6 +52,35 @@ class Phases:
             self.events.emit("phase", self.model, phase=phase, state="finished", seconds=took)
 
 
+@dataclass
+class _Keeper:
+    """What is done again and again while a server lives: its log is bounded, its progress told."""
+
+    log: LogFile
+    watch: LogWatch
+    events: Events
+    phases: Phases
+    redactor: Redactor
+    next_beat: float = field(default_factory=lambda: time.monotonic() + HEARTBEAT_S)
+
+    def poll(self) -> None:
+        self.trim()
+        if time.monotonic() >= self.next_beat:
+            self.next_beat = time.monotonic() + HEARTBEAT_S
+            self.events.emit(
+                "heartbeat",
+                self.phases.model,
+                phase=self.phases.current,
+                seconds=time.monotonic() - self.phases.begin,
+                last_line=self.redactor.redact(self.watch.last_line()),
+            )
+
+    def trim(self) -> None:
+        unbounded = self.log.trim()
+        if unbounded is not None:
+            self.events.emit("warning", self.phases.model, text=unbounded)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Boot:
     """What one boot needs to know.
@@ -77,13 +106,33 @@ class Boot:
         """Raises WarmupError where the server does not start, answer as expected, or end."""
         # NVML is asked before the server starts: what others hold is not ours to wait for.
         gpus = read_gpus()
+        try:
+            self._serve(supervisor, events, phases, redactor)
+        except Cancelled:
+            raise  # no server will be started after this one
+        except WarmupError:
+            try:
+                self._wait_for_memory(gpus, supervisor, phases)
+            except WarmupError as error:  # not what this model is to be remembered for
+                events.emit("warning", self.launch.name, text=error.reason)
+            raise
+        self._wait_for_memory(gpus, supervisor, phases)
+
+    def _serve(
+        self, supervisor: Supervisor, events: Events, phases: Phases, redactor: Redactor
+    ) -> None:
+        """From spawn to stop. Whatever happens, nothing lives on and the tail is shown."""
+        watch = LogWatch(self.log_path, (*self.engine.crash_patterns, *self.launch.crash_patterns))
+        log = LogFile(self.log_path, self.max_log_bytes)
+        keeper = _Keeper(log, watch, events, phases, redactor)
         server: Server | None = None
+        survivors: tuple[str, ...] = ()
         try:
             with phases.timed("spawn"):
                 server = supervisor.start(
                     self.argv, env=self.env, cwd=self.cwd, log_path=self.log_path
                 )
-            self._use(server, supervisor, events, phases, redactor)
+            self._use(server, supervisor, watch, keeper)
         except WarmupError as error:
             error.log = error.log or str(self.log_path)
             if self._is_past_deadline() and not isinstance(error, Cancelled):
@@ -93,16 +142,21 @@ class Boot:
             try:
                 if server is not None:
                     with phases.timed("stop"):
-                        report = server.stop(self.launch.stop_grace_s)
+                        survivors = server.stop(self.launch.stop_grace_s, keeper.poll).survivors
+                        for survivor in survivors:
+                            events.emit("warning", self.launch.name, text=f"not ended: {survivor}")
             finally:
+                keeper.trim()
                 self._show_tail(events, redactor)
-        if report.survivors:
+        if survivors:
             raise WarmupError(
                 "the server could not be ended",
-                cause="; ".join(report.survivors),
+                cause="; ".join(survivors),
                 log=str(self.log_path),
                 hint="a process in state D waits for the driver or a disk: see `warmup-ci doctor`",
             )
+
+    def _wait_for_memory(self, gpus: list[Gpu], supervisor: Supervisor, phases: Phases) -> None:
         if gpus:
             with phases.timed("memory"):
                 wait_until_free(
@@ -113,31 +167,9 @@ class Boot:
                 )
 
     def _use(
-        self,
-        server: Server,
-        supervisor: Supervisor,
-        events: Events,
-        phases: Phases,
-        redactor: Redactor,
+        self, server: Server, supervisor: Supervisor, watch: LogWatch, keeper: _Keeper
     ) -> None:
-        watch = LogWatch(self.log_path, (*self.engine.crash_patterns, *self.launch.crash_patterns))
-        log = LogFile(self.log_path, self.max_log_bytes)
-        heartbeat = time.monotonic() + HEARTBEAT_S
-
-        def on_poll() -> None:
-            nonlocal heartbeat
-            log.trim()
-            if time.monotonic() >= heartbeat:
-                heartbeat = time.monotonic() + HEARTBEAT_S
-                events.emit(
-                    "heartbeat",
-                    self.launch.name,
-                    phase=phases.current,
-                    seconds=time.monotonic() - phases.begin,
-                    last_line=redactor.redact(watch.last_line()),
-                )
-
-        with phases.timed("ready"):
+        with keeper.phases.timed("ready"):
             wait_until_ready(
                 server,
                 supervisor,
@@ -145,10 +177,10 @@ class Boot:
                 path=self.engine.get_health_path(self.launch),
                 timeout_s=self._limit(self.launch.start_timeout_s),
                 log_watch=watch,
-                redactor=redactor,
-                on_poll=on_poll,
+                redactor=keeper.redactor,
+                on_poll=keeper.poll,
             )
-        with phases.timed("request"):
+        with keeper.phases.timed("request"):
             answer = send_request(
                 server,
                 supervisor,
@@ -156,7 +188,8 @@ class Boot:
                 request=self.engine.get_request(self.launch),
                 timeout_s=self._limit(self.launch.request_timeout_s),
                 log_watch=watch,
-                on_poll=on_poll,
+                redactor=keeper.redactor,
+                on_poll=keeper.poll,
             )
         fault = self.engine.find_fault(self.launch, answer.status, answer.body)
         if fault is not None:

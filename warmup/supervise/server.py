@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from warmup.supervise.spawn import ShimEnds
 _CANCELLED_GRACE_S = 2.0  # GitHub's runner kills us 10 s after its SIGINT
 _SHIM_SLACK_S = clear.DEADLINE_S + 5.0  # what a shim may take beyond the grace
 _SHIM_EXIT_S = 5.0
+_POLL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -128,15 +130,16 @@ class Server:
         bearers = cookie.list_bearers(self.cookies)
         return [pid for pid in bearers if pid != self._shim.pid and proc.is_living(pid)]
 
-    def stop(self, grace_s: float) -> StopReport:
+    def stop(self, grace_s: float, on_poll: Callable[[], None] = lambda: None) -> StopReport:
         """End the whole tree: SIGTERM to the leader, `grace_s` seconds, SIGKILL to all the rest.
 
         The grace ends with the last process. When the run is cancelled it is 2 s at most, after a
-        second signal none. A second call answers what the first did.
+        second signal none. A second call answers what the first did. on_poll: called ten times a
+        second meanwhile.
         """
         if self._report is None:
             began = time.monotonic()
-            self._ask_shim(grace_s)
+            self._ask_shim(grace_s, on_poll)
             shim_survivors = self._end_shim()
             num_killed, survivors = self.messages.ended or (0, ())
             # Nobody, unless the shim was killed: then its tree came to us, or lost its parents.
@@ -150,7 +153,7 @@ class Server:
             )
         return self._report
 
-    def _ask_shim(self, grace_s: float) -> None:
+    def _ask_shim(self, grace_s: float, on_poll: Callable[[], None]) -> None:
         """Until the shim says that it is done, has died, or is overdue (somebody stopped it)."""
         grace_ends = time.monotonic() + grace_s
         self._send_grace(grace_s)
@@ -162,10 +165,12 @@ class Server:
             left_s = grace_ends + _SHIM_SLACK_S - time.monotonic()
             if left_s <= 0:
                 return
-            self._waiter.wait(left_s)
+            self._waiter.wait(min(left_s, _POLL_S))
             self.pump()
+            on_poll()
 
     def _send_grace(self, grace_s: float) -> None:
+        self._shim.send_signal(signal.SIGCONT)  # a stopped one would cost all of the slack
         try:
             os.write(self._control, b"stop %.3f\n" % grace_s)
         except BrokenPipeError:

@@ -1,0 +1,42 @@
+"""What a boot owes after its server, also after one that failed (design.md, section 7)."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.commands.program import call_json, get_env, write_workflow
+from tests.faults.helpers import list_events
+from warmup.commands.run import RunOptions, run
+from warmup.errors import WarmupError
+from warmup.plan.selection import Selection
+from warmup.supervise.gpu_memory import Gpu
+
+
+def test_the_memory_of_a_server_that_failed_is_waited_for_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> float:
+        raise WarmupError("GPU memory was not given back")
+
+    gpu = Gpu(index=0, uuid="GPU-1", name="one", used_bytes=0, total_bytes=1)
+    monkeypatch.setattr("warmup.supervise.boot.read_gpus", lambda: [gpu])
+    monkeypatch.setattr("warmup.supervise.boot.wait_until_free", refuse)
+    selection = Selection(workflow=write_workflow(tmp_path, "--answer", "500"))
+    assert run(selection, RunOptions(), environ=get_env(tmp_path), cwd=tmp_path) == 1
+    events = {event["kind"]: event["data"] for event in list_events(tmp_path)}
+    assert events["warning"]["text"] == "GPU memory was not given back"
+    assert "HTTP 500" in events["model_finished"]["reason"]
+    assert "memory" in events["model_finished"]["phases"]
+
+
+def test_a_log_that_grows_while_its_server_stops_is_bounded(tmp_path: Path) -> None:
+    write_workflow(tmp_path, "--flood-on-term", str(64 << 20))
+    document = call_json(
+        tmp_path, "run", "--workflow", "workflow.toml", "--max-log-bytes", str(1 << 20)
+    )
+    (model,) = document["models"]
+    assert model["state"] == "warmed"
+    status = Path(model["log"]).stat()
+    assert status.st_size > 64 << 20
+    assert status.st_blocks * 512 <= 2 << 20

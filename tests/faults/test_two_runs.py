@@ -1,0 +1,29 @@
+"""Two runs on one home (design.md, section 5)."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.commands.program import get_env, write_workflow
+from tests.faults.helpers import list_events
+from warmup.commands.run import RunOptions, run
+from warmup.plan.selection import Selection, load
+from warmup.state.home import get_home
+from warmup.state.locks import hold_launch_lock
+from warmup.state.marker import make_launch_key
+
+
+def test_waiting_for_another_run_is_told_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warmup.warm.HEARTBEAT_S", 0.05)
+    selection = Selection(workflow=write_workflow(tmp_path), deadline_s=1)
+    environ = get_env(tmp_path)
+    home = get_home(environ)
+    home.ensure()
+    (launch,) = load(selection, tmp_path).launches
+    with hold_launch_lock(home, make_launch_key(launch)):
+        assert run(selection, RunOptions(), environ=environ, cwd=tmp_path) == 1
+    beats = [event for event in list_events(tmp_path) if event["kind"] == "heartbeat"]
+    assert len(beats) >= 2
+    assert {beat["data"]["phase"] for beat in beats} == {"lock"}
