@@ -144,11 +144,21 @@ def test_a_file_belongs_to_an_entry_with_a_kernels_name(
         assert family.get_kernel(Path("/nowhere"), entry, names) == kernel
 
 
-def test_an_inductor_source_is_called_after_its_kernel(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("source", "kernel"),
+    [
+        ("import triton_helpers\ndef triton_poi_fused_add_0(x):\n", "triton_poi_fused_add_0"),
+        ("def triton_tem_mm(x):\n", "triton_tem_mm"),
+        ("cpp_fused_add_sin_0 = async_compile.cpp_pybinding(", "cpp_fused_add_sin_0"),
+        ("x = 1\n", "ab/cab.py"),
+    ],
+)
+def test_an_inductor_source_is_called_after_its_kernel(
+    tmp_path: Path, source: str, kernel: str
+) -> None:
     (tmp_path / "ab").mkdir()
-    (tmp_path / "ab" / "cab.py").write_text("import triton\n\ndef triton_poi_fused_add_0(x):\n")
-    kernel = get_family("inductor").get_kernel(tmp_path, "ab/cab.py", [""])
-    assert kernel == "triton_poi_fused_add_0"
+    (tmp_path / "ab" / "cab.py").write_text(source)
+    assert get_family("inductor").get_kernel(tmp_path, "ab/cab.py", [""]) == kernel
 
 
 def test_a_tilelang_kernel_is_called_after_its_function(tmp_path: Path) -> None:

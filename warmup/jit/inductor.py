@@ -29,7 +29,8 @@ from warmup.jit.base import (
 from warmup.jit.triton import get_diffusion_cache
 from warmup.jit.triton import get_kernel as get_triton_kernel
 
-KERNEL = re.compile(rb"\b(?:def|void) +((?:triton|cpp|kernel)_?[A-Za-z0-9_]*)\(")
+# Sources name the kernels that they define or call; a C++ one is just `kernel` in its own file.
+KERNEL = re.compile(rb"\b((?:cpp|triton_[a-z]+)_fused_\w+)|\bdef +(triton_\w+)\(")
 ENTRY_DEPTH = {"triton": 3, "fxgraph": 3, "aotautograd": 2}
 
 
@@ -61,7 +62,7 @@ def get_kernel(root: Path, entry: str, names: Sequence[str]) -> str:
     if entry.endswith((".py", ".cpp")):
         found = KERNEL.search(read_head(root / entry))
         if found is not None:
-            return found[1].decode("ascii")
+            return (found[1] or found[2]).decode("ascii")
     return entry
 
 
