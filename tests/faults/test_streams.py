@@ -1,5 +1,7 @@
 """Streams that are closed, full, or read by nobody."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,3 +42,23 @@ def test_a_reader_that_went_away_is_no_failure(tmp_path: Path, command: str) -> 
     write_workflow(tmp_path)
     done = shell(tmp_path, f"{PROGRAM} {command} | head -c 0; exit ${{PIPESTATUS[0]}}")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_observe_keeps_the_commands_status_and_stdout_whatever_becomes_of_stderr(
+    tmp_path: Path,
+) -> None:
+    observe = f"{PROGRAM} observe -- sh -c 'echo out; exit 5'"
+    closed = shell(tmp_path, f"{observe} 2>&-")
+    assert (closed.returncode, closed.stdout) == (5, "out\n")
+    unread = shell(tmp_path, f"{{ {observe} >out; }} 2>&1 | head -c 0; exit ${{PIPESTATUS[0]}}")
+    assert unread.returncode == 5
+
+
+def test_observe_writes_through_links_and_into_pipes(tmp_path: Path) -> None:
+    (tmp_path / "link.json").symlink_to("target.json")
+    os.mkfifo(tmp_path / "pipe")
+    shell(tmp_path, f"{PROGRAM} observe --json link.json -- true")
+    assert (tmp_path / "link.json").is_symlink()
+    assert json.loads((tmp_path / "target.json").read_text())["exit_code"] == 0
+    done = shell(tmp_path, f"cat pipe & {PROGRAM} observe --json pipe -- true; wait")
+    assert json.loads(done.stdout)["exit_code"] == 0

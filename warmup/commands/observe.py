@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from warmup.errors import EXIT_FAILED, UsageError
+from warmup.errors import EXIT_FAILED, HostError, UsageError, WarmupError
+from warmup.report.output import Output
 
 if TYPE_CHECKING:
     from warmup.jit.manifest import NewEntry
@@ -84,24 +85,47 @@ def observe(
     observed = {name: [_observe(one, witness) for one in entries] for name, entries in new.items()}
     _report(observed)
     if json_path is not None:
-        from warmup.state.atomic import write_atomic
-
         document = ObserveDocument(exit_code=status, new_entries=observed)
-        write_atomic(json_path, msgspec.json.encode(document) + b"\n", mode=0o644)
+        return _write(json_path, document, status)
+    return status
+
+
+def _write(path: Path, document: ObserveDocument, status: int) -> int:
+    """Returns the status, or HostError's where all was well but for the document."""
+    from warmup.state.atomic import write_atomic
+
+    data = msgspec.json.encode(document) + b"\n"
+    try:
+        if _is_special(path):
+            path.write_bytes(data)
+        else:
+            write_atomic(path.resolve(), data, mode=0o644)
+    except OSError as error:
+        lost = HostError(f"cannot write {path}", cause=error.strerror)
+        Output(sys.stderr).line(lost.render())
+        return status or lost.exit_status
     return status
 
 
 def _check_writable(path: Path) -> None:
     """Hours of tests must not end in a document that cannot be written."""
     problem = None
+    folder = path.resolve().parent  # of what a link points to
     if path.is_dir():
         problem = "it is a folder"
-    elif not path.parent.is_dir():
+    elif _is_special(path):
+        problem = None if os.access(path, os.W_OK) else "it is not writable"
+    elif not folder.is_dir():
         problem = f"there is no folder {path.parent}"
-    elif not os.access(path.parent, os.W_OK):
+    elif not os.access(folder, os.W_OK):
         problem = f"the folder {path.parent} is not writable"
     if problem is not None:
         raise UsageError(f"cannot write {path}", cause=problem, hint="give --json a path to write")
+
+
+def _is_special(path: Path) -> bool:
+    """A pipe, /dev/stdout: no other file can be put in its place."""
+    return path.exists() and not path.is_file()
 
 
 def _run(command: tuple[str, ...], env: Mapping[str, str], witness: Witness) -> int:
@@ -112,8 +136,8 @@ def _run(command: tuple[str, ...], env: Mapping[str, str], witness: Witness) -> 
         try:
             pid = os.posix_spawnp(command[0], command, env, setsigmask=previous)
         except OSError as error:
-            print(f"error: cannot run {command[0]}", file=sys.stderr)
-            print(f"  cause: {error.strerror}", file=sys.stderr)
+            failed = WarmupError(f"cannot run {command[0]}", cause=error.strerror)
+            Output(sys.stderr).line(failed.render())
             return 127 if isinstance(error, FileNotFoundError) else 126
         witness.root_pid = pid
         while True:
@@ -144,16 +168,17 @@ def _report(observed: Mapping[str, Sequence[ObservedEntry]]) -> None:
     """For people, on stderr: stdout is the command's."""
     from warmup.jit.names import to_line
 
+    err = Output(sys.stderr)
     if not observed:
-        print("observe: nothing was compiled that the warm-up had not", file=sys.stderr)
+        err.line("observe: nothing was compiled that the warm-up had not")
         return
     counts = ", ".join(f"{len(entries)} {name}" for name, entries in observed.items())
-    print(f"observe: compiled that the warm-up had not: {counts}", file=sys.stderr)
+    err.line(f"observe: compiled that the warm-up had not: {counts}")
     for name, entries in observed.items():
-        print(f"{name}:", file=sys.stderr)
+        err.line(f"{name}:")
         for one in entries[:_MAX_LISTED]:
             when = time.strftime("%H:%M:%S", time.localtime(one.t))
             who = "" if one.argv is None else f"  by {to_line(shlex.join(one.argv))[:200]}"
-            print(f"  {when}  {to_line(one.kernel)}  {to_line(one.entry)}{who}", file=sys.stderr)
+            err.line(f"  {when}  {to_line(one.kernel)}  {to_line(one.entry)}{who}")
         if len(entries) > _MAX_LISTED:
-            print(f"  and {len(entries) - _MAX_LISTED} more", file=sys.stderr)
+            err.line(f"  and {len(entries) - _MAX_LISTED} more")
