@@ -10,6 +10,7 @@ Never run where this was written: no GPU. See benchmarks/results/README.md.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import sys
@@ -35,7 +36,10 @@ def start(args: list[str]) -> Callable[[dict[str, Any]], Any]:
 
     def handle(payload: dict[str, Any]) -> Any:
         if payload["op"] == "probe":
-            return probe()
+            return probe(payload["engine"])
+        # Read when the first kernel is built, not when deep_gemm is imported.
+        for variable in ("DG_JIT_CACHE_DIR", "DJ_JIT_CACHE_DIR"):
+            os.environ[variable] = payload["cache_dir"]
         try:
             return compile_shape(**payload["shape"], ms=payload["ms"])
         except RuntimeError as error:
@@ -48,8 +52,8 @@ def start(args: list[str]) -> Callable[[dict[str, Any]], Any]:
     return handle
 
 
-def probe() -> dict[str, Any]:
-    """The devices, and what decides which kernels DeepGEMM compiles here."""
+def probe(engine: str) -> dict[str, Any]:
+    """The devices, what decides which kernels DeepGEMM compiles here, and where `engine` looks."""
     import deep_gemm
 
     devices = []
@@ -70,7 +74,21 @@ def probe() -> dict[str, Any]:
         "version": getattr(deep_gemm, "__version__", "unknown"),
         "package": os.path.dirname(os.path.abspath(deep_gemm.__file__)),  # noqa: PTH100, PTH120
         "compiled_dims": {kind: _get_compiled_dims(kind) for kind in _NAMES},
+        "cache_dir": _find_cache_dir(engine),
     }
+
+
+def _find_cache_dir(engine: str) -> str | None:
+    """The engine's own default, which differs by version; None where a variable tells anyway."""
+    try:
+        if engine == "sglang":
+            envs = importlib.import_module("sglang.srt.environ").envs
+            return str(envs.SGLANG_DG_CACHE_DIR.get())
+        if "DG_JIT_CACHE_DIR" in os.environ:
+            return None
+        return f"{importlib.import_module('vllm.envs').VLLM_CACHE_ROOT}/deep_gemm"
+    except (ImportError, AttributeError):
+        return None
 
 
 def compile_shape(kind: str, n: int, k: int, groups: int, ms: list[int]) -> int:

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from warmup.errors import HostError, WarmupError
+from warmup.errors import Cancelled, HostError, WarmupError
 from warmup.jit.compile.base import BLOCK, Shape
 from warmup.jit.compile.m_values import choose_kernels, get_boundaries, get_sweep
-from warmup.jit.compile.pool import Job, Outcome, Pool, WorkerSpec, get_num_workers
+from warmup.jit.compile.pool import Job, Outcome, Pool, WorkerSpec
+from warmup.jit.compile.resources import get_num_workers
 from warmup.jit.compile.selection import Kernel
 from warmup.jit.registry import get_family
 
@@ -27,41 +28,103 @@ HANDLER = Path(__file__).parents[2] / "engine" / "kernels" / "deep_gemm_jobs.py"
 HOST_BYTES_EACH = 4 << 30
 DEVICE_BYTES_EACH = 1 << 30
 _SM90 = 90
+_CANNOT = "DeepGEMM cannot compile here"
 
 
 @dataclass(frozen=True)
 class Device:
-    """What a worker says of the GPUs (all of one kind) and of deep_gemm."""
+    """What a worker says of the GPUs (all of one kind) and of deep_gemm.
+
+    cache_dir: where the engine's own default is; None where the environment tells.
+    """
 
     num_gpus: int
     name: str
     num_sms: int
     free_bytes: int
     version: str
-    package: str
     compiled_dims: Mapping[str, str | None]
+    cache_dir: str | None
 
 
 @dataclass(frozen=True)
 class Result:
     """num_kernels: that were asked for. failed: one line each. notes: what was done with less."""
 
+    device: Device
+    num_workers: int
     num_kernels: int
     failed: tuple[str, ...]
     notes: tuple[str, ...]
+    cache_dir: Path
 
 
-def probe(pool: Pool) -> Device:
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Where and how to compile.
+
+    python: of the server's environment; env: the server's. run_dir: a folder of this run, for
+    the log. name: of this run. num_jobs: processes, None as many as fit. full: the whole sweep.
+    out: cache folder, None for the one that the engine looks in. check: may raise to end it all.
+    """
+
+    engine: str
+    python: str
+    env: Mapping[str, str]
+    run_dir: Path
+    name: str
+    num_jobs: int | None = None
+    full: bool = False
+    out: Path | None = None
+    check: Callable[[], None] = lambda: None
+
+
+def compile_shapes(
+    shapes: Mapping[Shape, int],
+    setting: Setting,
+    on_outcome: Callable[[Outcome, int, int], None] = lambda *_: None,
+) -> Result:
+    """shapes: each with the largest M of those who ask for it.
+
+    Raises HostError where deep_gemm or a fitting GPU is missing, and what `setting.check` raises;
+    either way the cache holds whole entries only.
+    """
+    log = setting.run_dir / "kernels.log"
+    first = WorkerSpec(python=setting.python, handler=HANDLER, args=("0",))
+    with Pool([first], env=setting.env, cwd=setting.run_dir, log=log, check=setting.check) as pool:
+        device = probe(pool, setting.engine)
+        cache_dir = setting.out or _get_cache_dir(device, setting.env)
+        # The pool ends first: nothing builds any more in the folder that is then removed.
+        with private_cache(cache_dir, setting.name) as own:
+            jobs, notes = make_jobs(shapes, device, own, full=setting.full)
+            largest = max((get_bytes(shape, max_m) for shape, max_m in shapes.items()), default=0)
+            count = _count_workers(len(jobs), setting.num_jobs, device, largest)
+            pool.add([_make_spec(setting.python, index, device) for index in range(1, count)])
+            try:
+                outcomes = pool.run(jobs, on_outcome)
+            finally:
+                pool.close()
+    failed = [f"{each.job.name}: {each.error}" for each in outcomes if each.error is not None]
+    notes += [f"{each.job.name}: its worker died once" for each in outcomes if each.num_tries > 1]
+    return Result(device, count, len(jobs), tuple(failed), tuple(notes), cache_dir)
+
+
+def probe(pool: Pool, engine: str) -> Device:
     """Raises HostError where deep_gemm does not run or the GPUs are not one kind of SM90."""
     try:
-        (outcome,) = pool.run([Job("probe", {"op": "probe"})])
+        (outcome,) = pool.run([Job("probe", {"op": "probe", "engine": engine})])
     except WarmupError as error:
-        raise HostError(
-            "DeepGEMM cannot compile here", cause=error.cause, log=error.log, hint=error.hint
-        ) from error
+        if isinstance(error, Cancelled):
+            raise
+        raise HostError(_CANNOT, cause=error.cause, log=error.log, hint=error.hint) from error
     if outcome.error is not None:
-        raise HostError("DeepGEMM cannot compile here", cause=outcome.error)
-    told, devices = outcome.answer, outcome.answer["devices"]
+        raise HostError(_CANNOT, cause=outcome.error)
+    return make_device(outcome.answer)
+
+
+def make_device(told: Mapping[str, Any]) -> Device:
+    """From a worker's answer. Raises HostError for what kernels are not chosen for."""
+    devices = told["devices"]
     kinds = sorted({(each["name"], each["num_sms"]) for each in devices})
     if len(kinds) > 1:
         raise HostError(
@@ -71,9 +134,7 @@ def probe(pool: Pool) -> Device:
         )
     if not devices or devices[0]["capability"] != _SM90:
         found = f"capability {devices[0]['capability']}" if devices else "no GPU"
-        raise HostError(
-            "kernels are chosen for compute capability 9.0 alone", cause=f"here: {found}"
-        )
+        raise HostError(_CANNOT, cause=f"kernels are chosen for capability 90 alone; here: {found}")
     name, num_sms = kinds[0]
     return Device(
         num_gpus=len(devices),
@@ -81,19 +142,19 @@ def probe(pool: Pool) -> Device:
         num_sms=num_sms,
         free_bytes=min(each["free_bytes"] for each in devices),
         version=told["version"],
-        package=told["package"],
         compiled_dims=told["compiled_dims"],
+        cache_dir=told["cache_dir"],
     )
 
 
 def make_jobs(
-    shapes: Mapping[Shape, int], device: Device, *, full: bool
+    shapes: Mapping[Shape, int], device: Device, cache_dir: Path, *, full: bool
 ) -> tuple[list[Job], list[str]]:
-    """shapes: each with the largest M of those who ask. One job a kernel; a shape, if `full`.
+    """One job a kernel; a shape, where the whole sweep is asked for.
 
     The second list says where the device's memory made the largest M smaller.
     """
-    jobs, notes = [], []
+    notes = []
     budget = device.free_bytes - DEVICE_BYTES_EACH
     by_max: dict[int, list[Shape]] = {}
     for shape, max_m in shapes.items():
@@ -101,18 +162,24 @@ def make_jobs(
         if fitting < max_m:
             notes.append(f"{shape}: M up to {fitting} instead of {max_m}, for the device's memory")
         by_max.setdefault(fitting, []).append(shape)
+    calls: list[tuple[Shape, list[int], float]] = []
     for max_m, group in by_max.items():
-        if full:
-            jobs += [_make_job(shape, get_sweep(shape, max_m), 0) for shape in group]
-            continue
-        dims = {kind: found for kind, found in device.compiled_dims.items() if found is not None}
-        if len(dims) < len(device.compiled_dims):
-            # This deep_gemm does not say what its kernels depend on: one M of every stretch.
-            jobs += [_make_job(shape, get_boundaries(shape, max_m), 0) for shape in group]
-            continue
-        chosen = choose_kernels(group, max_m, device.num_sms, dims)
-        jobs += [_make_job(shape, [m], _get_cost(kernel)) for kernel, (shape, m) in chosen.items()]
-    return jobs, notes
+        calls += _choose_calls(group, max_m, device, full)
+    return [_make_job(*call, cache_dir) for call in calls], notes
+
+
+def _choose_calls(
+    shapes: Sequence[Shape], max_m: int, device: Device, full: bool
+) -> list[tuple[Shape, list[int], float]]:
+    """(shape, Ms, cost) of each job."""
+    if full:
+        return [(shape, get_sweep(shape, max_m), 0.0) for shape in shapes]
+    dims = {kind: found for kind, found in device.compiled_dims.items() if found is not None}
+    if len(dims) < len(device.compiled_dims):
+        # This deep_gemm does not say what its kernels depend on: one M of every stretch.
+        return [(shape, get_boundaries(shape, max_m), 0.0) for shape in shapes]
+    chosen = choose_kernels(shapes, max_m, device.num_sms, dims)
+    return [(shape, [m], _get_cost(kernel)) for kernel, (shape, m) in chosen.items()]
 
 
 def get_bytes(shape: Shape, m: int) -> int:
@@ -123,38 +190,9 @@ def get_bytes(shape: Shape, m: int) -> int:
     return weights + groups * rows * (3 * shape.k + shape.k // 32 + 2 * shape.n)
 
 
-def compile_jobs(
-    jobs: Sequence[Job],
-    pool: Pool,
-    notes: Sequence[str],
-    on_outcome: Callable[[Outcome, int, int], None],
-) -> Result:
-    """Raises what the pool's check raises; then nothing is left in the shared cache by halves."""
-    outcomes = pool.run(jobs, on_outcome)
-    failed = [f"{each.job.name}: {each.error}" for each in outcomes if each.error is not None]
-    retried = [f"{each.job.name}: its worker died once" for each in outcomes if each.num_tries > 1]
-    return Result(len(jobs), tuple(failed), (*notes, *retried))
-
-
-def make_specs(
-    python: str, num_jobs: int, requested: int | None, device: Device, largest: int
-) -> list[WorkerSpec]:
-    """As many workers as cores, host memory and device memory allow, dealt to the GPUs.
-
-    largest: bytes of the largest job's tensors.
-    """
-    each = DEVICE_BYTES_EACH + largest
-    room = max(1, device.free_bytes // each) * device.num_gpus
-    count = min(get_num_workers(num_jobs, requested, HOST_BYTES_EACH), room)
-    return [
-        WorkerSpec(python=python, handler=HANDLER, args=(str(i % device.num_gpus),))
-        for i in range(count)
-    ]
-
-
 @contextlib.contextmanager
-def private_cache(env: Mapping[str, str], cache_dir: Path, name: str) -> Iterator[dict[str, str]]:
-    """Variables that let workers build in a folder of their own and publish in `cache_dir`.
+def private_cache(cache_dir: Path, name: str) -> Iterator[Path]:
+    """A cache folder to build in, whose finished entries appear in `cache_dir`.
 
     Raises HostError where that cannot be written.
     """
@@ -162,13 +200,30 @@ def private_cache(env: Mapping[str, str], cache_dir: Path, name: str) -> Iterato
     try:
         (cache_dir / "cache").mkdir(parents=True, exist_ok=True)
         own.mkdir(parents=True, mode=0o700)
-        (own / "cache").symlink_to(cache_dir / "cache", target_is_directory=True)
+        (own / "cache").symlink_to(cache_dir.resolve() / "cache", target_is_directory=True)
     except OSError as error:
         raise HostError(f"cannot write {cache_dir}", cause=error.strerror) from error
     try:
-        yield {**env, **get_family("deep_gemm").get_variables(own)}
+        yield own
     finally:
         shutil.rmtree(own, ignore_errors=True)
+
+
+def _get_cache_dir(device: Device, env: Mapping[str, str]) -> Path:
+    return Path(device.cache_dir) if device.cache_dir else get_family("deep_gemm").get_roots(env)[0]
+
+
+def _count_workers(num_jobs: int, requested: int | None, device: Device, largest: int) -> int:
+    """As many as cores, host memory and the devices' memory allow.
+
+    largest: bytes of the largest job's tensors.
+    """
+    room = max(1, device.free_bytes // (DEVICE_BYTES_EACH + largest)) * device.num_gpus
+    return min(get_num_workers(num_jobs, requested, HOST_BYTES_EACH), room)
+
+
+def _make_spec(python: str, index: int, device: Device) -> WorkerSpec:
+    return WorkerSpec(python=python, handler=HANDLER, args=(str(index % device.num_gpus),))
 
 
 def _fit(shape: Shape, max_m: int, budget: int) -> int:
@@ -178,10 +233,10 @@ def _fit(shape: Shape, max_m: int, budget: int) -> int:
     return max(max_m, BLOCK)
 
 
-def _make_job(shape: Shape, ms: Sequence[int], cost: float) -> Job:
+def _make_job(shape: Shape, ms: Sequence[int], cost: float, cache_dir: Path) -> Job:
     sizes: dict[str, Any] = {"kind": shape.kind, "n": shape.n, "k": shape.k, "groups": shape.groups}
     told = f"m={ms[0]}" if len(ms) == 1 else f"{len(ms)} Ms"
-    payload = {"op": "compile", "shape": sizes, "ms": list(ms)}
+    payload = {"op": "compile", "shape": sizes, "ms": list(ms), "cache_dir": str(cache_dir)}
     return Job(f"{shape} {told}", payload, cost)
 
 

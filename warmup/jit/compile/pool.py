@@ -13,7 +13,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -136,6 +135,10 @@ class Pool:
             self.close()
             raise
         return outcomes
+
+    def add(self, specs: Sequence[WorkerSpec]) -> None:
+        """More workers, for the next `run`."""
+        self._specs += specs
 
     def close(self) -> None:
         """End every worker with its whole group, and wait until it is gone."""
@@ -263,20 +266,10 @@ class Pool:
         if worker.process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 worker.process.stdin.close()
-        return worker.process.wait(_END_TIMEOUT_S)
-
-
-def get_num_workers(num_jobs: int, requested: int | None, bytes_each: int) -> int:
-    """As many as jobs, cores and memory allow; at least one. requested: overrides cores alone."""
-    cores = requested or len(os.sched_getaffinity(0))
-    return max(1, min(num_jobs, cores, _get_available_bytes() // bytes_each))
-
-
-def _get_available_bytes() -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) << 10
-    return sys.maxsize
+        try:
+            return worker.process.wait(_END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return -signal.SIGKILL  # stuck in the kernel: it ends when that lets it go
 
 
 def _read_last_line(path: Path) -> str | None:
