@@ -175,6 +175,14 @@ def test_a_signal_ends_the_run_its_server_and_the_rest(tmp_path: Path) -> None:
     assert json.loads(ledger.read_text())["finished"] is True
 
 
+def test_a_secret_of_the_workflow_is_not_shown(tmp_path: Path) -> None:
+    more = '\nenv = { MY_SERVICE_TOKEN = "correct-horse-battery" }\n'
+    write_workflow(tmp_path, "--print", "using correct-horse-battery today", more=more)
+    done = call(tmp_path, "run", "--workflow", "workflow.toml")
+    assert "using *** today" in done.stderr
+    assert "correct-horse" not in done.stdout + done.stderr
+
+
 def test_a_secret_in_the_log_is_not_shown(tmp_path: Path) -> None:
     write_workflow(tmp_path, "--print", "using hf_abcdefghijklmnopqrstuvwxyz012345 today")
     done = call(

@@ -124,7 +124,8 @@ class _Run:
             return console.close
         from warmup.supervise.redact import Redactor
 
-        secrets = Redactor.from_environment(self.environ).values
+        own = [launch.env for launch in self.session.launches]
+        secrets = Redactor.from_environment(self.environ, *own).values
         actions = Actions(console, self.err, environ=self.environ, secret_values=secrets)
         events.subscribe(actions)
 
@@ -149,7 +150,9 @@ class _Run:
                 run_dir=run_dir,
                 supervisor=supervisor,
                 events=events,
-                redactor=Redactor.from_environment(self.environ),
+                redactor=Redactor.from_environment(
+                    self.environ, *(launch.env for launch in launches)
+                ),
                 env=self.session.env,
                 check=self.session.check,
                 get_vector=self.session.get_vector,

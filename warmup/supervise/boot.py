@@ -122,7 +122,8 @@ class Boot:
         self, supervisor: Supervisor, events: Events, phases: Phases, redactor: Redactor
     ) -> None:
         """From spawn to stop. Whatever happens, nothing lives on and the tail is shown."""
-        watch = LogWatch(self.log_path, (*self.engine.crash_patterns, *self.launch.crash_patterns))
+        patterns = (*self.engine.crash_patterns, *self.launch.crash_patterns)
+        watch = LogWatch(self.log_path, patterns, redactor=redactor)
         log = LogFile(self.log_path, self.max_log_bytes)
         keeper = _Keeper(log, watch, events, phases, redactor)
         server: Server | None = None

@@ -94,9 +94,10 @@ class Redactor:
         self._forms = tuple(sorted((form for form in forms if form), key=len, reverse=True))
 
     @classmethod
-    def from_environment(cls, env: Mapping[str, str]) -> Redactor:
+    def from_environment(cls, *envs: Mapping[str, str]) -> Redactor:
         """Values of variables that are named like secrets, or that are shaped like tokens."""
-        return cls(tuple(value for name in env for value in _list_secrets(name, env[name])))
+        named = (item for env in envs for item in env.items())
+        return cls(tuple(secret for name, value in named for secret in _list_secrets(name, value)))
 
     @property
     def values(self) -> tuple[str, ...]:
