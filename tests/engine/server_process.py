@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 90.0
+DEADLINE_S = 150.0
 ENGINE = (sys.executable, "-m", "warmup.engine.serve")
 TOY = (sys.executable, "-m", "tests.engine.toy_server")
 

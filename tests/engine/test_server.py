@@ -154,7 +154,7 @@ def test_failed_warmups_under_continue_are_degraded(tmp_path: Path) -> None:
     oom = {"act": {"0": "oom"}}
     write_warmups(
         tmp_path,
-        {"name": "bad", "payload": {"act": {"0": "fail"}}},
+        {"name": "bad", "payload": {"act": {"0": "fail"}}, "smaller": [{"act": {}}]},
         {"name": "big", "payload": oom, "smaller": [oom] * 5},
         {"name": "slow", "payload": {"act": {"0": "sleep"}, "sleep_s": 3}},
     )
@@ -227,9 +227,14 @@ def test_dist_timeout_holds_for_gloo_and_not_for_idleness(tmp_path: Path) -> Non
 
 
 def test_ranks_end_when_the_server_is_killed(tmp_path: Path) -> None:
+    """In the middle of a step, where no collective tells them."""
+    busy = {"act": {"0": "sleep", "1": "sleep"}, "sleep_s": 600}
+    write_warmups(tmp_path, {"name": "long", "payload": busy})
     argv = ("--model", str(tmp_path), "--tp", "2")
     with run_server(tmp_path / "log", *argv, program=TOY) as server:
-        server.wait_ready()
+        server.wait_live()
+        waiting = "requests_waiting 1"
+        wait_for(lambda: waiting in server.get("/metrics")[1].decode(), "a warm-up")
         ranks = server.get_ranks()
         server.process.kill()
         server.wait_exit(10)

@@ -69,8 +69,8 @@ def test_two_ranks_make_the_picture_that_one_makes(parallel: ServerProcess, tiny
     alone = runner.generate(merge(given, runner.model.parts.defaults))["media"][0]
     ours, theirs = read_frames(get_media(answer)), read_frames(alone)
     assert ours.shape == (1, 64, 96, 3)
-    # Threads differ between the two, so sums do; a step of 255 may fall either way.
-    assert numpy.abs(ours - theirs).max() <= 1.01 / 255
+    # Threads differ between the two, so sums do; a step of 255 or two may fall either way.
+    assert numpy.abs(ours - theirs).max() <= 2.01 / 255
 
 
 def test_guidance_off_is_refused_with_reasons(parallel: ServerProcess) -> None:

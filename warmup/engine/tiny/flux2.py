@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from warmup.engine.tiny.parts import get_byte_alphabet, seeded, write_pipeline
+from warmup.engine.tiny.parts import get_byte_alphabet, seeded, strengthen, write_pipeline
 
 _CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}[{{ message['role'] }}]"
@@ -59,6 +59,7 @@ def make(folder: Path) -> None:
             layers_per_block=1, sample_size=64,
         )  # fmt: skip
         text_encoder = transformers.Mistral3ForConditionalGeneration(config)
+    strengthen(transformer, vae)
     write_pipeline(
         folder,
         "Flux2Pipeline",

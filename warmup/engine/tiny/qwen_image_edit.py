@@ -9,6 +9,7 @@ from warmup.engine.tiny.parts import (
     get_video_vae_sizes,
     make_qwen_tokenizer,
     seeded,
+    strengthen,
     write_json,
     write_pipeline,
 )
@@ -71,6 +72,7 @@ def make(folder: Path) -> None:
         )  # fmt: skip
         vae = diffusers.AutoencoderKLQwenImage(**get_video_vae_sizes())
         text_encoder = transformers.Qwen2_5_VLForConditionalGeneration(make_qwen_config(tokenizer))
+    strengthen(transformer, vae)
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(
         use_dynamic_shifting=True, base_shift=0.5, max_shift=0.9, max_image_seq_len=8192,
         shift_terminal=0.02, time_shift_type="exponential",

@@ -8,6 +8,7 @@ from warmup.engine.tiny.parts import (
     make_clip_tokenizer,
     make_t5_tokenizer,
     seeded,
+    strengthen,
     write_pipeline,
 )
 
@@ -40,6 +41,7 @@ def make(folder: Path) -> None:
         )  # fmt: skip
         text_encoders = [transformers.CLIPTextModelWithProjection(clip_config) for _ in range(2)]
         text_encoder_3 = transformers.T5EncoderModel(t5_config)
+    strengthen(transformer, vae)
     clip_class = "CLIPTextModelWithProjection"
     write_pipeline(
         folder,

@@ -8,6 +8,7 @@ from warmup.engine.tiny.parts import (
     get_video_vae_sizes,
     make_t5_tokenizer,
     seeded,
+    strengthen,
     write_pipeline,
 )
 
@@ -34,6 +35,7 @@ def make(folder: Path) -> None:
         vae = diffusers.AutoencoderKLWan(**get_video_vae_sizes())
         text_encoder = transformers.UMT5EncoderModel(text_config)
         image_encoder = transformers.CLIPVisionModel(vision_config)
+    strengthen(transformer, vae)
     scheduler = diffusers.UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
     )
