@@ -92,3 +92,12 @@ def _get_layout(
     else:
         raise NotModelledError(f"kernels of engine {engine} are not derived from a config")
     return get_layout(who, tp, args, env)
+
+
+def merge_shapes(models: Sequence[ModelShapes]) -> dict[Shape, int]:
+    """Each shape once, with the largest M of the models that ask for it."""
+    merged: dict[Shape, int] = {}
+    for model in models:
+        for shape in model.shapes:
+            merged[shape] = max(merged.get(shape, 0), model.max_m or 0)
+    return merged

@@ -102,6 +102,7 @@ class Pool:
         self._selector = selectors.DefaultSelector()
         self._waiting: deque[Job] = deque()
         self._tries: dict[int, int] = {}
+        self._why_broken: str | None = None
 
     def __enter__(self) -> Pool:
         return self
@@ -160,7 +161,7 @@ class Pool:
         if not self._workers and self._waiting:
             raise WarmupError(
                 "no compile worker could start",
-                cause=_read_last_line(self._log),
+                cause=self._why_broken,
                 log=str(self._log),
                 hint="is the interpreter right (--python), and all that it needs installed?",
             )
@@ -225,7 +226,8 @@ class Pool:
             line, _, worker.text = worker.text.partition(b"\n")
             told = json.loads(line)
             if not worker.is_ready:
-                worker.is_ready = True
+                worker.is_ready = "ready" in told
+                self._why_broken = told.get("error")
                 continue
             job, worker.job = worker.job, None
             assert job is not None
@@ -246,6 +248,7 @@ class Pool:
         status = self._end(worker)
         if not worker.is_ready:
             self._specs.remove(worker.spec)
+            self._why_broken = self._why_broken or f"it {how} (exit status {status})"
         if job is None:
             return []
         tries = self._tries[id(job)]
@@ -270,11 +273,3 @@ class Pool:
             return worker.process.wait(_END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             return -signal.SIGKILL  # stuck in the kernel: it ends when that lets it go
-
-
-def _read_last_line(path: Path) -> str | None:
-    try:
-        lines = path.read_text("utf-8", "replace").strip().splitlines()
-    except OSError:
-        return None
-    return lines[-1][:500] if lines else None

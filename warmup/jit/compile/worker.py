@@ -18,6 +18,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
@@ -29,7 +30,12 @@ def main(argv: list[str]) -> int:
     # The folder of this file holds modules of ours whose names another environment may use.
     del sys.path[0]
     with os.fdopen(int(descriptor), "w", encoding="utf-8") as answers:
-        handle = _load(handler).start(args)
+        try:
+            handle = _load(handler).start(args)
+        except Exception as error:
+            traceback.print_exc()
+            _tell(answers, {"error": _describe(error)})
+            return 1
         _tell(answers, {"ready": True})
         for line in sys.stdin:
             _tell(answers, _answer(handle, json.loads(line)))
@@ -42,8 +48,12 @@ def _answer(handle: Any, payload: dict[str, Any]) -> dict[str, Any]:
         told: dict[str, Any] = {"answer": handle(payload)}
     except Exception as error:
         # One job's failure is an answer; the worker goes on with the others.
-        told = {"error": f"{type(error).__name__}: {error}"[:4000]}
+        told = {"error": _describe(error)}
     return {**told, "seconds": time.monotonic() - begin}
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:4000]
 
 
 def _tell(answers: Any, value: dict[str, Any]) -> None:
