@@ -110,6 +110,16 @@ timeout_options = _options(
 )
 
 
+def _get_cwd() -> Path:
+    """Raises HostError where the folder we stand in was removed."""
+    from warmup.errors import HostError
+
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise HostError("the current folder does not exist", hint="cd to one that does") from error
+
+
 def _select(values: dict[str, Any]) -> Selection:
     """Take the options of `model_options` and `timeout_options` out of `values`."""
     from warmup.plan.selection import Selection
@@ -177,7 +187,7 @@ def run(**values: Any) -> int:
     from warmup.commands.run import RunOptions, run
 
     selection = _select(values)
-    return run(selection, RunOptions(**values), environ=os.environ, cwd=Path.cwd())
+    return run(selection, RunOptions(**values), environ=os.environ, cwd=_get_cwd())
 
 
 @cli.command(cls=SpreadCommand)
@@ -189,7 +199,7 @@ def plan(force: bool, json_output: bool, **values: Any) -> int:
     from warmup.commands.plan import plan
 
     return plan(
-        _select(values), force=force, json_output=json_output, environ=os.environ, cwd=Path.cwd()
+        _select(values), force=force, json_output=json_output, environ=os.environ, cwd=_get_cwd()
     )
 
 
@@ -214,7 +224,7 @@ def key(
     from warmup.commands.key import key
     from warmup.commands.session import open_session
 
-    session = open_session(_select(values), os.environ, Path.cwd(), need_models=False)
+    session = open_session(_select(values), os.environ, _get_cwd(), need_models=False)
     return key(
         session.vector,
         home=session.home,
@@ -237,7 +247,7 @@ def why(model: str, json_output: bool, **values: Any) -> int:
     from warmup.commands.session import open_session
     from warmup.commands.why import why
 
-    session = open_session(_select({"models": (model,), **values}), os.environ, Path.cwd())
+    session = open_session(_select({"models": (model,), **values}), os.environ, _get_cwd())
     if len(session.launches) > 1:
         names = ", ".join(launch.name for launch in session.launches)
         raise click.UsageError(f"{model} is listed at several sizes: name one of {names}")
@@ -281,7 +291,7 @@ def audit(
     from warmup.commands.session import open_session
 
     is_of_models = baseline is not None or bool(launch_args)
-    session = open_session(_select(values), os.environ, Path.cwd(), need_models=is_of_models)
+    session = open_session(_select(values), os.environ, _get_cwd(), need_models=is_of_models)
     if is_of_models and (style == "sarif" or deep or fix or dry_run):
         raise click.UsageError("--baseline and --launch-args go with --json alone")
     if baseline is not None and launch_args:
@@ -330,7 +340,7 @@ def gc(
     from warmup.commands.gc import gc
     from warmup.commands.session import open_session
 
-    session = open_session(_select(values), os.environ, Path.cwd(), need_models=False)
+    session = open_session(_select(values), os.environ, _get_cwd(), need_models=False)
     return gc(
         session.home,
         session.env,
@@ -352,7 +362,7 @@ def doctor(cache_root: str | None, json_output: bool) -> int:
     from warmup.plan.selection import Selection
 
     selection = Selection(cache_root=cache_root)
-    session = open_session(selection, os.environ, Path.cwd(), need_models=False)
+    session = open_session(selection, os.environ, _get_cwd(), need_models=False)
     return doctor(session.home, session.env, json_output=json_output)
 
 

@@ -127,8 +127,12 @@ class Server:
     def list_pids(self) -> list[int]:
         """Every living process of the tree, wherever it went; the shim excluded. About 12 µs per
         process of the host."""
-        bearers = cookie.list_bearers(self.cookies)
-        return [pid for pid in bearers if pid != self._shim.pid and proc.is_living(pid)]
+        # Where nothing can be marked, what is below the shim: it is a subreaper, all come to it.
+        if self.cookies:
+            pids = cookie.list_bearers(self.cookies)
+        else:
+            pids = _list_descendants(self._shim.pid)
+        return [pid for pid in pids if pid != self._shim.pid and proc.is_living(pid)]
 
     def stop(self, grace_s: float, on_poll: Callable[[], None] = lambda: None) -> StopReport:
         """End the whole tree: SIGTERM to the leader, `grace_s` seconds, SIGKILL to all the rest.
@@ -190,6 +194,15 @@ class Server:
         except subprocess.TimeoutExpired:
             return False
         return True
+
+
+def _list_descendants(pid: int) -> list[int]:
+    found, queue = [], [pid]
+    while queue:
+        children = proc.list_children(queue.pop())
+        found += children
+        queue += children
+    return found
 
 
 def _get_grace_limit(num_signals: int | None) -> float:
