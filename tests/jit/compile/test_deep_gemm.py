@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.jit.compile.models import SHAPES
+from warmup.errors import Cancelled, HostError
+from warmup.jit.compile.base import Shape
+from warmup.jit.compile.deep_gemm import (
+    Device,
+    Result,
+    Setting,
+    compile_shapes,
+    get_bytes,
+    make_jobs,
+    private_cache,
+)
+
+FAKES = Path(__file__).parent / "fake_gpu"
+ROOT = Path(__file__).parents[3]
+H200: dict[str, Any] = {"name": "NVIDIA H200", "major": 9, "sms": 132, "free": 140 << 30}
+MAX_M = 1024
+
+
+def compile_with_fakes(
+    folder: Path, shapes: dict[Shape, int], *gpus: dict[str, Any], **changes: Any
+) -> Result:
+    env = {
+        **os.environ,
+        "PYTHONPATH": f"{FAKES}:{ROOT}",
+        "FAKE_GPUS": json.dumps(gpus or [H200]),
+        "FAKE_CALLS": str(folder / "calls"),
+        **changes.pop("env", {}),
+    }
+    folder.mkdir(exist_ok=True)
+    setting = {
+        "engine": "sglang", "python": sys.executable, "env": env, "run_dir": folder,
+        "name": "x", "num_jobs": 2, "out": folder / "cache", **changes,
+    }  # fmt: skip
+    return compile_shapes(shapes, Setting(**setting))
+
+
+def get_entries(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "cache" / "cache").iterdir()}
+
+
+def get_calls(folder: Path) -> list[str]:
+    return (folder / "calls").read_text().splitlines()
+
+
+def test_the_chosen_ms_leave_the_entries_of_the_sweep(tmp_path: Path) -> None:
+    shapes = dict.fromkeys(SHAPES, MAX_M)
+    chosen = compile_with_fakes(tmp_path / "chosen", shapes)
+    swept = compile_with_fakes(tmp_path / "swept", shapes, full=True)
+    assert (chosen.failed, swept.failed) == ((), ())
+    assert get_entries(tmp_path / "chosen") == get_entries(tmp_path / "swept")
+    assert chosen.num_kernels == len(get_entries(tmp_path / "chosen"))
+    assert 20 * len(get_calls(tmp_path / "chosen")) < len(get_calls(tmp_path / "swept"))
+
+
+def test_each_kernel_is_asked_for_once_and_nothing_else_is_left(tmp_path: Path) -> None:
+    shapes = {SHAPES[0]: MAX_M, Shape("NORMAL", 4096, 7168): MAX_M}
+    result = compile_with_fakes(tmp_path, shapes)
+    assert len(get_calls(tmp_path)) == result.num_kernels
+    assert list((tmp_path / "cache" / "tmp").iterdir()) == []
+    assert result.device.version == "0.0.fake"
+
+
+def test_a_deep_gemm_that_hides_what_it_compiles_for_gets_one_m_of_every_stretch(
+    tmp_path: Path,
+) -> None:
+    device = Device(1, "NVIDIA H200", 132, 1 << 40, "1", {"NORMAL": None}, None)
+    jobs, _ = make_jobs({SHAPES[0]: 256}, device, tmp_path, full=False)
+    assert [job.payload["ms"] for job in jobs] == [[16, 32, 64, 128, 192, 256]]
+
+
+def test_a_worker_that_dies_is_told_with_its_shape_and_tried_again(tmp_path: Path) -> None:
+    result = compile_with_fakes(
+        tmp_path, {SHAPES[0]: 64, SHAPES[5]: 64}, env={"FAKE_DIES_AT": "7168"}
+    )
+    assert result.failed == ()
+    (note,) = result.notes
+    assert note.startswith("MASKED n=7168 k=256 groups=257 m=") and "died once" in note
+
+
+def test_little_memory_makes_m_smaller_and_says_so(tmp_path: Path) -> None:
+    shape = Shape("NORMAL", 4096, 7168)
+    free = (1 << 30) + get_bytes(shape, 4096)
+    result = compile_with_fakes(tmp_path, {shape: 16384}, {**H200, "free": free})
+    assert result.notes == (f"{shape}: M up to 4096 instead of 16384, for the device's memory",)
+    assert max(int(line.rpartition("=")[2]) for line in get_calls(tmp_path)) <= 4096
+
+
+def test_workers_are_bounded_by_the_devices_memory(tmp_path: Path) -> None:
+    shape = Shape("CONTIG", 512, 7168, 257)
+    free = 2 * ((1 << 30) + get_bytes(shape, 128)) - 1
+    assert compile_with_fakes(tmp_path, {shape: 128}, {**H200, "free": free}).num_workers == 1
+
+
+@pytest.mark.parametrize(
+    ("gpus", "told"),
+    [
+        ([H200, {**H200, "name": "NVIDIA H20", "sms": 78}], "of different kinds"),
+        ([{**H200, "major": 8}], "here: capability 80"),
+        ([], "here: no GPU"),
+    ],
+)
+def test_gpus_that_will_not_do(tmp_path: Path, gpus: list[dict[str, Any]], told: str) -> None:
+    with pytest.raises(HostError) as caught:
+        compile_with_fakes(tmp_path, {SHAPES[0]: 64}, env={"FAKE_GPUS": json.dumps(gpus)})
+    assert told in caught.value.reason
+    assert not (tmp_path / "cache").exists()
+
+
+def test_two_gpus_of_a_kind_share_the_work(tmp_path: Path) -> None:
+    result = compile_with_fakes(tmp_path, {SHAPES[0]: 64}, H200, H200)
+    assert result.device.num_gpus == 2
+
+
+def test_a_cancel_leaves_whole_entries_only(tmp_path: Path) -> None:
+    def check() -> None:
+        if (tmp_path / "calls").exists() and len(get_calls(tmp_path)) > 2:
+            raise Cancelled(signal.SIGTERM, "SIGTERM")
+
+    with pytest.raises(Cancelled):
+        compile_with_fakes(tmp_path, {SHAPES[0]: 16384}, full=True, check=check, num_jobs=1)
+    assert list((tmp_path / "cache" / "tmp").iterdir()) == []
+    for entry in (tmp_path / "cache" / "cache").iterdir():
+        assert (entry / "kernel.cubin").exists()
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(HostError, match="cannot write"), private_cache(tmp_path / "file", "x"):
+        pass
