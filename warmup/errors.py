@@ -70,7 +70,7 @@ class IntegrityError(WarmupError):
     exit_status = EXIT_INTEGRITY
 
 
-class Cancelled(WarmupError):  # noqa: N818 - it is no failure, a user asked for it
+class Cancelled(WarmupError):
     """A signal, or the parent's death, ended the run. Exit status is 128 + signal number."""
 
     def __init__(self, signum: int, why: str) -> None:
