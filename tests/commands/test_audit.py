@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.commands.warmed import FAMILIES, Warmed, make_launch, make_vector
-from tests.jit.caches import make_cubin, set_mtime
+from tests.jit.caches import make_cubin, set_mtime, write_deep_gemm
 from warmup.commands.audit import audit
 from warmup.errors import UsageError
 from warmup.launch.base import Launch
@@ -211,6 +211,44 @@ def test_a_vector_that_cannot_be_read_here_is_said(
     )
     document = json.loads(capsys.readouterr().out)
     assert status == 1 and get_states(document) == ["unjudged"]
+
+
+def test_a_package_that_moved_is_told_by_the_vector_it_was_warmed_with(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DeepGEMM 54e2261 writes the include path into no file, only into its key."""
+    warmed.now = make_vector(deep_gemm_include="/old/deep_gemm/include")
+    warmed.mark()
+    warmed.now = make_vector(deep_gemm_include="/new/deep_gemm/include")
+    status, document = run(warmed, capsys)
+    (found,) = [one for one in document["findings"] if one["rule"] == "deep-gemm-include-path"]
+    assert status == 1
+    assert found["message"] == (
+        "org/model:1 was warmed with /old/deep_gemm/include, installed is /new/deep_gemm/include"
+    )
+
+
+def test_caches_of_a_launch_with_places_of_its_own_are_looked_at(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_deep_gemm(warmed.path / "own", "elsewhere", cubin=b"")
+    own = {**warmed.env, "DG_JIT_CACHE_DIR": str(warmed.path / "own")}
+    present = replace(warmed.present, launches=[make_launch()], get_env=lambda launch: own)
+    status = audit(
+        warmed.home, warmed.env, warmed.now, present, families=FAMILIES, json_output=True
+    )
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert status == 1 and {one["kernel"] for one in findings} == {"", "elsewhere"}
+
+
+def test_a_family_that_the_environment_moved_dangles(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warmed.mark()
+    warmed.env = {**warmed.env, "DG_JIT_CACHE_DIR": "/elsewhere"}
+    status, document = run(warmed, capsys)
+    assert (status, get_states(document)) == (1, ["dangling"])
+    assert "the environment now puts it at /elsewhere" in document["markers"][0]["reason"]
 
 
 def test_hazards_are_findings(warmed: Warmed, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from warmup.commands.audit_markers import Judged, Present, judge_markers
@@ -18,6 +18,7 @@ from warmup.commands.audit_report import (
 )
 from warmup.errors import UsageError
 from warmup.jit.hazards.base import Facts, Finding
+from warmup.jit.hazards.deep_gemm import INCLUDE_PATH
 from warmup.jit.hazards.registry import find_hazards, get_rule
 from warmup.jit.manifest import Snapshot, take_snapshot
 from warmup.jit.names import from_text, to_line, to_text
@@ -53,15 +54,17 @@ def audit(
     if json_output and sarif:
         raise UsageError("--json and --format sarif exclude each other")
     facts = get_facts(env, vector)
+    envs = [env, *present.list_envs()]
     repairs: list[Repair] = []
     if fix and not dry_run:
-        hazards = find_hazards(take_snapshot(families, env), facts)
+        hazards = find_hazards(take_snapshot(families, *envs), facts)
         repairs = [_repair(finding) for finding in hazards if finding.is_repairable]
-    snapshot = take_snapshot(families, env)
+    snapshot = take_snapshot(families, *envs)
     findings = list(find_hazards(snapshot, facts))
     if dry_run:
         repairs = [_plan(finding) for finding in findings if finding.is_repairable]
     judged = judge_markers(home, present, snapshot=snapshot, deep=deep)
+    findings += _find_moved_packages(judged, facts)
     _print(_make_audit(judged, findings, snapshot, repairs), json_output, sarif)
     return get_exit_code(judged.markers, findings, _list_damage(judged))
 
@@ -95,6 +98,26 @@ def list_unneeded(snapshot: Snapshot, judged: Judged) -> dict[str, Unneeded]:
     return found
 
 
+def _find_moved_packages(judged: Judged, facts: Facts) -> Iterator[Finding]:
+    """Stale markers whose DeepGEMM lay elsewhere: the older key holds that path, no file does."""
+    installed = ", ".join(facts.deep_gemm_includes)
+    for marker in judged.stale:
+        family = marker.families.get("deep_gemm")
+        values = {each.name: each.value for each in marker.version_vector}
+        used = values.get("deep_gemm_include", "none")
+        if family and family.entries and installed and used not in ("none", installed):
+            yield Finding(
+                rule=INCLUDE_PATH.id,
+                severity=INCLUDE_PATH.severity,
+                family="deep_gemm",
+                root=to_text(family.root),
+                path=to_text(family.root),
+                message=to_line(
+                    f"{marker.model}:{marker.tp} was warmed with {used}, installed is {installed}"
+                ),
+            )
+
+
 def _plan(finding: Finding) -> Repair:
     return Repair(finding.rule, finding.path, "planned", get_rule(finding.rule).fix)
 
@@ -118,7 +141,7 @@ def _list_damage(judged: Judged) -> list[Damage]:
             each.problem,
         )
         for each in judged.mismatches
-        if each.problem == "content changed"
+        if each.problem != "is missing"  # which makes the marker dangling already
     ]
 
 

@@ -17,6 +17,7 @@ from warmup.jit.manifest import (
     find_snapshot_mismatch,
     verify_deep,
 )
+from warmup.jit.names import from_text
 from warmup.jit.records import EntryRecord
 from warmup.launch.base import Launch
 from warmup.state.check import judge, read_bound_manifest
@@ -74,6 +75,10 @@ class Present:
     python: str
     workflow_dir: str = ""
 
+    def list_envs(self) -> list[Mapping[str, str]]:
+        """The environments of the workflow's servers: each may put a family elsewhere."""
+        return [self.get_env(launch) for launch in self.launches]
+
     def get_launch(self, marker: Marker) -> Launch:
         """The workflow's launch of that key, else one made of what the marker recorded."""
         for launch in self.launches:
@@ -101,12 +106,14 @@ class Present:
 class Judged:
     """needed: (family, root) → entries that a fresh marker lists, as in its manifest.
 
-    mismatches: files whose content is not the recorded one (`deep`).
+    mismatches: files whose content is not the recorded one (`deep`). stale: the markers of that
+    state themselves.
     """
 
     markers: list[AuditedMarker] = field(default_factory=list)
     needed: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     mismatches: list[Mismatch] = field(default_factory=list)
+    stale: list[Marker] = field(default_factory=list)
     _hashed: set[tuple[str, str, tuple[str, ...]]] = field(default_factory=set)
 
     def need(self, manifest: Manifest) -> None:
@@ -155,6 +162,8 @@ def judge_markers(
             state, reason = _judge_manifest(home, each, present, judged, snapshot, deep, reason)
         elif state == "stale" and _is_superseded(each, found, verdicts):
             state = "superseded"
+        if state == "stale":
+            judged.stale.append(each)
         judged.markers.append(_describe(home, each, state, reason))
     return judged
 
@@ -198,11 +207,21 @@ def _judge_manifest(
     judged.need(manifest)
     if deep:
         judged.verify(manifest)
-    mismatch = find_snapshot_mismatch(manifest, snapshot) if snapshot is not None else None
-    if snapshot is None or mismatch is not None:
-        # The launch's own environment may put a family elsewhere than the snapshot's.
-        mismatch = find_mismatch(manifest, present.get_env(present.get_launch(marker)))
+    env = present.get_env(present.get_launch(marker))
+    if snapshot is None or not _has_roots(snapshot, manifest):
+        mismatch = find_mismatch(manifest, env)
+    else:
+        mismatch = find_snapshot_mismatch(manifest, env, snapshot)
     return ("fresh", reason) if mismatch is None else ("dangling", mismatch)
+
+
+def _has_roots(snapshot: Snapshot, manifest: Manifest) -> bool:
+    """Whether all that the manifest speaks of was walked: a launch can have places of its own."""
+    return all(
+        {from_text(record.root) for record in roots}
+        <= {root.root for root in snapshot.families.get(name, [])}
+        for name, roots in manifest.families.items()
+    )
 
 
 def _describe(home: Home, marker: Marker, state: MarkerState, reason: str) -> AuditedMarker:

@@ -25,7 +25,7 @@ class Unneeded(msgspec.Struct, frozen=True):
 
 
 class Damage(msgspec.Struct, frozen=True):
-    """A listed file whose content is not what the warm-up left (`--deep`)."""
+    """A listed file whose content is not what the warm-up left, or cannot be told (`--deep`)."""
 
     family: str
     path: str

@@ -79,7 +79,7 @@ def gc(
     of each launch to keep with their entries, newest first.
     """
     with ExitStack() as stack:
-        snapshot = take_snapshot(families, env)
+        snapshot = take_snapshot(families, env, *present.list_envs())
         judged = judge_markers(home, present)
         dropped = choose_stale(judged.markers, keep_last)
         held: list[AuditedMarker] = []

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from warmup.jit.base import Env, Family
+from warmup.jit.base import Env, Family, unique
 from warmup.jit.names import to_line
 from warmup.jit.registry import get_family
 
@@ -62,18 +62,18 @@ class Snapshot(msgspec.Struct, frozen=True):
         return [p for roots in self.families.values() for root in roots for p in root.problems]
 
 
-def take_snapshot(families: Sequence[str], env: Env) -> Snapshot:
-    """Walk and stat every root of these families as `env` places them.
+def take_snapshot(families: Sequence[str], *envs: Env) -> Snapshot:
+    """Walk and stat every root of these families as one of `envs` places them, each once.
 
     A root that is missing is an empty one. Raises UsageError for an unknown family, nothing else.
     """
     with _paused_collector():
-        return Snapshot(
-            {
-                name: [walk_root(family, root) for root in family.get_roots(env)]
-                for name, family in ((name, get_family(name)) for name in families)
-            }
-        )
+        return Snapshot({name: _walk_family(get_family(name), envs) for name in families})
+
+
+def _walk_family(family: Family, envs: Sequence[Env]) -> list[RootSnapshot]:
+    roots = unique([root for env in envs for root in family.get_roots(env)])
+    return [walk_root(family, root) for root in roots]
 
 
 @contextlib.contextmanager
