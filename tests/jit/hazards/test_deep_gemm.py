@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jit.caches import write_deep_gemm, write_deep_jit
+from tests.jit.caches import make_cubin, write_deep_gemm, write_deep_jit
 from tests.jit.hazards.find import find, get_rules
 from warmup.jit.hazards.deep_gemm import repair_half_written
 
@@ -12,10 +12,8 @@ INCLUDE = "/venv/lib/python3.11/site-packages/deep_gemm/include"
 
 
 @pytest.mark.parametrize("name", ["kernel.cu", "kernel.cubin"])
-def test_a_folder_that_lacks_a_file_is_half_written(
-    tmp_path: Path, cubins: dict[int, bytes], name: str
-) -> None:
-    folder = write_deep_gemm(tmp_path, cubin=cubins[90])
+def test_a_folder_that_lacks_a_file_is_half_written(tmp_path: Path, name: str) -> None:
+    folder = write_deep_gemm(tmp_path, cubin=make_cubin())
     (folder / name).unlink()
     (found,) = find("deep_gemm", tmp_path)
     assert (found.rule, found.severity) == ("deep-gemm-half-written", "error")
@@ -33,10 +31,8 @@ def test_an_empty_folder_is_half_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["meta.json", ".committed"])
-def test_an_uncommitted_deep_jit_folder_is_half_written(
-    tmp_path: Path, cubins: dict[int, bytes], name: str
-) -> None:
-    folder = write_deep_jit(tmp_path, INCLUDE, cubin=cubins[90])
+def test_an_uncommitted_deep_jit_folder_is_half_written(tmp_path: Path, name: str) -> None:
+    folder = write_deep_jit(tmp_path, INCLUDE, cubin=make_cubin())
     (folder / name).unlink()
     assert get_rules(find("deep_gemm", tmp_path)) == ["deep-gemm-half-written"]
 
@@ -50,10 +46,8 @@ def test_a_folder_that_was_finished_meanwhile_stays(tmp_path: Path) -> None:
     assert folder.exists()
 
 
-def test_an_include_path_that_is_not_the_installed_one_is_told(
-    tmp_path: Path, cubins: dict[int, bytes]
-) -> None:
-    write_deep_jit(tmp_path, INCLUDE, cubin=cubins[90])
+def test_an_include_path_that_is_not_the_installed_one_is_told(tmp_path: Path) -> None:
+    write_deep_jit(tmp_path, INCLUDE, cubin=make_cubin())
     assert find("deep_gemm", tmp_path, deep_gemm_includes=(INCLUDE,)) == []
     assert find("deep_gemm", tmp_path) == []
     (found,) = find("deep_gemm", tmp_path, deep_gemm_includes=("/other/deep_gemm/include",))
@@ -61,8 +55,8 @@ def test_an_include_path_that_is_not_the_installed_one_is_told(
     assert found.message == f"compiled with {INCLUDE}, installed is /other/deep_gemm/include"
 
 
-def test_metadata_that_is_none_is_passed_over(tmp_path: Path, cubins: dict[int, bytes]) -> None:
-    folder = write_deep_jit(tmp_path, INCLUDE, cubin=cubins[90])
+def test_metadata_that_is_none_is_passed_over(tmp_path: Path) -> None:
+    folder = write_deep_jit(tmp_path, INCLUDE, cubin=make_cubin())
     for data in ("", "7", '{"config": []}', "{" * 10_000):
         (folder / "meta.json").write_text(data)
         assert find("deep_gemm", tmp_path, deep_gemm_includes=("/other",)) == []

@@ -5,15 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.jit.caches import write_deep_gemm
+from tests.jit.caches import make_cubin, write_deep_gemm
 from tests.jit.hazards.find import find, get_rules
 from warmup.jit.hazards.ownership import is_loadable, repair
 
 
-def test_a_cubin_that_everyone_may_write_is_told_and_repaired(
-    tmp_path: Path, cubins: dict[int, bytes]
-) -> None:
-    folder = write_deep_gemm(tmp_path, cubin=cubins[90])
+def test_a_cubin_that_everyone_may_write_is_told_and_repaired(tmp_path: Path) -> None:
+    folder = write_deep_gemm(tmp_path, cubin=make_cubin())
     (folder / "kernel.cubin").chmod(0o666)
     (found,) = find("deep_gemm", tmp_path)
     assert (found.rule, found.severity) == ("loadable-writable", "error")
@@ -23,10 +21,8 @@ def test_a_cubin_that_everyone_may_write_is_told_and_repaired(
 
 
 @pytest.mark.parametrize("depth", [0, 2])
-def test_a_folder_in_which_everyone_may_replace_it_is_told(
-    tmp_path: Path, cubins: dict[int, bytes], depth: int
-) -> None:
-    folder = write_deep_gemm(tmp_path / "root", cubin=cubins[90])
+def test_a_folder_in_which_everyone_may_replace_it_is_told(tmp_path: Path, depth: int) -> None:
+    folder = write_deep_gemm(tmp_path / "root", cubin=make_cubin())
     shared = (tmp_path / "root", folder.parent, folder)[depth]
     shared.chmod(0o777)
     (found,) = find("deep_gemm", tmp_path / "root")
@@ -35,27 +31,23 @@ def test_a_folder_in_which_everyone_may_replace_it_is_told(
     assert find("deep_gemm", tmp_path / "root") == []
 
 
-def test_a_source_that_everyone_may_write_is_none_of_it(
-    tmp_path: Path, cubins: dict[int, bytes]
-) -> None:
-    folder = write_deep_gemm(tmp_path, cubin=cubins[90])
+def test_a_source_that_everyone_may_write_is_none_of_it(tmp_path: Path) -> None:
+    folder = write_deep_gemm(tmp_path, cubin=make_cubin())
     (folder / "kernel.cu").chmod(0o666)
     assert find("deep_gemm", tmp_path) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a file away")
-def test_a_file_of_another_user_is_told_and_left_to_people(
-    tmp_path: Path, cubins: dict[int, bytes]
-) -> None:
-    folder = write_deep_gemm(tmp_path, cubin=cubins[90])
+def test_a_file_of_another_user_is_told_and_left_to_people(tmp_path: Path) -> None:
+    folder = write_deep_gemm(tmp_path, cubin=make_cubin())
     os.chown(folder / "kernel.cubin", 65534, 65534)
     found = find("deep_gemm", tmp_path)
     assert get_rules(found) == ["loadable-writable"]
     assert found[0].message == "it belongs to user 65534" and not found[0].is_repairable
 
 
-def test_repair_follows_no_link(tmp_path: Path, cubins: dict[int, bytes]) -> None:
-    folder = write_deep_gemm(tmp_path / "root", cubin=cubins[90])
+def test_repair_follows_no_link(tmp_path: Path) -> None:
+    folder = write_deep_gemm(tmp_path / "root", cubin=make_cubin())
     (folder / "kernel.cubin").chmod(0o666)
     (found,) = find("deep_gemm", tmp_path / "root")
     (tmp_path / "victim").touch(mode=0o666)

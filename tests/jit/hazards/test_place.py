@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jit.caches import write_deep_gemm
+from tests.jit.caches import make_cubin, write_deep_gemm
 from tests.jit.hazards.find import find
 from warmup.jit.hazards.base import Facts
 from warmup.jit.hazards.mounts import parse_mounts
@@ -21,17 +21,17 @@ def find_all(root: Path, env: dict[str, str]) -> set[str]:
     return {each.rule for each in find_hazards(snapshot, Facts(env=env))}
 
 
-def test_a_cache_in_the_temporary_folder_is_noted(tmp_path: Path, cubins: dict[int, bytes]) -> None:
-    write_deep_gemm(tmp_path / "cache", cubin=cubins[90])
+def test_a_cache_in_the_temporary_folder_is_noted(tmp_path: Path) -> None:
+    write_deep_gemm(tmp_path / "cache", cubin=make_cubin())
     assert find_all(tmp_path / "cache", {"TMPDIR": str(tmp_path)}) == {"root-volatile"}
 
 
-def test_a_cache_in_memory_is_noted(cubins: dict[int, bytes]) -> None:
+def test_a_cache_in_memory_is_noted() -> None:
     if not os.access("/dev/shm", os.W_OK):
         pytest.skip("needs /dev/shm")
     root = Path("/dev/shm") / f"warmup-ci-test-{os.getpid()}"
     try:
-        folder = write_deep_gemm(root, cubin=cubins[90])
+        folder = write_deep_gemm(root, cubin=make_cubin())
         found = find_all(root, {})
     finally:
         for path in (folder / "kernel.cu", folder / "kernel.cubin"):
@@ -71,11 +71,9 @@ def test_mounts_that_keep_locks_to_themselves_are_told(line: str, is_fault: bool
     assert (find_mount_fault(mount) is not None) == is_fault
 
 
-def test_where_flock_does_nothing_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cubins: dict[int, bytes]
-) -> None:
+def test_where_flock_does_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No file system here lacks it, so the call itself is taken away."""
-    write_deep_gemm(tmp_path, cubin=cubins[90])
+    write_deep_gemm(tmp_path, cubin=make_cubin())
     monkeypatch.setattr(fcntl, "flock", lambda fd, operation: None)
     (found,) = find("deep_gemm", tmp_path)
     assert (found.rule, found.message) == ("root-no-flock", "two holders get the same flock")
