@@ -2,64 +2,77 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
-from tests.supervise.trees import DEADLINE_S
-from warmup.supervise import clear, cookie, kernel
+from tests.supervise.trees import DEADLINE_S, wait_until
+from warmup.supervise import clear, cookie, kernel, proc
 
-_COOKIES = range(cookie.LOWEST + 77_000, cookie.LOWEST + 77_001)
+_COOKIES = cookie.get_server_cookies(cookie.find_new_cookie() or 0, 0)
 
 
 @pytest.fixture
-def bearer() -> Iterator[subprocess.Popen[bytes]]:
-    limits = (_COOKIES.start, resource.RLIM_INFINITY)
-    process = subprocess.Popen(
-        ["sleep", "60"], preexec_fn=lambda: resource.setrlimit(10, limits), start_new_session=True
-    )
-    yield process
-    process.kill()
-    process.wait(DEADLINE_S)
+def bearer() -> Iterator[int]:
+    """Pid of a process that wears the cookie and is the child of one that does not."""
+    script = f"(ulimit -S -x {_COOKIES.start}; exec sleep 60) & echo $!; wait"
+    with subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        wait_until(lambda: proc.get_command(pid) == "sleep 60")
+        yield pid
+        if parent.poll() is None:
+            os.kill(pid, signal.SIGKILL)
+        parent.wait(DEADLINE_S)
 
 
 @pytest.mark.parametrize("has_pidfd", [True, False])
 def test_bearers_are_ended_and_nobody_else(
-    bearer: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, has_pidfd: bool
+    bearer: int, monkeypatch: pytest.MonkeyPatch, has_pidfd: bool
 ) -> None:
     if not has_pidfd:
         monkeypatch.setattr(kernel, "find_pidfd", lambda pid: None)
     other = subprocess.Popen(["sleep", "60"])
-    ended = clear.end_bearers(_COOKIES)
-    assert dict(ended.killed).get(bearer.pid) == "sleep 60"
-    assert ended.survivors == ()
+    assert clear.end_bearers(_COOKIES) == clear.Ended(((bearer, "sleep 60"),))
+    assert not proc.is_living(bearer)
     assert other.poll() is None
     other.kill()
     other.wait(DEADLINE_S)
 
 
-def test_whom_to_exclude_is_left_alone(bearer: subprocess.Popen[bytes]) -> None:
-    assert clear.end_bearers(_COOKIES, exclude=(bearer.pid,)) == clear.Ended()
-    assert bearer.poll() is None
-
-
 def test_a_number_that_was_recycled_before_the_signal_is_not_signalled(
-    bearer: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+    bearer: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The scan saw a bearer; by the time its pidfd is open the number is another process's."""
-    foreign = subprocess.Popen(["sleep", "60"])
-    lists = iter([[foreign.pid], [], []])
-    monkeypatch.setattr(cookie, "list_bearers", lambda cookies: next(lists))
+    """A bearer was seen; when its pidfd is open, who has the number wears no cookie."""
+    find_pidfd = kernel.find_pidfd
+
+    def find_changed(pid: int) -> int | None:
+        resource.prlimit(pid, 10, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        return find_pidfd(pid)
+
+    monkeypatch.setattr(kernel, "find_pidfd", find_changed)
     assert clear.end_bearers(_COOKIES) == clear.Ended()
-    assert foreign.poll() is None
-    foreign.kill()
-    foreign.wait(DEADLINE_S)
+    assert proc.is_living(bearer)
+
+
+def test_an_inherited_zombie_is_reaped_and_a_popens_status_is_not() -> None:
+    """What a killed shim leaves comes to us; a tool of our own that has just ended must not go."""
+    limits = (_COOKIES.start, resource.RLIM_INFINITY)
+    inherited = subprocess.Popen(["true"], preexec_fn=lambda: resource.setrlimit(10, limits))
+    own = subprocess.Popen(["sh", "-c", "exit 7"])
+    for process in (inherited, own):
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert clear.end_bearers(_COOKIES) == clear.Ended()
+    assert proc.find_stat(inherited.pid) is None
+    assert own.wait(DEADLINE_S) == 7
+    inherited.wait(DEADLINE_S)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to have another user's process")
-def test_what_cannot_be_ended_is_reported(bearer: subprocess.Popen[bytes]) -> None:
+def test_what_cannot_be_ended_is_reported(bearer: int) -> None:
     """As a process in state D cannot be; here it belongs to root and we are nobody."""
     script = (
         "import os; from warmup.supervise import clear\n"
@@ -70,6 +83,6 @@ def test_what_cannot_be_ended_is_reported(bearer: subprocess.Popen[bytes]) -> No
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=DEADLINE_S
     )
-    expected = f"Ended(killed=(), survivors=('pid {bearer.pid} (sleep 60), state S',))\n"
+    expected = f"Ended(killed=(), survivors=('pid {bearer} (sleep 60), state S',))\n"
     assert result.stdout == expected, result.stderr
-    assert bearer.poll() is None
+    assert proc.is_living(bearer)

@@ -16,7 +16,7 @@ from warmup.errors import HostError
 from warmup.supervise import cookie, ledger, proc
 from warmup.supervise.reap import ReapedRun, reap
 
-_COOKIE = cookie.LOWEST + 555_000
+_COOKIE = cookie.find_new_cookie() or 0
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 
 from tests.supervise.trees import (
     DEADLINE_S,
+    ROOT,
     end,
     get_leader_pid,
     get_shim_pid,
@@ -89,6 +90,37 @@ def test_a_killed_orchestrator_leaves_nobody_though_the_grace_is_long(tmp_path: 
     reap_orphans()
 
 
+def test_a_sibling_that_holds_the_pipe_does_not_hide_the_orchestrators_death(
+    tmp_path: Path,
+) -> None:
+    """A fork without exec keeps the lifeline's write end open: the pidfd has to tell."""
+    script = (
+        "import os, pathlib, signal, sys; from warmup.supervise.supervisor import Supervisor\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "with Supervisor(folder / 'run', warn=print) as supervisor:\n"
+        "    supervisor.start(['sleep', '60'], env=dict(os.environ), cwd=folder,"
+        " log_path=folder / 'log')\n"
+        "    sibling = os.fork()\n"
+        "    if sibling:\n"
+        "        print(sibling, flush=True)\n"
+        "    signal.pause()\n"
+    )
+    argv = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, cwd=ROOT) as orchestrator:
+        assert orchestrator.stdout is not None
+        sibling = int(orchestrator.stdout.readline())
+        assert len(list_bearers(tmp_path / "run")) == 2
+        orchestrator.kill()
+        end(orchestrator)
+        try:
+            wait_until_gone(tmp_path / "run")
+            assert proc.is_living(sibling)
+        finally:
+            os.kill(sibling, signal.SIGKILL)
+    os.waitpid(sibling, 0)  # it came to us
+    reap_orphans()
+
+
 def test_a_killed_shim_ends_the_run_and_leaves_nobody(tmp_path: Path) -> None:
     run_dir, orchestrator = spawn_nasty_run(tmp_path)
     os.kill(get_shim_pid(run_dir), signal.SIGKILL)
@@ -112,6 +144,24 @@ def test_what_both_left_is_reaped(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert {pid for pid, _ in run.killed} >= survivors - {get_leader_pid(run_dir)}
     assert list_bearers(run_dir) == []
     assert ledger.read(run_dir).finished
+    reap_orphans()
+
+
+def test_reap_ends_a_fork_chain(tmp_path: Path) -> None:
+    run_dir = tmp_path / "runs" / "r1"
+    run_dir.mkdir(parents=True)
+    ready = tmp_path / "ready"
+    orchestrator = spawn_orchestrator(run_dir, get_toy("tree_forks", "chain", ready, 20_000))
+    wait_until(ready.exists)
+    wait_until(lambda: get_leader_pid(run_dir))
+    for pid in (orchestrator.pid, get_shim_pid(run_dir)):
+        os.kill(pid, signal.SIGSTOP)
+    orchestrator.kill()
+    os.kill(get_shim_pid(run_dir), signal.SIGKILL)
+    end(orchestrator)
+    (run,) = reap(tmp_path, lambda text: pytest.fail(text)).runs
+    assert run.state == "cleared"
+    assert list_bearers(run_dir) == []
     reap_orphans()
 
 

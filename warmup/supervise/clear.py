@@ -5,7 +5,9 @@ they leave behind comes up to the subreaper and is next. Nobody else can reap th
 they cannot be recycled, and reaping all the time keeps a fork chain from filling pid_max. (Killing
 a snapshot of the tree leaves hundreds where processes fork and exit in chains.)
 
-`end_bearers` finds processes by cookie, wherever they went, and signals each through a pidfd.
+`end_bearers` ends the processes that wear a cookie. Those that came to this process, a subreaper,
+because their shim was killed, go the same exact way. Then the rest of the host is searched, and
+whoever is found is signalled through a pidfd.
 
 Both leave multiprocessing's resource trackers for last and give them a second to unlink shared
 memory.
@@ -29,27 +31,34 @@ _PAUSE_S = 0.02
 
 @dataclass(frozen=True)
 class Ended:
-    """killed: (pid, command) of each that SIGKILL ended. survivors: what it could not end."""
+    """killed: (pid, command) of each that SIGKILL was sent to. survivors: whom it could not end."""
 
     killed: tuple[tuple[int, str], ...] = ()
     survivors: tuple[str, ...] = ()
 
 
 class _Spare:
-    """Chooses whom to kill now: all but trackers, and those a second after the rest are gone."""
+    """Which trackers to leave alone for now: all, until a second after the rest are gone.
 
-    def __init__(self) -> None:
+    They are known beforehand. To read a command line is to wait for the fork that its process is
+    in, and then to kill a link of a chain just when it has handed on.
+    """
+
+    def __init__(self, tree: Collection[int]) -> None:
+        self._trackers = frozenset(pid for pid in tree if proc.is_resource_tracker(pid))
         self._alone_since: float | None = None
 
-    def choose(self, pids: Collection[int], dying: Collection[int] = ()) -> list[int]:
-        """Of the living `pids` those to signal. `dying` were, so they are no trackers."""
-        others = [pid for pid in pids if pid in dying or not proc.is_resource_tracker(pid)]
-        if others or not pids:
+    def get_pids(self) -> frozenset[int]:
+        since = self._alone_since
+        is_over = since is not None and time.monotonic() >= since + _TRACKER_S
+        return frozenset() if is_over else self._trackers
+
+    def note(self, living: Collection[int]) -> None:
+        """Told after each round who is there."""
+        if not self._trackers.issuperset(living):
             self._alone_since = None
-            return others
-        now = time.monotonic()
-        self._alone_since = self._alone_since or now
-        return list(pids) if now >= self._alone_since + _TRACKER_S else []
+        elif self._alone_since is None:
+            self._alone_since = time.monotonic()
 
 
 def reap_children(note: Callable[[int, int], None]) -> bool:
@@ -67,30 +76,36 @@ def reap_children(note: Callable[[int, int], None]) -> bool:
         note(pid, status)
 
 
-def end_children(note: Callable[[int, int], None]) -> Ended:
-    """Kill and reap until this single-threaded process has no children, or for DEADLINE_S."""
+def end_children(note: Callable[[int, int], None]) -> tuple[int, tuple[str, ...]]:
+    """Kill and reap until this single-threaded process has no children, or for DEADLINE_S.
+
+    Answers how many SIGKILL ended, and descriptions of those that it could not end.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     deadline = time.monotonic() + DEADLINE_S
-    spare = _Spare()
-    signalled: dict[int, str] = {}
-    killed: list[tuple[int, str]] = []
+    spare = _Spare(proc.list_descendants(os.getpid()))
+    signalled: set[int] = set()
+    num_killed = 0
 
     def reaped(pid: int, status: int) -> None:
-        command = signalled.pop(pid, None)  # popped: a descendant may get the number next
-        if command is not None and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
-            killed.append((pid, command))
+        nonlocal num_killed
+        if pid in signalled and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+            num_killed += 1
+        signalled.discard(pid)  # a descendant may get the number next
         note(pid, status)
 
     while reap_children(reaped):
         children = proc.list_children(os.getpid())
         if time.monotonic() >= deadline:
-            return Ended(tuple(killed), tuple(proc.describe(pid) for pid in children))
-        for pid in spare.choose(children, signalled):
-            if pid not in signalled:
-                signalled[pid] = proc.get_command(pid)
-                _kill_child(pid)
+            return num_killed, tuple(proc.describe(pid) for pid in children)
+        untouched = signalled | spare.get_pids()
+        # Youngest first: they are the likeliest to move on.
+        for pid in reversed([pid for pid in children if pid not in untouched]):
+            signalled.add(pid)
+            _kill_child(pid)
+        spare.note(children)
         signal.sigtimedwait({signal.SIGCHLD}, _PAUSE_S)
-    return Ended(tuple(killed))
+    return num_killed, ()
 
 
 def _kill_child(pid: int) -> None:
@@ -101,66 +116,111 @@ def _kill_child(pid: int) -> None:
         return  # setuid to another user: the loop's deadline will report it
 
 
-def end_bearers(cookies: range, *, exclude: Collection[int] = ()) -> Ended:
+def end_bearers(cookies: range, *, num_scans: int = 1) -> Ended:
     """Kill every process that wears one of the cookies until none is found, or for DEADLINE_S.
 
-    Those of them that are this process's children (it may be a subreaper) are reaped as well,
-    one by one: a waitpid(-1) here would steal the status of somebody's Popen.
+    num_scans: searches of /proc, one after the other, that must find nobody. One is enough for what
+    came to this subreaper, since it has no such child then. Elsewhere a process may fork and exit
+    between being listed and being looked at, so that a single search can miss a chain.
     """
     deadline = time.monotonic() + DEADLINE_S
-    spare = _Spare()
-    killed: dict[int, str] = {}
+    hunt = _Hunt(cookies)
     num_quiet = 0
-    # Twice, since a walk over /proc may miss a child that a process forked and left meanwhile.
-    while num_quiet < 2:
-        living = _list_living(cookies, exclude)
-        num_quiet = 0 if living else num_quiet + 1
+    while num_quiet < num_scans:
+        living = hunt.strike_own()
+        if living is None:
+            living = hunt.strike_all()
+            num_quiet = 0 if living else num_quiet + 1
         if living and time.monotonic() >= deadline:
-            return Ended(tuple(killed.items()), tuple(proc.describe(pid) for pid in living))
-        pidfds: list[int] = []
-        for pid in spare.choose(living):
-            command = proc.get_command(pid)
-            if _kill_bearer(pid, cookies, pidfds):
-                killed[pid] = command
-        if living:
-            _wait_for_all(pidfds)
-        for pidfd in pidfds:
-            os.close(pidfd)
-    return Ended(tuple(killed.items()))
+            return Ended(hunt.killed, tuple(proc.describe(pid) for pid in living))
+        hunt.rest(living)
+    return Ended(hunt.killed)
 
 
-def _list_living(cookies: range, exclude: Collection[int]) -> list[int]:
-    living = []
-    for pid in cookie.list_bearers(cookies):
-        stat = proc.find_stat(pid)
-        if stat is None or pid in exclude:
-            continue
-        if not stat.has_ended:
-            living.append(pid)
-        elif stat.ppid == os.getpid():
-            os.waitpid(pid, os.WNOHANG)
-    return living
+class _Hunt:
+    """Strikes at sight: the longer one looks at a link of a fork chain, the likelier it is gone."""
 
+    def __init__(self, cookies: range) -> None:
+        self._cookies = cookies
+        bearers = cookie.list_bearers(cookies)
+        self._commands = {pid: proc.get_command(pid) for pid in bearers}
+        self._spare = _Spare(bearers)
+        self._killed: dict[int, str] = {}
+        self._pidfds: list[int] = []
 
-def _kill_bearer(pid: int, cookies: range, pidfds: list[int]) -> bool:
-    """Whether SIGKILL was sent, to that process and as long as it wears the cookie.
+    @property
+    def killed(self) -> tuple[tuple[int, str], ...]:
+        return tuple(self._killed.items())
 
-    The cookie is read again after the pidfd was opened: a number that was recycled in between shows
-    another one, and if it is recycled later the pidfd names a process that is gone. The pidfd is
-    added to `pidfds`; the caller closes it.
-    """
-    try:
-        pidfd = kernel.find_pidfd(pid)
-        if pidfd is not None:
-            pidfds.append(pidfd)
-        if cookie.find_cookie(pid) not in cookies:
+    def strike_own(self) -> list[int] | None:
+        """Strike at this process's children that wear a cookie, and reap those that ended.
+
+        None where not even an ended one was left, which is exact: a process hands its children up
+        before it shows as ended, and only we reap, so nobody slips by while the list is read.
+        """
+        children = reversed(proc.list_children(os.getpid()))
+        own = [pid for pid in children if self._strike_child(pid)]
+        living = [pid for pid in own if not self._reap(pid)]
+        return living if own else None
+
+    def _strike_child(self, pid: int) -> bool:
+        """Whether it wears a cookie. Until it is reaped, its number is its own."""
+        if cookie.find_cookie(pid) not in self._cookies:
             return False
-        if pidfd is not None:
-            return kernel.signal_pidfd(pidfd, signal.SIGKILL)
-        os.kill(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
+        if pid not in self._spare.get_pids():
+            _kill_child(pid)
+        return True
+
+    def _reap(self, pid: int) -> bool:
+        """Whether this child has ended. A waitpid(-1) would steal the status of some Popen."""
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended == 0:
+            pidfd = kernel.find_pidfd(pid)
+            self._pidfds.extend([] if pidfd is None else [pidfd])
+        elif os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+            self._killed[pid] = self._commands.get(pid, "")
+        return ended != 0
+
+    def strike_all(self) -> list[int]:
+        """The same on the whole host, for who never came to us, through pidfds."""
+        return [pid for pid in sorted(proc.list_pids(), reverse=True) if self._strike(pid)]
+
+    def rest(self, living: Collection[int]) -> None:
+        """After each round; where trackers alone are left there is something to wait for, too."""
+        self._spare.note(living)
+        if self._pidfds or living:
+            _wait_for_all(self._pidfds)
+        for pidfd in self._pidfds:
+            os.close(pidfd)
+        self._pidfds.clear()
+
+    def _strike(self, pid: int) -> bool:
+        """Whether it wears a cookie and lives; if so it is signalled, unless it is to be spared."""
+        if cookie.find_cookie(pid) not in self._cookies or not proc.is_living(pid):
+            return False
+        if pid not in self._spare.get_pids() and self._kill(pid):
+            command = self._commands.get(pid) or f"[{proc.get_name(pid)}]"
+            self._killed[pid] = command
+        return True
+
+    def _kill(self, pid: int) -> bool:
+        """Whether SIGKILL was sent, to this very process and because it wears the cookie.
+
+        The cookie is read again after the pidfd was opened: a number that was recycled in between
+        shows another one, and if it is recycled later the pidfd names a process that is gone.
+        """
+        try:
+            pidfd = kernel.find_pidfd(pid)
+            if pidfd is not None:
+                self._pidfds.append(pidfd)
+            if cookie.find_cookie(pid) not in self._cookies:
+                return False
+            if pidfd is not None:
+                return kernel.signal_pidfd(pidfd, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
 
 
 def _wait_for_all(pidfds: Collection[int]) -> None:

@@ -73,16 +73,28 @@ def list_pids() -> list[int]:
 
 
 def list_children(pid: int) -> list[int]:
-    """Direct children, zombies included, of a single-threaded process.
+    """Direct children of all threads, zombies included.
 
-    Read from one file of the kernel's, or by a walk over /proc on kernels built without
-    CONFIG_PROC_CHILDREN. May miss some while others end: call it again until there are none.
+    From the kernel's own lists, which miss nobody as long as only the caller reaps; or by a walk
+    over /proc on kernels built without CONFIG_PROC_CHILDREN.
     """
-    text = find_text(f"/proc/{pid}/task/{pid}/children")
-    if text is not None:
-        return [int(word) for word in text.split()]
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - hot
+    except OSError:
+        return []
+    texts = [find_text(f"/proc/{pid}/task/{thread}/children") for thread in threads]
+    if any(text is not None for text in texts):
+        return [int(word) for text in texts for word in (text or b"").split()]
     stats = ((child, find_stat(child)) for child in list_pids())
     return [child for child, stat in stats if stat is not None and stat.ppid == pid]
+
+
+def list_descendants(pid: int) -> list[int]:
+    """Its children, theirs, and so on, as far as they hold still meanwhile."""
+    found = list_children(pid)
+    for child in found:  # grows while it is walked
+        found.extend(list_children(child))
+    return found
 
 
 def is_resource_tracker(pid: int) -> bool:
@@ -103,10 +115,19 @@ def describe(pid: int) -> str:
 
 
 def get_command(pid: int) -> str:
-    """The command line, at most 120 characters, or the name in brackets where there is none."""
+    """The command line, at most 120 characters, or the name in brackets where there is none.
+
+    Waits for the fork that the process may be in.
+    """
     text = find_text(f"/proc/{pid}/cmdline") or b""
-    words = text.rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "backslashreplace")
-    if not words:
-        name = (find_text(f"/proc/{pid}/comm") or b"?").strip()
-        words = f"[{name.decode('utf-8', 'backslashreplace')}]"
-    return "".join(c if c.isprintable() else "?" for c in words)[:120]
+    words = _get_printable(text.rstrip(b"\0").replace(b"\0", b" "))
+    return words[:120] or f"[{get_name(pid)}]"
+
+
+def get_name(pid: int) -> str:
+    """The name, at most 15 characters, also of a zombie; `?` where it is gone."""
+    return _get_printable((find_text(f"/proc/{pid}/comm") or b"?").strip())
+
+
+def _get_printable(text: bytes) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text.decode("utf-8", "backslashreplace"))

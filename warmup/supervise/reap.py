@@ -18,6 +18,8 @@ import msgspec
 from warmup.errors import HostError
 from warmup.supervise import clear, cookie, ledger
 
+_NUM_SCANS = 5
+
 RunState = Literal["running", "finished", "cleared", "gone", "elsewhere", "survivors", "unreadable"]
 
 
@@ -98,7 +100,7 @@ def _reap_dead(run_dir: Path, warn: Callable[[str], None]) -> ReapedRun:
         return ReapedRun(run_dir.name, "running", detail="though its lock is free")
     if book.cookie < cookie.LOWEST:
         return ReapedRun(run_dir.name, "unreadable", detail="its processes could not be marked")
-    ended = clear.end_bearers(cookie.get_run_cookies(book.cookie))
+    ended = clear.end_bearers(cookie.get_run_cookies(book.cookie), num_scans=_NUM_SCANS)
     if ended.survivors:
         detail = "could not end " + "; ".join(ended.survivors)
         return ReapedRun(run_dir.name, "survivors", ended.killed, detail)

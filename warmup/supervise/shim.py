@@ -34,9 +34,8 @@ _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class Shim:
     """One server from fork to the last of its processes. parent: pid that must stay our parent."""
 
-    def __init__(self, parent: int, own_cookie: int, control: int, status: int) -> None:
+    def __init__(self, parent: int, control: int, status: int) -> None:
         self._parent = parent
-        self._cookies = range(own_cookie, own_cookie + 1 if own_cookie else own_cookie)
         self._control = control
         self._status = status
         self._wake, wake_end = os.pipe()
@@ -133,11 +132,8 @@ class Shim:
     def _clear(self) -> None:
         if self._leader_lives and not proc.list_pids():
             _signal_child(self._leader, signal.SIGKILL)  # without /proc we know no other child
-        ended = clear.end_children(self._note_exit)
-        # Finds nobody, unless the kernel refused to make us a subreaper.
-        rest = clear.end_bearers(self._cookies, exclude=(os.getpid(),))
-        killed = (*ended.killed, *rest.killed)
-        self._say({"killed": len(killed), "survivors": [*ended.survivors, *rest.survivors]})
+        num_killed, survivors = clear.end_children(self._note_exit)
+        self._say({"killed": num_killed, "survivors": survivors})
 
     def _say(self, message: dict[str, Any]) -> None:
         try:
@@ -194,7 +190,7 @@ def main(argv: list[str]) -> None:
     kernel.set_subreaper(True)
     if own_cookie:
         cookie.wear(own_cookie)
-    Shim(parent, own_cookie, control, status).supervise(job)
+    Shim(parent, control, status).supervise(job)
 
 
 if __name__ == "__main__":
