@@ -65,7 +65,7 @@ def list_launches(model: str, tp: int, *, use_fp8: bool, target: GPUTarget) -> l
 
     Raises UsageError for a folder that the engine does not serve.
     """
-    with _listing(target) as found:
+    with listing(target) as found:
         if (Path(model) / "model_index.json").is_file():
             _launch_diffusion(model, use_fp8)
         else:
@@ -88,7 +88,7 @@ class _ListingDriver(launch._TargetDriver):
 
 
 @contextlib.contextmanager
-def _listing(target: GPUTarget) -> Iterator[dict[str, dict[str, str]]]:
+def listing(target: GPUTarget) -> Iterator[dict[str, dict[str, str]]]:
     """Inside, a launch is written down by its description instead of compiled."""
     found: dict[str, dict[str, str]] = {}
 

@@ -1,0 +1,111 @@
+"""Compiling in parallel on this machine's cores, beside one after the other. Needs no GPU.
+
+Both times hold everything: starting the workers, their imports, every compile into an empty
+cache. `python -m benchmarks.kernels_cpu [WORKERS]`
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from benchmarks.table import get_machine, print_table
+from warmup.jit.compile import target
+from warmup.jit.compile.pool import Job, Pool, WorkerSpec
+from warmup.jit.compile.rebuild import HANDLER
+from warmup.state.nvcc import find_toolkit
+
+NUM_TRITON = 80
+NUM_NVCC = 16
+TARGET = "cuda:90"
+# About what a small kernel of DeepGEMM costs nvcc: two seconds, most of them in ptxas.
+SOURCE = """
+template <int N> __device__ float mix(float x) {
+    #pragma unroll
+    for (int i = 0; i < N; ++i) x = x * x - 1.0f / (x + i);
+    return x;
+}
+__global__ void f(float* out) { out[threadIdx.x] = mix<4000 + %d>(out[threadIdx.x]); }
+"""
+
+
+def make_triton_jobs() -> list[Job]:
+    """One kernel of the engine in many widths, described as the engine would launch it."""
+    import torch
+
+    from warmup.engine.kernels import aot
+    from warmup.engine.kernels.rms_norm import rms_norm
+
+    with aot.listing(aot.parse_target(TARGET)) as found:
+        for index in range(NUM_TRITON):
+            width = 1024 + 8 * index
+            x = torch.empty(2, width, dtype=torch.bfloat16, device="meta")
+            rms_norm(x, torch.empty(width, dtype=torch.bfloat16, device="meta"), 1e-6)
+    return [Job(each["name"], {"op": "compile", **each}) for each in found.values()]
+
+
+def make_nvcc_jobs(folder: Path, nvcc: str) -> list[Job]:
+    (folder / "cache").mkdir()
+    argv = [nvcc, "{folder}/kernel.cu", "-cubin", "-o", "{folder}/kernel.cubin", "-arch=sm_90a"]
+    return [
+        Job(
+            f"kernel {index}",
+            {
+                "entry": str(folder / "cache" / str(index)),
+                "source": SOURCE % index,
+                "argv": argv,
+                "files": {},
+            },
+        )
+        for index in range(NUM_NVCC)
+    ]
+
+
+def measure(spec: WorkerSpec, count: int, jobs: list[Job], env: dict[str, str], cwd: Path) -> float:
+    begin = time.perf_counter()
+    with Pool([spec] * count, env=env, cwd=cwd, log=cwd / "log") as pool:
+        outcomes = pool.run(jobs)
+    failed = [each.error for each in outcomes if each.error is not None]
+    if failed:
+        raise SystemExit(f"{len(failed)} failed: {failed[0]}")
+    return time.perf_counter() - begin
+
+
+def measure_triton(jobs: list[Job], count: int) -> float:
+    with tempfile.TemporaryDirectory() as name:
+        cwd = Path(name)
+        env = target.get_env(os.environ, cwd / "cache")
+        return measure(target.make_spec(sys.executable, TARGET), count, jobs, env, cwd)
+
+
+def measure_nvcc(count: int) -> float:
+    with tempfile.TemporaryDirectory() as name:
+        cwd = Path(name)
+        jobs = make_nvcc_jobs(cwd, find_toolkit(os.environ).nvcc)
+        spec = WorkerSpec(python=sys.executable, handler=HANDLER, args=(name,))
+        return measure(spec, count, jobs, dict(os.environ), cwd)
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else len(os.sched_getaffinity(0))
+    jobs = make_triton_jobs()
+    parts: list[tuple[str, int, Callable[[int], float]]] = [
+        ("Triton, for cuda:90", len(jobs), partial(measure_triton, jobs)),
+        ("nvcc, for sm_90a", NUM_NVCC, measure_nvcc),
+    ]
+    print(f"{get_machine()}; load {os.getloadavg()[0]:.1f} before\n")
+    rows = []
+    for name, kernels, run in parts:
+        alone, together = run(1), run(count)
+        ratio = f"{alone / together:.2f}"
+        rows.append((name, str(kernels), f"{alone:.1f} s", f"{together:.1f} s", ratio))
+    print_table(("", "kernels", "1 process", f"{count} processes", "ratio"), rows)
+
+
+if __name__ == "__main__":
+    main()
