@@ -427,6 +427,7 @@ def _main(args: list[str]) -> int:
     except click.ClickException as error:
         return _report_usage(error)
     except (click.Abort, KeyboardInterrupt):
+        Output(sys.stderr).line("error: cancelled by SIGINT")
         return 130
     except WarmupError as error:
         Output(sys.stderr).line(error.render())
