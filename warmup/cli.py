@@ -366,6 +366,73 @@ def doctor(cache_root: str | None, json_output: bool) -> int:
     return doctor(session.home, session.env, json_output=json_output)
 
 
+@cli.command(cls=SpreadCommand)
+@click.argument("named", nargs=-1, metavar="[MODEL[:TP]]...")
+@model_options
+@click.option("--list", "only_list", is_flag=True, help="Print the shapes; needs no GPU.")
+@click.option("--full", is_flag=True, help="Every M, not the distinct ones alone.")
+@click.option("--download", is_flag=True, help="Fetch each config.json that the hub cache lacks.")
+@click.option(
+    "--target",
+    default="",
+    metavar="cuda:90",
+    help="Compile the reference engine's Triton kernels for that GPU, on any machine.",
+)
+@click.option("--fp8", is_flag=True, help="With --target: what the engine's --fp8 needs.")
+@click.option(
+    "--rebuild",
+    "rebuild_from",
+    type=click.Path(path_type=Path),
+    metavar="FROM_CACHE",
+    help="Compile a DeepGEMM cache's recorded sources again, for this environment.",
+)
+@click.option(
+    "--was-include",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="With --rebuild: include path of the package when the sources were recorded.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Cache folder to write.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes.  [default: what fits]")
+@json_option
+def kernels(
+    named: tuple[str, ...],
+    only_list: bool,
+    full: bool,
+    download: bool,
+    target: str,
+    fp8: bool,
+    rebuild_from: Path | None,
+    was_include: tuple[Path, ...],
+    out: Path | None,
+    jobs: int | None,
+    json_output: bool,
+    **values: Any,
+) -> int:
+    """Compile kernels from a model's config.json alone, without weights."""
+    from warmup.commands.kernels import KernelOptions, kernels
+    from warmup.commands.session import open_session
+
+    values["models"] = (*named, *values["models"])
+    need_models = rebuild_from is None
+    session = open_session(_select(values), os.environ, Path.cwd(), need_models=need_models)
+    return kernels(
+        session,
+        KernelOptions(
+            only_list=only_list,
+            target=target,
+            fp8=fp8,
+            rebuild_from=rebuild_from,
+            was_include=was_include,
+            download=download,
+            full=full,
+            out=out,
+            jobs=jobs,
+            json_output=json_output,
+        ),
+    )
+
+
 @cli.command()
 @json_option
 def reap(json_output: bool) -> int:
