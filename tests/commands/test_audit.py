@@ -132,6 +132,17 @@ def test_an_old_marker_beside_its_better_is_superseded_and_no_failure(
     assert sorted(get_states(run(warmed, capsys)[1])) == ["fresh", "superseded"]
 
 
+def test_of_two_old_markers_the_newer_is_the_stale_one(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    older = warmed.mark()
+    warmed.now = make_vector(torch="2.14")
+    newer = warmed.mark()
+    warmed.now = make_vector(torch="2.15")
+    states = {each["path"]: each["state"] for each in run(warmed, capsys)[1]["markers"]}
+    assert states == {str(older): "superseded", str(newer): "stale"}
+
+
 def test_entries_that_are_gone_dangle_and_are_named(
     warmed: Warmed, capsys: pytest.CaptureFixture[str]
 ) -> None:
