@@ -151,7 +151,7 @@ def test_without_a_gpu_the_host_is_at_fault(tmp_path: Path) -> None:
     session = make_session(tmp_path, "./qwen", CUDA_VISIBLE_DEVICES="")
     with pytest.raises(HostError, match="DeepGEMM cannot compile here") as caught:
         kernels(session, KernelOptions(jobs=1))
-    assert caught.value.cause
+    assert caught.value.cause == "RuntimeError: torch finds no usable GPU"
 
 
 def test_a_download_that_fails_names_the_model(tmp_path: Path) -> None:

@@ -101,10 +101,13 @@ def repair_groups(cache: Path) -> int:
 
 
 def check_nothing_of_this_host(cache: Path) -> None:
-    """No launcher and no driver stub, which a host's own C compiler would make."""
+    """No launcher and no driver stub, which a host's own C compiler would make; and nothing that
+    tells where this checkout is."""
     suffixes = {path.suffix for path in cache.rglob("*") if path.is_file()}
     assert ".cubin" in suffixes
     assert not suffixes & {".so", ".o", ".c"}
+    for path in cache.rglob("*"):
+        assert not path.is_file() or str(ROOT / "warmup").encode() not in path.read_bytes()
 
 
 def test_a_folder_that_the_engine_does_not_serve(tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ import contextlib
 import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
+from triton.language import standard
 from triton.runtime.driver import driver
 
 from warmup.engine.args import ServerArgs
@@ -55,9 +57,25 @@ def parse_target(text: str) -> GPUTarget:
 
 def compile_launch(module: str, name: str, data: str, target: GPUTarget) -> dict[str, Any]:
     """Compile what `list_launches` described into Triton's cache folder."""
+    found = importlib.import_module(module)
+    for source in (found, standard):
+        _forget_place(source)
     with launch.compile_only(target):
-        kernel = getattr(importlib.import_module(module), name).preload(data)
+        kernel = getattr(found, name).preload(data)
     return {"kernel": kernel.metadata.name, "hash": kernel.hash}
+
+
+def _forget_place(module: ModuleType) -> None:
+    """Let line information name a module's file as every installation would.
+
+    The key does not hold it, and a cache for other machines should not tell where this one keeps
+    its packages.
+    """
+    neutral = f"{module.__name__.replace('.', '/')}.py"
+    for each in vars(module).values():
+        if isinstance(each, triton.JITFunction):
+            each.fn.__code__ = each.fn.__code__.replace(co_filename=neutral)
+            each.file_name = neutral  # Triton 3.9 took it when it was made
 
 
 def list_launches(model: str, tp: int, *, use_fp8: bool, target: GPUTarget) -> list[dict[str, str]]:

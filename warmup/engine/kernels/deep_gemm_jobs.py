@@ -31,7 +31,11 @@ _NAMES = {
 
 
 def start(args: list[str]) -> Callable[[dict[str, Any]], Any]:
-    """args: the device's index among those visible."""
+    """args: the device's index among those visible. Raises where there is none, or no deep_gemm."""
+    if not torch.cuda.is_available():
+        raise RuntimeError("torch finds no usable GPU")
+    import deep_gemm  # noqa: F401
+
     torch.cuda.set_device(int(args[0]))
 
     def handle(payload: dict[str, Any]) -> Any:

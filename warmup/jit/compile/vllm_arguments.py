@@ -1,8 +1,9 @@
-"""vLLM's arguments (0.33.0: engine/arg_utils.py, config/parallel.py).
+"""vLLM's arguments (0.33.0's names: tests/launch/options).
 
-Linears and experts both ask DeepGEMM where their shapes fit; experts in the contiguous form, no
-shared expert is fused, and expert parallelism spans the tensor parallel ranks
-(model_executor/layers/fused_moe). Data parallelism is not modelled.
+Linears and experts both ask DeepGEMM where their shapes fit: experts in the contiguous form, and no
+shared expert is fused (model_executor/layers/fused_moe/deep_gemm_moe.py); expert parallelism spans
+the tensor parallel ranks. Experts of at most 512 columns a rank are Triton's in some versions:
+their few kernels are derived too. Data parallelism is not modelled.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ def _get_properties(index: int) -> SimpleNamespace:
 
 
 cuda = SimpleNamespace(
+    is_available=lambda: True,
     set_device=lambda index: None,
     device_count=lambda: len(_get_gpus()),
     get_device_properties=_get_properties,
