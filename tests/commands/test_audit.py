@@ -43,7 +43,7 @@ SARIF = {
                                         "type": "array",
                                         "uniqueItems": True,
                                         "items": {
-                                            "required": ["id", "shortDescription", "helpUri"],
+                                            "required": ["id", "shortDescription"],
                                             "properties": {
                                                 "shortDescription": _TEXT,
                                                 "helpUri": {"pattern": "^https://"},

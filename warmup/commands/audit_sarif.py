@@ -17,7 +17,6 @@ from warmup.jit.names import from_text
 from warmup.version import __version__
 
 SCHEMA_URI = "https://json.schemastore.org/sarif-2.1.0.json"
-_HOME_PAGE = "https://github.com/sgl-project/warmup-ci"
 _MARKER_RULES = {
     "stale": ("warning", "A marker's version vector is not this host's: the model is cold"),
     "unjudged": ("warning", "A marker's version vector cannot be read here"),
@@ -53,7 +52,6 @@ def make_sarif(audit: Audit) -> dict[str, Any]:
     driver = {
         "name": "warmup-ci",
         "version": __version__,
-        "informationUri": _HOME_PAGE,
         "rules": _list_rules(),
     }
     return {
@@ -66,19 +64,19 @@ def make_sarif(audit: Audit) -> dict[str, Any]:
 def _list_rules() -> list[dict[str, Any]]:
     rules = [_make_rule(rule.id, rule.severity, rule.summary, rule.link) for rule in RULES]
     rules += [
-        _make_rule(f"marker-{state}", level, summary, _HOME_PAGE)
+        _make_rule(f"marker-{state}", level, summary)
         for state, (level, summary) in _MARKER_RULES.items()
     ]
-    return [*rules, _make_rule("entry-content", *_CONTENT, _HOME_PAGE)]
+    return [*rules, _make_rule("entry-content", *_CONTENT)]
 
 
-def _make_rule(rule_id: str, level: str, summary: str, link: str) -> dict[str, Any]:
-    return {
+def _make_rule(rule_id: str, level: str, summary: str, link: str = "") -> dict[str, Any]:
+    rule = {
         "id": rule_id,
         "shortDescription": {"text": summary},
-        "helpUri": link,
         "defaultConfiguration": {"level": level},
     }
+    return {**rule, "helpUri": link} if link else rule
 
 
 def _make_result(rule_id: str, level: str, message: str, path: str) -> dict[str, Any]:
