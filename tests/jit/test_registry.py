@@ -10,6 +10,7 @@ import pytest
 from warmup.errors import UsageError
 from warmup.jit.manifest import get_variables
 from warmup.jit.registry import FAMILY_NAMES, get_family
+from warmup.state.version_vector import read_vector
 
 HOME = "/home/u"
 
@@ -166,3 +167,14 @@ def test_a_tilelang_kernel_is_called_after_its_function(tmp_path: Path) -> None:
     (tmp_path / "device_kernel.cu").write_text(source)
     kernel = get_family("tilelang").get_kernel(tmp_path.parent, tmp_path.name, ["device_kernel.cu"])
     assert kernel == "mhc_main"
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_what_a_key_holds_is_an_ingredient_that_names_the_family(name: str) -> None:
+    """The same knowledge from two sides; a bump must be known to touch what it touches."""
+    exact = {each for each in get_family(name).ingredients if ":" not in each and each != "engine"}
+    vector = read_vector(
+        python=sys.executable, env={}, engines=[], source_paths=[], repo_dir=Path.cwd()
+    )
+    families = {each.name: each.families for each in vector.ingredients}
+    assert {each for each in exact if name not in families.get(each, ())} == set()
