@@ -306,7 +306,8 @@ def test_lines_for_people_name_hazard_link_and_remedy(
     assert "cubin-broken" in text and "https://github.com/flashinfer-ai/flashinfer" in text
     assert "… and 10 more (--json lists them)" in text
     assert "--fix can remove the entry" in text
-    assert text.splitlines()[-1].startswith("markers: 1 fresh;")
+    assert text.count("cubin-broken: ") == 1 and text.index("error  ") < text.index("note  ")
+    assert text.splitlines()[-1] == "markers: 1 fresh; hazards: 30 errors, 1 notes"
 
 
 def test_sarif_is_valid_and_complete(warmed: Warmed, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from warmup.errors import EXIT_FAILED, EXIT_INTEGRITY, EXIT_OK
 from warmup.jit.hazards.base import Finding
 from warmup.jit.hazards.registry import get_rule
 
+_SEVERITIES = ("error", "warning", "note")
 _MAX_LINES = 20  # of one rule; the document holds all
 
 
@@ -90,7 +91,9 @@ def _render_markers(markers: list[AuditedMarker]) -> Iterator[str]:
 
 
 def _render_findings(findings: list[Finding]) -> Iterator[str]:
-    for rule_id, group in groupby(findings, key=lambda finding: finding.rule):
+    """The worst first, each rule once."""
+    ordered = sorted(findings, key=lambda each: (_SEVERITIES.index(each.severity), each.rule))
+    for rule_id, group in groupby(ordered, key=lambda finding: finding.rule):
         rule, same = get_rule(rule_id), list(group)
         yield f"{rule.severity:11} {rule.id}: {rule.summary} ({rule.link})"
         for finding in same[:_MAX_LINES]:
@@ -112,8 +115,9 @@ def _get_verdict(audit: Audit) -> str:
     for marker in audit.markers:
         counts[marker.state] += 1
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    hazards = f"{len(audit.findings)} findings" if audit.findings else "no hazard found"
-    return f"markers: {told or 'none'}; {hazards}"
+    severities = [finding.severity for finding in audit.findings]
+    hazards = ", ".join(f"{severities.count(each)} {each}s" for each in dict.fromkeys(severities))
+    return f"markers: {told or 'none'}; hazards: {hazards or 'none'}"
 
 
 def get_size(size: int) -> str:
