@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from warmup.errors import HostError, WarmupError
+from warmup.errors import Cancelled, HostError, WarmupError
+from warmup.jit.compile.base import NotModelledError
+from warmup.jit.compile.direct import ENGINES, compile_directly
 from warmup.jit.compile_lines import find_compile_lines, get_log_variables
 from warmup.jit.manifest import (
     Snapshot,
@@ -25,7 +27,7 @@ from warmup.launch.base import Engine, Launch, Slots
 from warmup.launch.environment import get_server_env
 from warmup.launch.registry import get_engine
 from warmup.plan.gpus import assign
-from warmup.plan.verdict import get_reason, is_done, make_unlaunched
+from warmup.plan.verdict import NOT_PROVEN, get_reason, is_done, make_unlaunched
 from warmup.report.document import ModelResult, State
 from warmup.report.events import Events
 from warmup.state.atomic import write_atomic
@@ -40,6 +42,7 @@ from warmup.supervise.ports import lease_ports
 from warmup.supervise.redact import Redactor
 from warmup.supervise.supervisor import Supervisor
 
+_KERNELS_FAMILIES = ("deep_gemm",)
 # Kernels named in one error line; the others are counted.
 MAX_NAMED = 12
 
@@ -156,7 +159,21 @@ def _warm_locked(attempt: _Attempt) -> ModelResult:
         check = step.check(launch)
         if is_done(check, launch, force=step.force and not has_waited):
             return make_unlaunched(launch, check, "warm")
-        return _warm_cold(attempt, check)
+        try:
+            return _warm_cold(attempt, check)
+        except (Cancelled, HostError):
+            raise  # says nothing about the launch
+        except WarmupError:
+            _distrust(attempt, check)
+            raise
+
+
+def _distrust(attempt: _Attempt, check: MarkerCheck) -> None:
+    """Take away a fresh marker that a forced or proving boot has just contradicted."""
+    if check.is_warm and check.path is not None:
+        check.path.unlink(missing_ok=True)
+        text = f"{attempt.launch.name}: its marker is contradicted and removed: {check.path}"
+        attempt.step.events.emit("warning", attempt.launch.name, text=text)
 
 
 def _warm_cold(attempt: _Attempt, check: MarkerCheck) -> ModelResult:
@@ -183,14 +200,18 @@ def _warm_cold(attempt: _Attempt, check: MarkerCheck) -> ModelResult:
         )
         attempt.argv = tuple(engine.get_argv(launch, slots))
         env = get_server_env(launch, engine, slots, step.env)
-        before = mark_unread(take_snapshot(engine.families, env))
+        families = _KERNELS_FAMILIES if launch.strategy == "kernels" else engine.families
+        before = mark_unread(take_snapshot(families, env))
         _tell_start(attempt, reason, gpus)
-        if not check.is_warm or step.force:  # else only the proof is missing
-            _boot(attempt, engine, env, slots.port)
-        after = take_snapshot(engine.families, env)
+        if reason != NOT_PROVEN:  # else only the proof is missing
+            if launch.strategy != "server":
+                _compile_directly(attempt, env)
+            if launch.strategy != "kernels":
+                _boot(attempt, engine, env, slots.port)
+        after = take_snapshot(families, env)
         attempt.new_entries = {name: len(new) for name, new in find_new(before, after).items()}
         if launch.prove:
-            _prove(attempt, engine, env, slots.port, after)
+            _prove(attempt, engine, env, slots.port)
         _write_marker(attempt, engine, before, after)
     return attempt.to_result("warmed", reason)
 
@@ -210,6 +231,47 @@ def _tell_start(attempt: _Attempt, reason: str, gpus: str) -> None:
         gpus=gpus,
         log=str(attempt.log_path),
     )
+
+
+def _compile_directly(attempt: _Attempt, env: Mapping[str, str]) -> None:
+    """DeepGEMM's kernels first, on every core and without weights; the server then finds them.
+
+    Where that cannot be, the reason is told and the server compiles them itself; under `kernels`
+    there is no server to fall back to, and WarmupError is raised.
+    """
+    launch, step = attempt.launch, attempt.step
+    try:
+        if launch.engine not in ENGINES:
+            raise NotModelledError(f"kernels of engine {launch.engine} are not derived")
+        if not step.visible_gpus:
+            raise HostError("DeepGEMM compiles on a GPU only", cause="this host shows none")
+        with attempt.phases.timed("kernels"):
+            result = compile_directly(
+                model=launch.model,
+                label=launch.label or launch.model,
+                tp=launch.tp,
+                engine=launch.engine,
+                args=launch.fallback_args,
+                revision=launch.revision,
+                python=launch.python,
+                env=env,
+                run_dir=step.run_dir,
+                check=step.supervisor.check_cancelled,
+            )
+        if result.failed:
+            raise WarmupError(f"{len(result.failed)} kernels failed", cause=result.failed[0])
+    except Cancelled:
+        raise
+    except WarmupError as error:
+        if launch.strategy == "kernels":
+            raise WarmupError(
+                "its kernels cannot be compiled without a server",
+                cause=error.reason,
+                hint='strategy = "auto" or "server" lets the server compile them',
+            ) from error
+        if launch.engine in ENGINES:
+            text = f"{launch.name}: its server compiles all kernels, since {error.reason}"
+            step.events.emit("warning", launch.name, text=text)
 
 
 def _boot(
@@ -235,10 +297,9 @@ def _boot(
     return boot.log_path
 
 
-def _prove(
-    attempt: _Attempt, engine: Engine, env: Mapping[str, str], port: int, before: Snapshot
-) -> None:
+def _prove(attempt: _Attempt, engine: Engine, env: Mapping[str, str], port: int) -> None:
     """Boot the same way again; raise WarmupError naming every kernel that is compiled again."""
+    before = take_snapshot(engine.families, env)
     telling = {**env, **get_log_variables(engine.families)}
     log_path = _boot(attempt, engine, telling, port, suffix=".prove")
     new = find_new(before, take_snapshot(engine.families, env))
@@ -275,6 +336,7 @@ def _write_marker(attempt: _Attempt, engine: Engine, before: Snapshot, after: Sn
         phases=attempt.phases.seconds,
         seconds=round(time.monotonic() - attempt.started, 3),
         proven=attempt.proven,
+        warmed_by="kernels" if launch.strategy == "kernels" else "server",
     )
     write_atomic(step.home.manifests / marker.manifest, data)
     attempt.marker = write_marker(step.home, marker)

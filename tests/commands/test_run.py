@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.program import call, call_json, get_env, write_workflow
+from tests.commands.program import TOY, call, call_json, get_env, write_workflow
 from warmup.cli import spread
 
 
@@ -127,6 +127,21 @@ def test_prove_fails_what_compiles_on_every_boot(tmp_path: Path) -> None:
     assert model["reason"] == "warm, but not proven"
     (model,) = call_json(tmp_path, "run", "--workflow", "workflow.toml", "--prove")["models"]
     assert (model["state"], model["proven"]) == ("warm", True)
+
+
+def test_a_marker_that_a_forced_boot_contradicts_is_taken_away(tmp_path: Path) -> None:
+    toy = tmp_path / "toy.py"
+    toy.write_text(TOY.read_text())
+    write_workflow(tmp_path)
+    text = (tmp_path / "workflow.toml").read_text().replace(str(TOY), str(toy))
+    (tmp_path / "workflow.toml").write_text(text)
+    call(tmp_path, "run", "--workflow", "workflow.toml")
+    toy.write_text("raise SystemExit('broken since')")
+    done = call(tmp_path, "run", "--workflow", "workflow.toml", "--force")
+    assert done.returncode == 1
+    assert "its marker is contradicted and removed" in done.stderr
+    (planned,) = call_json(tmp_path, "plan", "--workflow", "workflow.toml")["models"]
+    assert planned["state"] == "cold"
 
 
 @pytest.mark.parametrize("how", ["truncated", "flipped", "folder", "future"])
@@ -284,3 +299,20 @@ def test_models_are_spread_for_click() -> None:
     ]
     assert spread(["--models=a", "b"]) == ["--models=a", "--models=b"]
     assert spread(["--", "--models"]) == ["--", "--models"]
+
+
+def test_kernels_alone_where_no_kernels_are_derived_is_a_failure(tmp_path: Path) -> None:
+    write_workflow(tmp_path)
+    done = call(tmp_path, "run", "--workflow", "workflow.toml", "--strategy", "kernels")
+    assert done.returncode == 1
+    assert "kernels of engine command are not derived" in done.stdout
+    assert not list((tmp_path / "home" / "markers").iterdir())
+
+
+def test_falling_back_to_the_server_is_said(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text('{"architectures": ["DeepseekV3ForCausalLM"]}')
+    done = call(tmp_path, "run", "--models", "./model:8", "--engine", "sglang")
+    assert "its server compiles all kernels, since DeepGEMM compiles on a GPU only" in done.stderr
+    assert done.returncode == 1, "there is no sglang here"

@@ -6,11 +6,19 @@ from warmup.launch.base import Launch
 from warmup.report.document import ModelResult, State
 from warmup.state.check import MarkerCheck
 
+NOT_PROVEN = "warm, but not proven"
+ONLY_KERNELS = "only its kernels were compiled, by no server"
+
 
 def is_done(check: MarkerCheck, launch: Launch, *, force: bool) -> bool:
-    """Whether nothing need be launched: fresh, not forced, and proven where that is asked."""
-    is_proven = check.marker is not None and check.marker.proven
-    return check.is_warm and not force and (is_proven or not launch.prove)
+    """Whether nothing need be launched: fresh, not forced, proven where that is asked, and warmed
+    by its server unless kernels alone were asked for.
+    """
+    marker = check.marker
+    if force or not check.is_warm or marker is None:
+        return False
+    is_enough = marker.warmed_by == "server" or launch.strategy == "kernels"
+    return is_enough and (marker.proven or not launch.prove)
 
 
 def get_reason(check: MarkerCheck, launch: Launch, *, force: bool) -> str:
@@ -18,7 +26,8 @@ def get_reason(check: MarkerCheck, launch: Launch, *, force: bool) -> str:
     if check.is_warm and force:
         return "asked for with --force"
     if check.is_warm and not is_done(check, launch, force=False):
-        return "warm, but not proven"
+        only_kernels = check.marker is not None and check.marker.warmed_by == "kernels"
+        return ONLY_KERNELS if only_kernels else NOT_PROVEN
     return check.reason
 
 

@@ -31,6 +31,8 @@ from warmup.version import __version__
 SCHEMA = 1
 MAX_BYTES = 4 << 20  # a marker has some 20 KiB; more is no marker, and is not read into memory
 
+# `kernels`: DeepGEMM's kernels were compiled from the config alone; no server was started.
+WarmedBy = Literal["server", "kernels"]
 ProblemKind = Literal["corrupt", "foreign", "future", "unreadable"]
 
 
@@ -61,6 +63,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     families: dict[str, FamilySummary]
     manifest: str
     manifest_sha256: str
+    warmed_by: WarmedBy
     proven: bool
     phases: dict[str, float]
     seconds: float
@@ -113,6 +116,7 @@ def make_marker(
     phases: dict[str, float],
     seconds: float,
     proven: bool,
+    warmed_by: WarmedBy = "server",
 ) -> Marker:
     """The marker of a warm-up that has just succeeded.
 
@@ -138,6 +142,7 @@ def make_marker(
         families=families,
         manifest=f"{name}.json",
         manifest_sha256=hashlib.sha256(manifest).hexdigest(),
+        warmed_by=warmed_by,
         proven=proven,
         phases=phases,
         seconds=seconds,
