@@ -21,6 +21,7 @@ import signal
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cached_property
 
 from warmup.supervise import cookie, kernel, proc
 
@@ -142,11 +143,17 @@ class _Hunt:
 
     def __init__(self, cookies: range) -> None:
         self._cookies = cookies
-        bearers = cookie.list_bearers(cookies)
-        self._commands = {pid: proc.get_command(pid) for pid in bearers}
-        self._spare = _Spare(bearers)
         self._killed: dict[int, str] = {}
         self._pidfds: list[int] = []
+
+    @cached_property
+    def _commands(self) -> dict[int, str]:
+        """Of all bearers, once the first was seen: mostly there is none."""
+        return {pid: proc.get_command(pid) for pid in cookie.list_bearers(self._cookies)}
+
+    @cached_property
+    def _spare(self) -> _Spare:
+        return _Spare(self._commands)
 
     @property
     def killed(self) -> tuple[tuple[int, str], ...]:
@@ -183,12 +190,12 @@ class _Hunt:
 
     def strike_all(self) -> list[int]:
         """The same on the whole host, for who never came to us, through pidfds."""
-        return [pid for pid in sorted(proc.list_pids(), reverse=True) if self._strike(pid)]
+        return [pid for pid in proc.list_youngest_first() if self._strike(pid)]
 
     def rest(self, living: Collection[int]) -> None:
         """After each round; where trackers alone are left there is something to wait for, too."""
-        self._spare.note(living)
         if self._pidfds or living:
+            self._spare.note(living)
             _wait_for_all(self._pidfds)
         for pidfd in self._pidfds:
             os.close(pidfd)

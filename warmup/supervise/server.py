@@ -131,7 +131,7 @@ class Server:
         if self.cookies:
             pids = cookie.list_bearers(self.cookies)
         else:
-            pids = _list_descendants(self._shim.pid)
+            pids = proc.list_descendants(self._shim.pid)
         return [pid for pid in pids if pid != self._shim.pid and proc.is_living(pid)]
 
     def stop(self, grace_s: float, on_poll: Callable[[], None] = lambda: None) -> StopReport:
@@ -194,15 +194,6 @@ class Server:
         except subprocess.TimeoutExpired:
             return False
         return True
-
-
-def _list_descendants(pid: int) -> list[int]:
-    found, queue = [], [pid]
-    while queue:
-        children = proc.list_children(queue.pop())
-        found += children
-        queue += children
-    return found
 
 
 def _get_grace_limit(num_signals: int | None) -> float:
