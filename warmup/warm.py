@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from warmup.errors import Cancelled, HostError, WarmupError
-from warmup.jit.compile.base import NotModelledError
-from warmup.jit.compile.direct import ENGINES, compile_directly
+from warmup.jit.compile.hook import Fallback, compile_kernels, plan_kernels
 from warmup.jit.compile_lines import find_compile_lines, get_log_variables
 from warmup.jit.manifest import (
     Snapshot,
@@ -240,38 +239,39 @@ def _compile_directly(attempt: _Attempt, env: Mapping[str, str]) -> None:
     there is no server to fall back to, and WarmupError is raised.
     """
     launch, step = attempt.launch, attempt.step
+    reason = _find_why_not_direct(attempt, env)
+    if reason is None:
+        return
+    if launch.strategy == "kernels":
+        raise WarmupError(
+            "its kernels cannot be compiled without a server",
+            cause=reason,
+            hint='strategy = "auto" or "server" lets the server compile them',
+        )
+    if "deep_gemm" in get_engine(launch.engine).families and launch.engine != "command":
+        text = f"{launch.name}: its server compiles all kernels, since {reason}"
+        step.events.emit("warning", launch.name, text=text)
+
+
+def _find_why_not_direct(attempt: _Attempt, env: Mapping[str, str]) -> str | None:
+    """Compile; None once all kernels are, else why only the server can."""
+    step = attempt.step
+    plan = plan_kernels(attempt.launch, env)
+    if isinstance(plan, Fallback):
+        return plan.reason
+    if not step.visible_gpus:
+        return "DeepGEMM compiles on a GPU only, and this host shows none"
     try:
-        if launch.engine not in ENGINES:
-            raise NotModelledError(f"kernels of engine {launch.engine} are not derived")
-        if not step.visible_gpus:
-            raise HostError("DeepGEMM compiles on a GPU only", cause="this host shows none")
         with attempt.phases.timed("kernels"):
-            result = compile_directly(
-                model=launch.model,
-                label=launch.label or launch.model,
-                tp=launch.tp,
-                engine=launch.engine,
-                args=launch.fallback_args,
-                revision=launch.revision,
-                python=launch.python,
-                env=env,
+            result = compile_kernels(
+                plan,
                 run_dir=step.run_dir,
+                name=step.run_dir.name,
                 check=step.supervisor.check_cancelled,
             )
-        if result.failed:
-            raise WarmupError(f"{len(result.failed)} kernels failed", cause=result.failed[0])
-    except Cancelled:
-        raise
-    except WarmupError as error:
-        if launch.strategy == "kernels":
-            raise WarmupError(
-                "its kernels cannot be compiled without a server",
-                cause=error.reason,
-                hint='strategy = "auto" or "server" lets the server compile them',
-            ) from error
-        if launch.engine in ENGINES:
-            text = f"{launch.name}: its server compiles all kernels, since {error.reason}"
-            step.events.emit("warning", launch.name, text=text)
+    except HostError as error:
+        return error.reason
+    return f"{len(result.failed)} kernels failed: {result.failed[0]}" if result.failed else None
 
 
 def _boot(

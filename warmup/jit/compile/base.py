@@ -19,6 +19,7 @@ Kind = Literal["NORMAL", "CONTIG", "MASKED"]
 # 0.5.23, layers/quantization/fp8_utils.py, _deepgemm_block_fp8_supported).
 BLOCK = 128
 N_MULTIPLE = 64
+HALVED_MAX_M = 1024
 
 
 class Shape(msgspec.Struct, frozen=True, order=True):
@@ -39,6 +40,27 @@ class Shape(msgspec.Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         return f"{self.kind} n={self.n} k={self.k} groups={self.groups}"
+
+
+class Ask(msgspec.Struct, frozen=True, order=True):
+    """A shape as a rank runs it. is_halved: on half of the SMs, beside something else.
+
+    sglang 0.5.23, layers/attention/dsa/dsa_indexer.py: `half_device_sm_count`, for batches of up
+    to DUAL_STREAM_TOKEN_THRESHOLD tokens. The number of SMs is part of a kernel.
+    """
+
+    shape: Shape
+    is_halved: bool = False
+
+    def get_num_sms(self, num_sms: int) -> int:
+        """Of a device's `num_sms`, those that it runs on."""
+        return -(-(num_sms // 2) // 8) * 8 if self.is_halved else num_sms
+
+    def get_max_m(self, max_m: int) -> int:
+        return min(max_m, HALVED_MAX_M) if self.is_halved else max_m
+
+    def __str__(self) -> str:
+        return f"{self.shape} on half of the SMs" if self.is_halved else str(self.shape)
 
 
 class NotModelledError(WarmupError):

@@ -9,14 +9,17 @@ removed here.
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from warmup.errors import Cancelled, HostError, WarmupError
-from warmup.jit.compile.base import BLOCK, Shape
+from warmup.jit.compile.base import BLOCK, Ask, Shape
 from warmup.jit.compile.m_values import choose_kernels, get_boundaries, get_sweep
 from warmup.jit.compile.pool import Job, Outcome, Pool, WorkerSpec
 from warmup.jit.compile.resources import get_num_workers
@@ -28,6 +31,8 @@ HANDLER = Path(__file__).parents[2] / "engine" / "kernels" / "deep_gemm_jobs.py"
 HOST_BYTES_EACH = 4 << 30
 DEVICE_BYTES_EACH = 1 << 30
 _SM90 = 90
+_RELEASE = re.compile(r"release (\d+)\.(\d+)")
+_OLDEST_NVCC = (12, 3)  # DeepGEMM 54e2261, csrc/jit/compiler.hpp
 _CANNOT = "DeepGEMM cannot compile here"
 
 
@@ -80,24 +85,25 @@ class Setting:
 
 
 def compile_shapes(
-    shapes: Mapping[Shape, int],
+    asks: Mapping[Ask, int],
     setting: Setting,
     on_outcome: Callable[[Outcome, int, int], None] = lambda *_: None,
 ) -> Result:
-    """shapes: each with the largest M of those who ask for it.
+    """asks: each with the largest M of those who ask for it.
 
     Raises HostError where deep_gemm or a fitting GPU is missing, and what `setting.check` raises;
     either way the cache holds whole entries only.
     """
     log = setting.run_dir / "kernels.log"
     first = WorkerSpec(python=setting.python, handler=HANDLER, args=("0",))
-    with Pool([first], env=setting.env, cwd=setting.run_dir, log=log, check=setting.check) as pool:
+    env = _get_worker_env(setting)
+    with Pool([first], env=env, cwd=setting.run_dir, log=log, check=setting.check) as pool:
         device = probe(pool, setting.engine)
         cache_dir = setting.out or _get_cache_dir(device, setting.env)
         # The pool ends first: nothing builds any more in the folder that is then removed.
         with private_cache(cache_dir, setting.name) as own:
-            jobs, notes = make_jobs(shapes, device, own, full=setting.full)
-            largest = max((get_bytes(shape, max_m) for shape, max_m in shapes.items()), default=0)
+            jobs, notes = make_jobs(asks, device, own, full=setting.full)
+            largest = max((get_bytes(ask.shape, max_m) for ask, max_m in asks.items()), default=0)
             count = _count_workers(len(jobs), setting.num_jobs, device, largest)
             pool.add([_make_spec(setting.python, index, device) for index in range(1, count)])
             try:
@@ -107,6 +113,15 @@ def compile_shapes(
     failed = [f"{each.job.name}: {each.error}" for each in outcomes if each.error is not None]
     notes += [f"{each.job.name}: its worker died once" for each in outcomes if each.num_tries > 1]
     return Result(device, count, len(jobs), tuple(failed), tuple(notes), cache_dir)
+
+
+def _get_worker_env(setting: Setting) -> dict[str, str]:
+    """sglang decides for DeepGEMM which compiler it takes (0.5.23, compile_utils.py)."""
+    env = dict(setting.env)
+    if setting.engine == "sglang":
+        is_nvrtc = env.get("SGLANG_DG_USE_NVRTC", "").lower() in ("1", "true", "yes", "y")
+        env["DG_JIT_USE_NVRTC"] = "1" if is_nvrtc else "0"
+    return env
 
 
 def probe(pool: Pool, engine: str) -> Device:
@@ -135,6 +150,7 @@ def make_device(told: Mapping[str, Any]) -> Device:
     if not devices or devices[0]["capability"] != _SM90:
         found = f"capability {devices[0]['capability']}" if devices else "no GPU"
         raise HostError(_CANNOT, cause=f"kernels are chosen for capability 90 alone; here: {found}")
+    _check_nvcc(told["nvcc"])
     name, num_sms = kinds[0]
     return Device(
         num_gpus=len(devices),
@@ -147,39 +163,41 @@ def make_device(told: Mapping[str, Any]) -> Device:
     )
 
 
+def _check_nvcc(version: str | None) -> None:
+    """version: what nvcc says; None where DeepGEMM does without. Raises HostError."""
+    if version is None:
+        return
+    found = _RELEASE.search(version)
+    if found is None:
+        raise HostError(_CANNOT, cause=f"no nvcc: {version[:300]}", hint="set CUDA_HOME")
+    if (int(found.group(1)), int(found.group(2))) < _OLDEST_NVCC:
+        told = f"nvcc {found.group(1)}.{found.group(2)} is too old"
+        raise HostError(_CANNOT, cause=told, hint="12.3 is the oldest that it takes, 12.9 good")
+
+
 def make_jobs(
-    shapes: Mapping[Shape, int], device: Device, cache_dir: Path, *, full: bool
+    asks: Mapping[Ask, int], device: Device, cache_dir: Path, *, full: bool
 ) -> tuple[list[Job], list[str]]:
     """One job a kernel; a shape, where the whole sweep is asked for.
 
     The second list says where the device's memory made the largest M smaller.
     """
-    notes = []
-    budget = device.free_bytes - DEVICE_BYTES_EACH
-    by_max: dict[int, list[Shape]] = {}
-    for shape, max_m in shapes.items():
-        fitting = _fit(shape, max_m, budget)
-        if fitting < max_m:
-            notes.append(f"{shape}: M up to {fitting} instead of {max_m}, for the device's memory")
-        by_max.setdefault(fitting, []).append(shape)
-    calls: list[tuple[Shape, list[int], float]] = []
-    for max_m, group in by_max.items():
-        calls += _choose_calls(group, max_m, device, full)
-    return [_make_job(*call, cache_dir) for call in calls], notes
-
-
-def _choose_calls(
-    shapes: Sequence[Shape], max_m: int, device: Device, full: bool
-) -> list[tuple[Shape, list[int], float]]:
-    """(shape, Ms, cost) of each job."""
+    notes, fitting = [], {}
+    for ask, max_m in asks.items():
+        fitting[ask] = _fit(ask.shape, max_m, device.free_bytes - DEVICE_BYTES_EACH)
+        if fitting[ask] < max_m:
+            told = f"M up to {fitting[ask]} instead of {max_m}"
+            notes.append(f"{ask}: {told}, for the device's memory")
+    calls: list[tuple[Ask, list[int], float]] = []
     if full:
-        return [(shape, get_sweep(shape, max_m), 0.0) for shape in shapes]
-    dims = {kind: found for kind, found in device.compiled_dims.items() if found is not None}
-    if len(dims) < len(device.compiled_dims):
+        calls = [(ask, get_sweep(ask.shape, max_m), 0.0) for ask, max_m in fitting.items()]
+    elif None in device.compiled_dims.values():
         # This deep_gemm does not say what its kernels depend on: one M of every stretch.
-        return [(shape, get_boundaries(shape, max_m), 0.0) for shape in shapes]
-    chosen = choose_kernels(shapes, max_m, device.num_sms, dims)
-    return [(shape, [m], _get_cost(kernel)) for kernel, (shape, m) in chosen.items()]
+        calls = [(ask, get_boundaries(ask.shape, max_m), 0.0) for ask, max_m in fitting.items()]
+    else:
+        chosen = choose_kernels(fitting, device.num_sms, device.compiled_dims)
+        calls = [(ask, [m], _get_cost(kernel)) for kernel, (ask, m) in chosen.items()]
+    return [_make_job(*call, device, cache_dir) for call in calls], notes
 
 
 def get_bytes(shape: Shape, m: int) -> int:
@@ -233,11 +251,16 @@ def _fit(shape: Shape, max_m: int, budget: int) -> int:
     return max(max_m, BLOCK)
 
 
-def _make_job(shape: Shape, ms: Sequence[int], cost: float, cache_dir: Path) -> Job:
-    sizes: dict[str, Any] = {"kind": shape.kind, "n": shape.n, "k": shape.k, "groups": shape.groups}
+def _make_job(ask: Ask, ms: Sequence[int], cost: float, device: Device, cache_dir: Path) -> Job:
     told = f"m={ms[0]}" if len(ms) == 1 else f"{len(ms)} Ms"
-    payload = {"op": "compile", "shape": sizes, "ms": list(ms), "cache_dir": str(cache_dir)}
-    return Job(f"{shape} {told}", payload, cost)
+    payload = {
+        "op": "compile",
+        "shape": msgspec.to_builtins(ask.shape),
+        "num_sms": ask.get_num_sms(device.num_sms),
+        "ms": list(ms),
+        "cache_dir": str(cache_dir),
+    }
+    return Job(f"{ask} {told}", payload, cost)
 
 
 def _get_cost(kernel: Kernel) -> float:

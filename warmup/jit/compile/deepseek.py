@@ -47,7 +47,7 @@ def derive_mla(products: Products) -> None:
     products.add_linear("self_attn.o_proj", hidden, heads * v, layers)
     if q_lora is not None and config.find_size("index_topk") is not None:
         width = config.get_size("index_n_heads") * config.get_size("index_head_dim")
-        products.add_linear("self_attn.indexer.wq_b", width, q_lora, layers)
+        products.add_linear("self_attn.indexer.wq_b", width, q_lora, layers, also_halved=True)
     if layout.absorbed_bmm:
         products.add_masked(kv_lora, nope, heads)
         products.add_masked(v, kv_lora, heads)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from warmup.jit.compile.base import Layout, NotModelledError, Shape
+from warmup.jit.compile.base import Ask, Layout, NotModelledError, Shape
 from warmup.jit.compile.config import read_config
 from warmup.jit.compile.hub_cache import get_config_path
 from warmup.jit.compile.products import Products
@@ -22,7 +22,8 @@ class ModelShapes(msgspec.Struct, frozen=True, kw_only=True):
 
     architecture: as config.json names it, None where that could not be read. strategy: `kernels`
     where `shapes` are all that its ranks ask for; `server` where only a server can tell, and
-    `reason` says why. max_m: tokens of the largest batch; None without shapes.
+    `reason` says why. max_m: tokens of the largest batch; None without shapes. halved: those of
+    the shapes that also run on half of the SMs.
     """
 
     model: str
@@ -32,6 +33,7 @@ class ModelShapes(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     shapes: tuple[Shape, ...] = ()
     max_m: int | None = None
+    halved: tuple[Shape, ...] = ()
 
     @property
     def name(self) -> str:
@@ -40,8 +42,14 @@ class ModelShapes(msgspec.Struct, frozen=True, kw_only=True):
     def to_data(self) -> dict[str, object]:
         """The model's object of `kernels --list --json`."""
         data: dict[str, object] = msgspec.to_builtins(self)
-        del data["max_m"]
+        del data["max_m"], data["halved"]
         return data
+
+    @property
+    def asks(self) -> dict[Ask, int]:
+        """Each shape as it runs, with the largest M of it."""
+        asks = [*map(Ask, self.shapes), *(Ask(shape, True) for shape in self.halved)]
+        return {ask: ask.get_max_m(self.max_m or 0) for ask in asks}
 
 
 def derive(
@@ -79,6 +87,7 @@ def derive(
         reason=reason,
         shapes=tuple(products.shapes),
         max_m=layout.max_m,
+        halved=tuple(products.halved),
     )
 
 
@@ -94,10 +103,10 @@ def _get_layout(
     return get_layout(who, tp, args, env)
 
 
-def merge_shapes(models: Sequence[ModelShapes]) -> dict[Shape, int]:
-    """Each shape once, with the largest M of the models that ask for it."""
-    merged: dict[Shape, int] = {}
+def merge_asks(models: Sequence[ModelShapes]) -> dict[Ask, int]:
+    """Each once, with the largest M of the models that ask for it."""
+    merged: dict[Ask, int] = {}
     for model in models:
-        for shape in model.shapes:
-            merged[shape] = max(merged.get(shape, 0), model.max_m or 0)
+        for ask, max_m in model.asks.items():
+            merged[ask] = max(merged.get(ask, 0), max_m)
     return merged

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from warmup.errors import UsageError
-from warmup.jit.compile.derive import ModelShapes, derive, merge_shapes
+from warmup.jit.compile.derive import ModelShapes, derive, merge_asks
 
 if TYPE_CHECKING:
     from warmup.jit.compile.deep_gemm import Result
@@ -98,4 +98,4 @@ def compile_kernels(
         name=name,
         check=check,
     )
-    return compile_shapes(merge_shapes([plan.shapes]), setting, on_outcome)
+    return compile_shapes(merge_asks([plan.shapes]), setting, on_outcome)

@@ -9,9 +9,9 @@ smallest will do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
-from warmup.jit.compile.base import BLOCK, Shape
+from warmup.jit.compile.base import BLOCK, Ask, Shape
 from warmup.jit.compile.selection import H200_SMS, Kernel, Selector
 
 
@@ -42,14 +42,16 @@ def choose_ms(
 
 
 def choose_kernels(
-    shapes: Sequence[Shape], max_m: int, num_sms: int, compiled_dims: dict[str, str]
-) -> dict[Kernel, tuple[Shape, int]]:
-    """Every kernel that these shapes select, with one shape and M that make it.
+    asks: Mapping[Ask, int], num_sms: int, compiled_dims: Mapping[str, str | None]
+) -> dict[Kernel, tuple[Ask, int]]:
+    """Every kernel that these select on a device of num_sms SMs, with one shape and M that make it.
 
-    Shapes whose N and K are no part of the kernel share some. compiled_dims: kind → dimensions.
+    asks: each with its largest M. Shapes whose N and K are no part of the kernel share some.
+    compiled_dims: kind → dimensions that are, where that is not as usual.
     """
-    kernels: dict[Kernel, tuple[Shape, int]] = {}
-    for shape in shapes:
-        for m, kernel in choose_ms(shape, max_m, num_sms, compiled_dims.get(shape.kind)).items():
-            kernels.setdefault(kernel, (shape, m))
+    kernels: dict[Kernel, tuple[Ask, int]] = {}
+    for ask, max_m in asks.items():
+        dims = compiled_dims.get(ask.shape.kind)
+        for m, kernel in choose_ms(ask.shape, max_m, ask.get_num_sms(num_sms), dims).items():
+            kernels.setdefault(kernel, (ask, m))
     return kernels

@@ -13,25 +13,31 @@ _FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_pro
 
 
 class Products:
-    """shapes: without repetitions, in the order of the layers. name: of the model, for errors."""
+    """shapes: without repetitions, in the order of the layers; halved: those of them that also run
+    on half of the SMs. name: of the model, for errors."""
 
     def __init__(self, config: Config, layout: Layout, name: str) -> None:
         self.config = config
         self.layout = layout
         self.name = name
         self.shapes: dict[Shape, None] = {}
+        self.halved: dict[Shape, None] = {}
         self._quantisation: Quantisation = config.get_quantisation()
 
     def divide(self, value: int, by: int, what: str) -> int:
         return divide(value, by, what, self.name)
 
-    def add_linear(self, module: str, n: int, k: int, layers: Iterable[int]) -> None:
+    def add_linear(
+        self, module: str, n: int, k: int, layers: Iterable[int], *, also_halved: bool = False
+    ) -> None:
         """A linear of these layers, if any is quantised and fits; else it is not DeepGEMM's.
 
         module: dotted path below the layer, for example `self_attn.o_proj`.
         """
         if n % N_MULTIPLE == 0 and k % BLOCK == 0 and self._is_quantised(module, layers):
             self.shapes[Shape("NORMAL", n, k)] = None
+            if also_halved:
+                self.halved[Shape("NORMAL", n, k)] = None
 
     def add_mlp(
         self, module: str, hidden: int, intermediate: int, tp: int, layers: Sequence[int]
