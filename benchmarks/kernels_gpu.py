@@ -29,7 +29,7 @@ from pathlib import Path
 
 from benchmarks.table import get_machine, print_table
 from warmup.jit.compile.deep_gemm import Result, Setting, compile_shapes
-from warmup.jit.compile.derive import ModelShapes, derive, merge_shapes
+from warmup.jit.compile.derive import ModelShapes, derive, merge_asks
 from warmup.jit.compile.m_values import choose_kernels
 from warmup.jit.compile.recorded import read_kernel
 
@@ -69,7 +69,7 @@ def compile_cold(model: ModelShapes, folder: Path, *, full: bool, jobs: int | No
         out=folder / "cache",
     )
     begin = time.perf_counter()
-    result = compile_shapes(merge_shapes([model]), setting)
+    result = compile_shapes(merge_asks([model]), setting)
     seconds = time.perf_counter() - begin
     if result.failed:
         raise SystemExit("\n".join(result.failed))
@@ -102,8 +102,7 @@ def read_cpu_s(path: Path) -> float:
 def compare(model: ModelShapes, run: Run, folder: Path) -> tuple[set[str], set[str]]:
     """Kernels that were foretold and not compiled, and the other way round, as text."""
     device = run.result.device
-    dims = {kind: found for kind, found in device.compiled_dims.items() if found is not None}
-    foretold = set(choose_kernels(model.shapes, model.max_m or 0, device.num_sms, dims))
+    foretold = set(choose_kernels(model.asks, device.num_sms, device.compiled_dims))
     sources = (folder / "cache" / "cache").glob("*/kernel.cu")
     compiled = {read_kernel(path.read_text()) for path in sources} - {None}
     return {str(each) for each in foretold - compiled}, {str(each) for each in compiled - foretold}

@@ -10,7 +10,7 @@ from warmup.commands.kernels_list import derive_launch
 from warmup.commands.kernels_session import begin, conclude
 from warmup.commands.session import Session
 from warmup.errors import UsageError
-from warmup.jit.compile.derive import ModelShapes, merge_shapes
+from warmup.jit.compile.derive import ModelShapes, merge_asks
 from warmup.report.output import Output
 from warmup.report.text import get_printable
 
@@ -49,7 +49,7 @@ def compile_kernels(session: Session, options: KernelOptions) -> int:
             out=options.out,
             check=work.check,
         )
-        result = compile_shapes(merge_shapes(derived), setting, work.progress.on_outcome)
+        result = compile_shapes(merge_asks(derived), setting, work.progress.on_outcome)
     return conclude(
         "compile",
         kernels=result.num_kernels,

@@ -59,15 +59,15 @@ def list_kernels(session: Session, *, full: bool, json_output: bool) -> int:
 def _print_shapes(out: Output, model: ModelShapes, num_sms: int, full: bool) -> None:
     from warmup.jit.compile.m_values import choose_kernels, choose_ms, get_sweep
 
-    assert model.max_m is not None
-    for shape in model.shapes:
+    for ask, max_m in model.asks.items():
         if full:
-            sweep = get_sweep(shape, model.max_m)
+            sweep = get_sweep(ask.shape, max_m)
             told = f"{len(sweep)} Ms, {sweep[0]} to {sweep[-1]}"
         else:
-            told = "M " + " ".join(str(m) for m in choose_ms(shape, model.max_m, num_sms))
-        out.line(f"    {shape}: {told}")
-    kernels = choose_kernels(model.shapes, model.max_m, num_sms, {})
+            chosen = choose_ms(ask.shape, max_m, ask.get_num_sms(num_sms))
+            told = "M " + " ".join(str(m) for m in chosen)
+        out.line(f"    {ask}: {told}")
+    kernels = choose_kernels(model.asks, num_sms, {})
     out.line(f"    {len(model.shapes)} shapes, {len(kernels)} kernels, M up to {model.max_m}")
 
 
@@ -82,7 +82,7 @@ def _explain(full: bool) -> str:
 
 def _find_same(model: ModelShapes, before: Sequence[ModelShapes]) -> str | None:
     for other in before:
-        if set(other.shapes) == set(model.shapes) and other.max_m == model.max_m:
+        if other.asks == model.asks:
             return other.name
     return None
 

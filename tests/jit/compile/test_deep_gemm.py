@@ -11,7 +11,7 @@ import pytest
 
 from tests.jit.compile.models import SHAPES
 from warmup.errors import Cancelled, HostError
-from warmup.jit.compile.base import Shape
+from warmup.jit.compile.base import Ask, Shape
 from warmup.jit.compile.deep_gemm import (
     Device,
     Result,
@@ -31,19 +31,31 @@ MAX_M = 1024
 def compile_with_fakes(
     folder: Path, shapes: dict[Shape, int], *gpus: dict[str, Any], **changes: Any
 ) -> Result:
+    folder.mkdir(exist_ok=True)
     env = {
         **os.environ,
         "PYTHONPATH": f"{FAKES}:{ROOT}",
         "FAKE_GPUS": json.dumps(gpus or [H200]),
         "FAKE_CALLS": str(folder / "calls"),
+        "CUDA_HOME": str(make_cuda_home(folder)),
         **changes.pop("env", {}),
     }
-    folder.mkdir(exist_ok=True)
     setting = {
         "engine": "sglang", "python": sys.executable, "env": env, "run_dir": folder,
         "name": "x", "num_jobs": 2, "out": folder / "cache", **changes,
     }  # fmt: skip
-    return compile_shapes(shapes, Setting(**setting))
+    return compile_shapes(
+        {Ask(shape): max_m for shape, max_m in shapes.items()}, Setting(**setting)
+    )
+
+
+def make_cuda_home(folder: Path) -> Path:
+    """One whose nvcc tells its version, which is all that the stand-in needs."""
+    nvcc = folder / "cuda-home" / "bin" / "nvcc"
+    nvcc.parent.mkdir(parents=True, exist_ok=True)
+    nvcc.write_text("#!/bin/sh\necho 'release 13.0, V13.0.88'\n")
+    nvcc.chmod(0o755)
+    return nvcc.parent.parent
 
 
 def get_entries(folder: Path) -> set[str]:
@@ -76,7 +88,7 @@ def test_a_deep_gemm_that_hides_what_it_compiles_for_gets_one_m_of_every_stretch
     tmp_path: Path,
 ) -> None:
     device = Device(1, "NVIDIA H200", 132, 1 << 40, "1", {"NORMAL": None}, None)
-    jobs, _ = make_jobs({SHAPES[0]: 256}, device, tmp_path, full=False)
+    jobs, _ = make_jobs({Ask(SHAPES[0]): 256}, device, tmp_path, full=False)
     assert [job.payload["ms"] for job in jobs] == [[16, 32, 64, 128, 192, 256]]
 
 
@@ -116,6 +128,38 @@ def test_gpus_that_will_not_do(tmp_path: Path, gpus: list[dict[str, Any]], told:
         compile_with_fakes(tmp_path, {SHAPES[0]: 64}, env={"FAKE_GPUS": json.dumps(gpus)})
     assert told in caught.value.reason
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        (None, "no nvcc"),
+        ("echo 'release 12.2, V12.2.1'", "nvcc 12.2 is too old"),
+        ("echo 'release 13.0, V13.0.88'", None),
+    ],
+)
+def test_the_nvcc_that_deep_gemm_runs(tmp_path: Path, script: str | None, told: str | None) -> None:
+    nvcc = tmp_path / "cuda" / "bin" / "nvcc"
+    nvcc.parent.mkdir(parents=True)
+    if script is not None:
+        nvcc.write_text(f"#!/bin/sh\n{script}\n")
+        nvcc.chmod(0o755)
+    env = {"CUDA_HOME": str(tmp_path / "cuda")}
+    if told is None:
+        assert compile_with_fakes(tmp_path, {SHAPES[0]: 16}, env=env).failed == ()
+        return
+    with pytest.raises(HostError) as caught:
+        compile_with_fakes(tmp_path, {SHAPES[0]: 16}, env=env)
+    assert told in caught.value.reason
+    # NVRTC needs none.
+    compile_with_fakes(tmp_path, {SHAPES[0]: 16}, env={**env, "SGLANG_DG_USE_NVRTC": "true"})
+
+
+def test_half_of_the_sms_is_told_to_deep_gemm(tmp_path: Path) -> None:
+    device = Device(1, "NVIDIA H200", 132, 1 << 40, "1", dict.fromkeys(("NORMAL",), ""), None)
+    jobs, _ = make_jobs({Ask(SHAPES[0], True): 64}, device, tmp_path, full=False)
+    assert {job.payload["num_sms"] for job in jobs} == {72}
+    assert all("on half of the SMs" in job.name for job in jobs)
 
 
 def test_two_gpus_of_a_kind_share_the_work(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.jit.compile.models import V3, both, derive_from, get_shapes, normal
 from warmup.errors import UsageError
+from warmup.jit.compile.base import Shape
 
 
 def test_deepseek_v3_over_eight_ranks(tmp_path: Path) -> None:
@@ -83,6 +84,7 @@ def test_deepseek_v32_adds_an_indexer_and_fuses_no_shared_expert(tmp_path: Path)
     shapes = get_shapes(derive_from(tmp_path, "deepseek-v3.2", 8))
     assert normal((64 * 128, 1536), (512, 7168), (7168, 256)) <= shapes
     assert ("CONTIG", 512, 7168, 256) in shapes
+    assert derive_from(tmp_path, "deepseek-v3.2", 8).halved == (Shape("NORMAL", 8192, 1536),)
 
 
 def test_deepseek_v2_without_query_compression(tmp_path: Path) -> None:

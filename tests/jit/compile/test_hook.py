@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.jit.compile.models import write_model
-from tests.jit.compile.test_deep_gemm import FAKES, H200, ROOT
+from tests.jit.compile.test_deep_gemm import FAKES, H200, ROOT, make_cuda_home
 from warmup.errors import HostError
 from warmup.jit.compile.hook import Fallback, KernelPlan, compile_kernels, plan_kernels
 from warmup.launch.base import Launch
@@ -25,7 +25,8 @@ def make_launch(folder: Path, *args: str, tp: int = 1, engine: str = "sglang") -
 def test_a_known_launch_is_planned_and_compiled(tmp_path: Path) -> None:
     env = {
         **os.environ, "PYTHONPATH": f"{FAKES}:{ROOT}", "FAKE_GPUS": json.dumps([H200]),
-        "FAKE_CALLS": str(tmp_path / "calls"), "SGLANG_DG_CACHE_DIR": str(tmp_path / "cache"),
+        "FAKE_CALLS": str(tmp_path / "calls"), "CUDA_HOME": str(make_cuda_home(tmp_path)),
+        "SGLANG_DG_CACHE_DIR": str(tmp_path / "cache"),
     }  # fmt: skip
     plan = plan_kernels(make_launch(tmp_path), env)
     assert isinstance(plan, KernelPlan)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.jit.compile.models import SHAPES
 from tests.jit.compile.test_selection import any_shape
-from warmup.jit.compile.base import Shape
+from warmup.jit.compile.base import Ask, Shape
 from warmup.jit.compile.m_values import choose_kernels, choose_ms, get_boundaries, get_sweep
 from warmup.jit.compile.selection import Selector
 
@@ -55,5 +55,14 @@ def test_contiguous_rows_come_in_whole_blocks() -> None:
 def test_shapes_share_kernels_where_n_and_k_are_arguments() -> None:
     shapes = [Shape("NORMAL", 4608, 7168), Shape("NORMAL", 7168, 7168)]
     apart = sum(len(choose_ms(shape, 4096)) for shape in shapes)
-    assert len(choose_kernels(shapes, 4096, 132, {})) < apart
-    assert len(choose_kernels(shapes, 4096, 132, {"NORMAL": "nk"})) == apart
+    asks = {Ask(shape): 4096 for shape in shapes}
+    assert len(choose_kernels(asks, 132, {})) < apart
+    assert len(choose_kernels(asks, 132, {"NORMAL": "nk"})) == apart
+
+
+def test_half_of_the_sms_is_other_kernels_for_small_batches() -> None:
+    whole, halved = Ask(SHAPES[1]), Ask(SHAPES[1], True)
+    assert (halved.get_num_sms(132), halved.get_max_m(16384)) == (72, 1024)
+    kernels = choose_kernels({whole: 16384, halved: 1024}, 132, {})
+    assert {kernel.num_sms for kernel in kernels} == {132, 72}
+    assert max(m for ask, m in kernels.values() if ask.is_halved) <= 1024

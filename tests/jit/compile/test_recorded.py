@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from warmup.jit.compile.base import Shape
+from warmup.jit.compile.base import Ask, Shape
 from warmup.jit.compile.m_values import choose_kernels
 from warmup.jit.compile.recorded import read_kernel
 from warmup.jit.compile.selection import Kernel
@@ -51,8 +51,7 @@ def test_what_a_gpu_compiled_is_what_was_foretold() -> None:
     document = json.loads(RECORD.read_text())
     device = document["device"]
     for model in document["models"]:
-        shapes = [Shape(**shape) for shape in model["shapes"]]
-        dims = device["compiled_dims"]
-        foretold = choose_kernels(shapes, model["max_m"], device["num_sms"], dims)
+        asks = {Ask(Shape(**shape)): model["max_m"] for shape in model["shapes"]}
+        foretold = choose_kernels(asks, device["num_sms"], device["compiled_dims"])
         compiled = {read_kernel(source) for source in model["kernels"]} - {None}
         assert set(foretold) == compiled, model["model"]

@@ -13,6 +13,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -45,7 +47,7 @@ def start(args: list[str]) -> Callable[[dict[str, Any]], Any]:
         for variable in ("DG_JIT_CACHE_DIR", "DJ_JIT_CACHE_DIR"):
             os.environ[variable] = payload["cache_dir"]
         try:
-            return compile_shape(**payload["shape"], ms=payload["ms"])
+            return compile_shape(**payload["shape"], num_sms=payload["num_sms"], ms=payload["ms"])
         except RuntimeError as error:
             if "CUDA" in str(error):
                 # The context is lost: whatever this process did next would fail too.
@@ -79,7 +81,26 @@ def probe(engine: str) -> dict[str, Any]:
         "package": os.path.dirname(os.path.abspath(deep_gemm.__file__)),  # noqa: PTH100, PTH120
         "compiled_dims": {kind: _get_compiled_dims(kind) for kind in _NAMES},
         "cache_dir": _find_cache_dir(engine),
+        "nvcc": _ask_nvcc(),
     }
+
+
+def _ask_nvcc() -> str | None:
+    """What the nvcc that DeepGEMM runs says of its version, or why it does not; None for NVRTC.
+
+    Found as sgl-deep-gemm 0.1.5.post1 does (deep_gemm/cuda_helpers.py, csrc/jit/compiler.hpp).
+    """
+    if os.environ.get("DG_JIT_USE_NVRTC") == "1":
+        return None
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    found = shutil.which("nvcc") if not home else None
+    home = home or (os.path.dirname(os.path.dirname(found)) if found else "/usr/local/cuda")  # noqa: PTH120
+    nvcc = os.environ.get("DG_JIT_NVCC_COMPILER") or f"{home}/bin/nvcc"
+    try:
+        done = subprocess.run([nvcc, "--version"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{nvcc}: {error}"
+    return done.stdout
 
 
 def _find_cache_dir(engine: str) -> str | None:
@@ -95,8 +116,12 @@ def _find_cache_dir(engine: str) -> str | None:
         return None
 
 
-def compile_shape(kind: str, n: int, k: int, groups: int, ms: list[int]) -> int:
-    """Call the product for each of `ms`; how many calls. Kernels in the cache are not compiled."""
+def compile_shape(kind: str, n: int, k: int, groups: int, num_sms: int, ms: list[int]) -> int:
+    """Call the product for each of `ms` on `num_sms` SMs; how many calls. What the cache holds is
+    not compiled again."""
+    import deep_gemm
+
+    deep_gemm.set_num_sms(num_sms)
     call = _make_call(kind, n, k, groups, max(ms))
     for m in ms:
         call(m)

@@ -17,8 +17,13 @@ from warmup.jit.compile.base import Kind, Shape
 from warmup.jit.compile.selection import Selector
 
 __version__ = "0.0.fake"
-_NUM_SMS = 132
-_selectors: dict[Shape, Selector] = {}
+_num_sms = 0
+_selectors: dict[tuple[Shape, int], Selector] = {}
+
+
+def set_num_sms(num_sms: int) -> None:
+    global _num_sms
+    _num_sms = num_sms
 
 
 def fp8_gemm_nt(a: Any, b: Any, d: Any, c: Any = None, compiled_dims: str = "") -> None:
@@ -47,7 +52,7 @@ def _build(kind: Kind, m: int, sizes: Any, groups: int) -> None:
     if str(n) == os.environ.get("FAKE_DIES_AT") and not mark.exists():
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    selector = _selectors.setdefault(shape, Selector(shape, _NUM_SMS))
+    selector = _selectors.setdefault((shape, _num_sms), Selector(shape, _num_sms))
     text = str(selector.select(m))
     root = Path(os.environ["DG_JIT_CACHE_DIR"])
     entry = root / "cache" / f"kernel.{kind}.{hashlib.md5(text.encode()).hexdigest()}"
