@@ -15,17 +15,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / ".demo"
-# Checkpoint → the module and its arguments that make it.
-CHECKPOINTS = {"tiny-text": ["warmup.engine.tiny.text"]}
+# Checkpoint under `.demo/` → its family, as `warmup-ci serve --make-tiny` knows it.
+CHECKPOINTS = {"tiny-text": "text", "tiny-sd3": "sd3", "tiny-qwen2.5-vl": "qwen2.5-vl"}
 
 
 def main() -> int:
-    for name, words in CHECKPOINTS.items():
-        if not (DEMO / name / "config.json").exists():
-            print(f"demo: making the random-weight checkpoint .demo/{name}", flush=True)
-            subprocess.run([sys.executable, "-m", *words, str(DEMO / name)], check=True, cwd=ROOT)
-    for folder in (DEMO / "home", DEMO / "cache"):
-        shutil.rmtree(folder, ignore_errors=True)
+    # Made anew each time: the seeds are fixed, and an interrupted demo leaves half of one.
+    shutil.rmtree(DEMO, ignore_errors=True)
+    for name, family in CHECKPOINTS.items():
+        print(f"demo: making the random-weight checkpoint .demo/{name}", flush=True)
+        make = ["-m", "warmup", "serve", "--make-tiny", family, str(DEMO / name)]
+        subprocess.run([sys.executable, *make], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
     seconds = {}
     for name in ("cold", "warm"):
         command = ["run", "--workflow", "workflows/cpu-demo.toml", "--cache-root", ".demo/cache"]

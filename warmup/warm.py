@@ -42,6 +42,7 @@ from warmup.supervise.redact import Redactor
 from warmup.supervise.supervisor import Supervisor
 
 _KERNELS_FAMILIES = ("deep_gemm",)
+_DERIVED_ENGINES = ("sglang", "vllm")  # jit/compile/derive.py's
 # Kernels named in one error line; the others are counted.
 MAX_NAMED = 12
 
@@ -248,7 +249,7 @@ def _compile_directly(attempt: _Attempt, env: Mapping[str, str]) -> None:
             cause=reason,
             hint='strategy = "auto" or "server" lets the server compile them',
         )
-    if "deep_gemm" in get_engine(launch.engine).families and launch.engine != "command":
+    if launch.engine in _DERIVED_ENGINES:  # with the others there is nothing to fall back from
         text = f"{launch.name}: its server compiles all kernels, since {reason}"
         step.events.emit("warning", launch.name, text=text)
 

@@ -14,6 +14,7 @@ FAMILIES = {
     "wan-i2v": "warmup.engine.tiny.wan_i2v:make",
     "flux2": "warmup.engine.tiny.flux2:make",
     "qwen2.5-vl": "warmup.engine.tiny.qwen2_5_vl:make",
+    "qwen2-vl": "warmup.engine.tiny.qwen2_vl:make",
     "text": "warmup.engine.tiny.text:make",
 }
 
