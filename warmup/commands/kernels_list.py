@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from warmup.commands.session import Session
 from warmup.errors import EXIT_OK
 from warmup.jit.compile.derive import ModelShapes, derive
-from warmup.jit.compile.selection import H200_SMS
+from warmup.jit.compile.selection import H200_SMS, Kernel
 from warmup.launch.base import Launch
 from warmup.report.encoding import encode_json
 from warmup.report.output import Output
@@ -57,17 +57,17 @@ def list_kernels(session: Session, *, full: bool, json_output: bool) -> int:
 
 
 def _print_shapes(out: Output, model: ModelShapes, num_sms: int, full: bool) -> None:
-    from warmup.jit.compile.m_values import choose_kernels, choose_ms, get_sweep
+    from warmup.jit.compile.m_values import choose_ms, get_sweep
 
+    kernels: set[Kernel] = set()
     for ask, max_m in model.asks.items():
+        chosen = choose_ms(ask.shape, max_m, ask.get_num_sms(num_sms))
+        kernels.update(chosen.values())
+        told = "M " + " ".join(str(m) for m in chosen)
         if full:
             sweep = get_sweep(ask.shape, max_m)
             told = f"{len(sweep)} Ms, {sweep[0]} to {sweep[-1]}"
-        else:
-            chosen = choose_ms(ask.shape, max_m, ask.get_num_sms(num_sms))
-            told = "M " + " ".join(str(m) for m in chosen)
         out.line(f"    {ask}: {told}")
-    kernels = choose_kernels(model.asks, num_sms, {})
     out.line(f"    {len(model.shapes)} shapes, {len(kernels)} kernels, M up to {model.max_m}")
 
 
