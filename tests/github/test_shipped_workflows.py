@@ -36,10 +36,13 @@ def test_the_h200_runner_has_five_models() -> None:
     assert {launch.engine for launch in launches} == {"sglang"}
 
 
-def test_the_demo_finds_its_model_wherever_it_is_called_from() -> None:
-    _, (launch,) = get_launches(ROOT / "workflows" / "cpu-demo.toml")
-    assert launch.engine == "transformers"
-    assert Path(launch.model).resolve() == ROOT / ".demo" / "tiny-text"
+def test_the_demo_finds_its_models_wherever_it_is_called_from() -> None:
+    _, launches = get_launches(ROOT / "workflows" / "cpu-demo.toml")
+    assert [(launch.engine, Path(launch.model).resolve()) for launch in launches] == [
+        ("transformers", ROOT / ".demo" / "tiny-text"),
+        ("reference", ROOT / ".demo" / "tiny-sd3"),
+        ("reference", ROOT / ".demo" / "tiny-qwen2.5-vl"),
+    ]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
