@@ -86,7 +86,7 @@ def test_a_job_that_kills_every_worker_is_reported(tmp_path: Path) -> None:
 
 def test_a_job_that_takes_too_long_is_ended_with_its_compiler(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
-    with make_pool(tmp_path, 1, job_timeout_s=1.0) as pool:
+    with make_pool(tmp_path, 1, job_timeout_s=2.5) as pool:
         (outcome,) = pool.run([Job("stuck", {"child": str(pid)})])
     assert outcome.error is not None and "took too long" in outcome.error
     wait_gone(int(pid.read_text()))
