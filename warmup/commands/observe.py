@@ -64,7 +64,8 @@ def observe(
     fail_on_miss, 1 where it succeeded but compiled. Raises UsageError for an empty command and
     for a document that cannot be written, before anything runs.
     """
-    from warmup.jit.manifest import find_new, get_variables, take_snapshot
+    from warmup.jit.manifest import get_variables
+    from warmup.jit.mark import find_new_after, make_mark
     from warmup.jit.registry import FAMILY_NAMES, get_family
     from warmup.supervise.witness import Witness
 
@@ -76,10 +77,10 @@ def observe(
     env = {**environ, **variables}
     roots = [root for name in FAMILY_NAMES for root in get_family(name).get_roots(env)]
     witness = Witness(roots)
-    before = take_snapshot(FAMILY_NAMES, env)
+    mark = make_mark(FAMILY_NAMES, env)
     witness.look()
     status = _run(command, env, witness)
-    new = find_new(before, take_snapshot(FAMILY_NAMES, env))
+    new = find_new_after(mark)
     if new and status == 0 and fail_on_miss:
         status = EXIT_FAILED
     observed = {name: [_observe(one, witness) for one in entries] for name, entries in new.items()}
