@@ -19,20 +19,20 @@ any_shape = st.builds(
 
 
 def choose_slowly(selector: Selector, m: int) -> tuple[int, ...]:
-    """The heuristic as upstream writes it: look at every layout, keep the first of the best."""
-    layouts = selector.layouts
+    """The heuristic as upstream writes it: look at every tiling, keep the first of the best."""
+    tilings = selector.tilings
     if selector.shape.kind == "NORMAL" and m <= 32:
-        layouts = list(selector.iter_layouts((64, 128, *((16, 32) if m <= 16 else (32,)), 256)))
-    best = layouts[0]
-    for layout in layouts[1:]:
-        if selector.get_cycles(m, layout) < selector.get_cycles(m, best):
-            best = layout
+        tilings = list(selector.iter_tilings((64, 128, *((16, 32) if m <= 16 else (32,)), 256)))
+    best = tilings[0]
+    for tiling in tilings[1:]:
+        if selector.get_cycles(m, tiling) < selector.get_cycles(m, best):
+            best = tiling
     return best.block_m, best.block_n, best.stages, best.cluster_m, best.cluster_n
 
 
 @settings(max_examples=150, deadline=None)
 @given(any_shape, st.integers(1, 16384), st.sampled_from([132, 114, 78]))
-def test_the_shortcuts_take_what_looking_at_every_layout_takes(
+def test_the_shortcuts_take_what_looking_at_every_tiling_takes(
     shape: Shape, m: int, num_sms: int
 ) -> None:
     selector = Selector(shape, num_sms)
@@ -43,14 +43,14 @@ def test_the_shortcuts_take_what_looking_at_every_layout_takes(
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_layouts_are_legal(shape: Shape) -> None:
-    for layout in Selector(shape).layouts:
-        assert layout.block_n % 16 == 0 and layout.block_n <= 192 and layout.block_n != 176
-        assert layout.block_m in {"CONTIG": (128,), "MASKED": (64, 128)}.get(
+def test_tilings_are_legal(shape: Shape) -> None:
+    for tiling in Selector(shape).tilings:
+        assert tiling.block_n % 16 == 0 and tiling.block_n <= 192 and tiling.block_n != 176
+        assert tiling.block_m in {"CONTIG": (128,), "MASKED": (64, 128)}.get(
             shape.kind, (64, 128, 256)
         )
-        assert not (layout.block_m > 128 and layout.block_n > 128)
-        assert 3 <= layout.stages <= 16
+        assert not (tiling.block_m > 128 and tiling.block_n > 128)
+        assert 3 <= tiling.stages <= 16
 
 
 def test_a_single_wave_has_no_multicast() -> None:

@@ -6,7 +6,7 @@ sgl-project v0.1.0 to dev), and the kernel's template arguments, csrc/jit_kernel
 sm90_fp8_gemm_1d2d.hpp, which sgl-deep-gemm 0.1.5.post1's library holds too. Where the installed
 version selects otherwise, a kernel more or less is compiled ahead: never a wrong one.
 
-The heuristic: of all layouts (block sizes, cluster) that are legal and fit in shared memory, the
+The heuristic: of all tilings (block sizes, cluster) that are legal and fit in shared memory, the
 one with the fewest cycles, the first of equals. Cycles are those of the busier of L1 and L2, over
 the share of SMs at work in the last wave.
 """
@@ -33,7 +33,7 @@ NEVER = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
-class Layout:
+class Tiling:
     """Block and cluster sizes; stages: of the pipeline through shared memory.
 
     l1_bytes, l2_bytes: what one block moves.
@@ -89,8 +89,8 @@ class Selector:
         self._groups = shape.groups if shape.kind == "MASKED" else 1
         self._l1 = 128 * num_sms
         self._l2 = int(min(64.0 * num_sms, _L2_BYTES_PER_CYCLE))
-        self._layouts = list(self.iter_layouts((64, 128, 256)))
-        self._ranked = self._rank(self._layouts)
+        self._tilings = list(self.iter_tilings((64, 128, 256)))
+        self._ranked = self._rank(self._tilings)
         self._kernels: dict[tuple[int, ...], Kernel] = {}
 
     def select(self, m: int) -> Kernel:
@@ -98,8 +98,8 @@ class Selector:
         if self.shape.kind == "NORMAL" and m <= 32:
             # Blocks of 16 and 32 rows are candidates for few rows alone, between 128 and 256.
             small = (16, 32) if m <= 16 else (32,)
-            layouts = list(self.iter_layouts((64, 128, *small, 256)))
-            best = self._choose(m, self._rank(layouts))
+            tilings = list(self.iter_tilings((64, 128, *small, 256)))
+            best = self._choose(m, self._rank(tilings))
         else:
             best = self._choose(m, self._ranked)
         key = (best.block_m, best.block_n, best.cluster_m, best.cluster_n)
@@ -107,74 +107,74 @@ class Selector:
             self._kernels[key] = self._make_kernel(best)
         return self._kernels[key]
 
-    def _make_kernel(self, layout: Layout) -> Kernel:
+    def _make_kernel(self, tiling: Tiling) -> Kernel:
         dims = self._dims or ""
         return Kernel(
             kind=self.shape.kind,
             n=self.shape.n if "n" in dims else 0,
             k=self.shape.k if "k" in dims else 0,
             groups=self.shape.groups,
-            block_m=layout.block_m,
-            block_n=layout.block_n,
-            stages=layout.stages,
-            cluster=layout.cluster,
-            is_multicast_on_a=layout.cluster_n > 1,
+            block_m=tiling.block_m,
+            block_n=tiling.block_n,
+            stages=tiling.stages,
+            cluster=tiling.cluster,
+            is_multicast_on_a=tiling.cluster_n > 1,
             num_sms=self._num_sms,
         )
 
-    def _choose(self, m: int, ranked: list[tuple[float, float, Layout]]) -> Layout:
+    def _choose(self, m: int, ranked: list[tuple[float, float, Tiling]]) -> Tiling:
         """The first of those with the fewest cycles.
 
         `ranked` goes by the cost per row, a lower bound: the search ends where it passes the best.
         """
         sms, groups = self._num_sms, self._groups
         limit = float("inf")
-        near: list[tuple[float, Layout]] = []
-        for per_row, per_block, layout in ranked:
+        near: list[tuple[float, Tiling]] = []
+        for per_row, per_block, tiling in ranked:
             if per_row * m - sms - _CUT > limit:
                 break
             if per_block - sms - _CUT > limit:
                 continue
-            blocks = -(-m // layout.block_m) * layout.blocks_n * groups
+            blocks = -(-m // tiling.block_m) * tiling.blocks_n * groups
             waves = -(-blocks // sms)
-            if waves == 1 and layout.cluster > 1:
+            if waves == 1 and tiling.cluster > 1:
                 continue  # no multicast within a single wave
             estimate = per_block * waves
             least = estimate - waves * sms / blocks - _CUT
             if least <= limit:
                 limit = min(limit, estimate * _ROUNDING)
-                near.append((least, layout))
-        close = [layout for least, layout in near if least <= limit]
+                near.append((least, tiling))
+        close = [tiling for least, tiling in near if least <= limit]
         if len(close) == 1:
             return close[0]
-        return min(close, key=lambda layout: (self.get_cycles(m, layout), layout.index))
+        return min(close, key=lambda tiling: (self.get_cycles(m, tiling), tiling.index))
 
-    def get_cycles(self, m: int, layout: Layout) -> int:
-        """Cycles of one layout as the heuristic counts them, 32-bit floats included."""
-        blocks = -(-m // layout.block_m) * layout.blocks_n * self._groups
+    def get_cycles(self, m: int, tiling: Tiling) -> int:
+        """Cycles of one tiling as the heuristic counts them, 32-bit floats included."""
+        blocks = -(-m // tiling.block_m) * tiling.blocks_n * self._groups
         waves = -(-blocks // self._num_sms)
-        if waves <= 1 and layout.cluster > 1:
+        if waves <= 1 and tiling.cluster > 1:
             return NEVER
-        busier = max(layout.l1_bytes * blocks // self._l1, layout.l2_bytes * blocks // self._l2)
+        busier = max(tiling.l1_bytes * blocks // self._l1, tiling.l2_bytes * blocks // self._l2)
         efficiency = _float32(_float32(blocks) / _float32(waves * self._num_sms))
         return int(_float32(_float32(busier) / efficiency))
 
     @property
-    def layouts(self) -> list[Layout]:
-        """Every legal layout for more than 32 rows, in the heuristic's order."""
-        return self._layouts
+    def tilings(self) -> list[Tiling]:
+        """Every legal tiling for more than 32 rows, in the heuristic's order."""
+        return self._tilings
 
-    def _rank(self, layouts: list[Layout]) -> list[tuple[float, float, Layout]]:
+    def _rank(self, tilings: list[Tiling]) -> list[tuple[float, float, Tiling]]:
         ranked = []
-        for layout in _drop_dominated(layouts):
-            cost = max(layout.l1_bytes / self._l1, layout.l2_bytes / self._l2) * self._num_sms
-            per_row = cost * layout.blocks_n * self._groups / layout.block_m / self._num_sms
-            ranked.append((per_row, cost, layout))
+        for tiling in _drop_dominated(tilings):
+            cost = max(tiling.l1_bytes / self._l1, tiling.l2_bytes / self._l2) * self._num_sms
+            per_row = cost * tiling.blocks_n * self._groups / tiling.block_m / self._num_sms
+            ranked.append((per_row, cost, tiling))
         ranked.sort(key=lambda each: each[0])
         return ranked
 
-    def iter_layouts(self, blocks_m: tuple[int, ...]) -> Iterator[Layout]:
-        """The legal layouts with these rows a block (NORMAL alone chooses), in upstream's order."""
+    def iter_tilings(self, blocks_m: tuple[int, ...]) -> Iterator[Tiling]:
+        """The legal tilings with these rows a block (NORMAL alone chooses), in upstream's order."""
         if self.shape.kind == "CONTIG":
             blocks_m = (BLOCK,)  # the alignment of the contiguous layout on SM90
         elif self.shape.kind == "MASKED":
@@ -191,7 +191,7 @@ class Selector:
                         index += 1
 
     def _find_stages(self, block_m: int, block_n: int, cluster: int) -> int | None:
-        """Stages that fit in shared memory; None where the layout is not legal."""
+        """Stages that fit in shared memory; None where the tiling is not legal."""
         over = block_n - BLOCK
         if over > 0 and block_n % over and BLOCK % over:
             return None
@@ -210,26 +210,26 @@ class Selector:
 
     def _make(
         self, index: int, block_m: int, block_n: int, cluster_m: int, cluster_n: int, stages: int
-    ) -> Layout:
+    ) -> Tiling:
         k, out = self.shape.k, block_m * block_n * 2
         l1 = k * (block_m + block_n) + k * (max(64, block_m) + block_n) + out + out
         l2 = k * (block_m // cluster_n + block_n // cluster_m) + out
         blocks_n = -(-self.shape.n // block_n)
-        return Layout(index, block_m, block_n, cluster_m, cluster_n, stages, blocks_n, l1, l2)
+        return Tiling(index, block_m, block_n, cluster_m, cluster_n, stages, blocks_n, l1, l2)
 
 
-def _drop_dominated(layouts: list[Layout]) -> list[Layout]:
-    """Without layouts that an earlier one of the same blocks beats or equals for every M.
+def _drop_dominated(tilings: list[Tiling]) -> list[Tiling]:
+    """Without tilings that an earlier one of the same blocks beats or equals for every M.
 
     The same blocks make the same waves and L1 traffic, so L2 traffic alone tells; and a cluster
     is refused where a single block is not.
     """
-    kept: dict[tuple[int, int], list[Layout]] = {}
-    for layout in layouts:
-        others = kept.setdefault((layout.block_m, layout.block_n), [])
-        if all(other.l2_bytes > layout.l2_bytes for other in others):
-            others.append(layout)
-    return [layout for others in kept.values() for layout in others]
+    kept: dict[tuple[int, int], list[Tiling]] = {}
+    for tiling in tilings:
+        others = kept.setdefault((tiling.block_m, tiling.block_n), [])
+        if all(other.l2_bytes > tiling.l2_bytes for other in others):
+            others.append(tiling)
+    return [tiling for others in kept.values() for tiling in others]
 
 
 def _align(value: int, to: int) -> int:
