@@ -134,7 +134,8 @@ def test_processes_that_keep_forking_are_ended(
     ready = tmp_path / "ready"
     server = start(supervisor, tmp_path, get_toy("tree_forks", kind, ready, 20_000))
     wait_until(ready.exists)
-    wait_until(lambda: len(server.list_pids()) > 2)
+    if kind == "respawn":  # of a chain a look at /proc may catch no link
+        wait_until(lambda: len(server.list_pids()) > 2)
     report = server.stop(0.05)
     assert report.survivors == ()
     assert report.killed > 0
@@ -148,7 +149,8 @@ def test_processes_that_keep_forking_are_ended_without_their_shim(
     ready = tmp_path / "ready"
     server = start(supervisor, tmp_path, get_toy("tree_forks", kind, ready, 20_000))
     wait_until(ready.exists)
-    wait_until(lambda: len(server.list_pids()) > 2)
+    if kind == "respawn":  # of a chain a look at /proc may catch no link
+        wait_until(lambda: len(server.list_pids()) > 2)
     os.kill(server.shim_pid, signal.SIGKILL)
     assert server.stop(0.05).survivors == ()
     assert server.list_pids() == []
