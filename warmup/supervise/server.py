@@ -182,11 +182,20 @@ class Server:
 
     def _end_shim(self) -> tuple[str, ...]:
         """Reap it; kill it first where it does not end by itself. What it leaves comes to us."""
+        if self.messages.ended is not None:
+            self._await_close()
         is_done = self.messages.ended is not None or self.messages.closed
         if self._has_ended(_SHIM_EXIT_S if is_done else 0):
             return ()
         self._shim.kill()
         return () if self._has_ended(_SHIM_EXIT_S) else (proc.describe(self._shim.pid),)
+
+    def _await_close(self) -> None:
+        """Its last descriptor goes as it ends; Popen would only look for that every 50 ms."""
+        until = time.monotonic() + _SHIM_EXIT_S
+        while not self.messages.closed and time.monotonic() < until:
+            self._waiter.wait(until - time.monotonic())
+            self.pump()
 
     def _has_ended(self, timeout_s: float) -> bool:
         try:
