@@ -106,10 +106,13 @@ def test_the_resource_tracker_of_this_python_is_known() -> None:
 
 
 def test_the_youngest_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {1, os.getpid()} <= set(proc.list_youngest_first())
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as youngest:
+        assert {1, os.getpid(), youngest.pid} <= set(proc.iterate_youngest_first())
     monkeypatch.setattr(proc, "list_pids", lambda: [1, 40, 50, 300, 32000])
     monkeypatch.setattr(proc, "find_text", lambda path: b"0.1 0.2 0.3 1/99 50\n")
-    assert proc.list_youngest_first() == [50, 40, 1, 32000, 300]
+    found = list(proc.iterate_youngest_first())
+    assert found[:32] == list(range(50, 18, -1))
+    assert found[32:] == [50, 40, 1, 32000, 300]
 
 
 def test_only_numbers_are_pids() -> None:

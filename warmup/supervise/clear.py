@@ -120,9 +120,9 @@ def _kill_child(pid: int) -> None:
 def end_bearers(cookies: range, *, num_scans: int = 1) -> Ended:
     """Kill every process that wears one of the cookies until none is found, or for DEADLINE_S.
 
-    num_scans: searches of /proc, one after the other, that must find nobody. One is enough for what
-    came to this subreaper, since it has no such child then. Elsewhere a process may fork and exit
-    between being listed and being looked at, so that a single search can miss a chain.
+    num_scans: searches of /proc, one after the other, that must find nobody new, not even ended.
+    One is enough for what came to this subreaper, since it has no such child then. Elsewhere a
+    process may fork and exit between being listed and being looked at: a search can miss a chain.
     """
     deadline = time.monotonic() + DEADLINE_S
     hunt = _Hunt(cookies)
@@ -130,10 +130,11 @@ def end_bearers(cookies: range, *, num_scans: int = 1) -> Ended:
     while num_quiet < num_scans:
         living = hunt.strike_own()
         if living is None:
-            living = hunt.strike_all()
-            num_quiet = 0 if living else num_quiet + 1
-        if living and time.monotonic() >= deadline:
-            return Ended(hunt.killed, tuple(proc.describe(pid) for pid in living))
+            living, has_news = hunt.strike_all()
+            num_quiet = 0 if living or has_news else num_quiet + 1
+        if num_quiet == 0 and time.monotonic() >= deadline:
+            left = tuple(proc.describe(pid) for pid in living)
+            return Ended(hunt.killed, left or ("processes that fork and exit too fast to catch",))
         hunt.rest(living)
     return Ended(hunt.killed)
 
@@ -145,6 +146,7 @@ class _Hunt:
         self._cookies = cookies
         self._killed: dict[int, str] = {}
         self._pidfds: list[int] = []
+        self._seen_ended: set[int] = set()
 
     @cached_property
     def _commands(self) -> dict[int, str]:
@@ -188,9 +190,15 @@ class _Hunt:
             self._killed[pid] = self._commands.get(pid, "")
         return ended != 0
 
-    def strike_all(self) -> list[int]:
-        """The same on the whole host, for who never came to us, through pidfds."""
-        return [pid for pid in proc.list_youngest_first() if self._strike(pid)]
+    def strike_all(self) -> tuple[list[int], bool]:
+        """The same on the whole host, for who never came to us, through pidfds.
+
+        Also whether some have ended since the last time that had not been seen: then somebody
+        forked them. (Where PID 1 reaps at leisure, looking takes longer than a link lives.)
+        """
+        num_seen = len(self._seen_ended)
+        living = dict.fromkeys(pid for pid in proc.iterate_youngest_first() if self._strike(pid))
+        return list(living), len(self._seen_ended) > num_seen
 
     def rest(self, living: Collection[int]) -> None:
         """After each round; where trackers alone are left there is something to wait for, too."""
@@ -203,7 +211,10 @@ class _Hunt:
 
     def _strike(self, pid: int) -> bool:
         """Whether it wears a cookie and lives; if so it is signalled, unless it is to be spared."""
-        if cookie.find_cookie(pid) not in self._cookies or not proc.is_living(pid):
+        if cookie.find_cookie(pid) not in self._cookies:
+            return False
+        if not proc.is_living(pid):
+            self._seen_ended.add(pid)
             return False
         if pid not in self._spare.get_pids() and self._kill(pid):
             command = self._commands.get(pid) or f"[{proc.get_name(pid)}]"

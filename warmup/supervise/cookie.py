@@ -64,7 +64,7 @@ def list_bearers(cookies: range) -> list[int]:
 
     One that forks and exits meanwhile may be missed, and its child too.
     """
-    return [pid for pid in proc.list_youngest_first() if find_cookie(pid) in cookies]
+    return [pid for pid in proc.list_pids() if find_cookie(pid) in cookies]
 
 
 def is_readable() -> bool:

@@ -7,12 +7,14 @@ Formats: proc(5), Linux 6.18.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 # State Z has ended and only awaits its parent; PID 1 may never reap it. X is on its way out.
 _ENDED = ("Z", "X")
 # What multiprocessing/resource_tracker.py runs, CPython 3.8 to 3.14, also when loky copies it.
 _TRACKER_MARK = b"resource_tracker import main"
+_NUM_LATEST = 32
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,16 @@ def list_pids() -> list[int]:
         return []
 
 
-def list_youngest_first() -> list[int]:
-    """The same, by age as far as numbers tell: they are given out in turn, and start over."""
+def iterate_youngest_first() -> Iterator[int]:
+    """The same, by age as far as numbers tell: they are given out in turn, and start over.
+
+    First those that were given out last, without the listing, which takes longer than a process
+    may live. So some have no process, and some come twice.
+    """
     words = (find_text("/proc/loadavg") or b"0").split()
     last = int(words[-1])  # the number given out last
-    return sorted(list_pids(), key=lambda pid: (pid > last, -pid))
+    yield from range(last, max(0, last - _NUM_LATEST), -1)
+    yield from sorted(list_pids(), key=lambda pid: (pid > last, -pid))
 
 
 def list_children(pid: int) -> list[int]:
