@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,7 +93,7 @@ def _list_segments() -> set[tuple[int, int]]:
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             continue
-        if status.st_uid == os.getuid():
+        if status.st_uid == os.getuid() and stat.S_ISREG(status.st_mode):
             found.add((status.st_dev, status.st_ino))
     return found
 
