@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from warmup.engine.client import RankClient
-from warmup.engine.http import OPEN_PATHS, create_app
+from warmup.engine.http import OPEN_PATHS, OWN_HEADER, OWN_TOKEN, create_app
 from warmup.engine.states import State, StateMachine
 
 Call = Callable[..., Awaitable[tuple[int, dict[str, str], Any]]]
@@ -23,7 +23,9 @@ class _Client:
     num_waiting = 1
 
 
-async def call(app: Any, path: str, kind: str = "http") -> tuple[int, dict[str, str], Any]:
+async def call(
+    app: Any, path: str, kind: str = "http", token: str | None = None
+) -> tuple[int, dict[str, str], Any]:
     """Status, headers and JSON; for a websocket the code of its close."""
     sent: list[dict[str, Any]] = []
     first = {"type": "websocket.connect"} if kind == "websocket" else {"type": "http.request"}
@@ -34,8 +36,9 @@ async def call(app: Any, path: str, kind: str = "http") -> tuple[int, dict[str, 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
+    own = [] if token is None else [(OWN_HEADER.encode(), token.encode())]
     scope = {"type": kind, "path": path, "raw_path": path.encode(), "query_string": b"",
-             "headers": [], "method": "GET", "subprotocols": []}  # fmt: skip
+             "headers": own, "method": "GET", "subprotocols": []}  # fmt: skip
     await app(scope, receive, send)
     if kind == "websocket":
         return sent[0]["code"], {}, sent[0]["type"]
@@ -89,6 +92,16 @@ def test_everything_else_is_held_and_then_refused(path: str) -> None:
         assert status == 503
         assert int(headers["retry-after"]) > 0
         assert "warming" in body["error"]["message"]
+
+    run(WARMING, work)
+
+
+def test_our_own_requests_pass_before_ready_and_are_not_counted() -> None:
+    async def work(app: Any, machine: StateMachine) -> None:
+        assert (await call(app, "/v1/models", token="a guess"))[0] == 503
+        assert (await call(app, "/v1/models", token=""))[0] == 503
+        assert (await call(app, "/v1/models", token=OWN_TOKEN))[0] == 200
+        assert "requests_total{" not in (await call(app, "/metrics"))[2].decode()
 
     run(WARMING, work)
 

@@ -7,11 +7,14 @@ from typing import Any, Protocol
 
 from warmup.engine.client import RankClient
 
+HTTP = "http"
+
 
 @dataclass(frozen=True)
 class Warmup:
     """One warm-up request: what it is called in the log, and what goes through the scheduler.
 
+    kind: of a request to the ranks; or HTTP, and the payload {path, body} is posted to ourselves.
     image_size: (width, height) of the warm-up image that the ranks must make first; None: none.
     Its path joins the payload as `image_path`.
     smaller: the payloads to try after an out-of-memory, largest first (at most three are used).

@@ -7,6 +7,7 @@ Paths match exactly; websockets pass the same gate (they once went around it, sg
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -26,6 +27,15 @@ OPEN_PATHS = frozenset(
 )
 RETRY_AFTER_S = 5
 PING_TIMEOUT_S = 20.0
+# Warm-up requests that we send to ourselves carry it: they pass before READY, uncounted.
+OWN_HEADER = "x-warmup-token"
+OWN_TOKEN = secrets.token_hex()
+
+
+def is_own(scope: Scope) -> bool:
+    """Did this process send the request itself, to warm up?"""
+    sent = dict(scope["headers"]).get(OWN_HEADER.encode(), b"")
+    return secrets.compare_digest(sent, OWN_TOKEN.encode())
 
 
 class Metrics:
@@ -67,7 +77,7 @@ class Gate:
         self.hold_s = hold_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS:
+        if scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS or is_own(scope):
             await self.app(scope, receive, send)
             return
         if self.states.state is not State.READY:

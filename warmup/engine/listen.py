@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import json
 import socket
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import uvicorn
+
+from warmup.engine.http import OWN_HEADER, OWN_TOKEN
+from warmup.engine.messages import Failure, FailureKind, RequestError
 
 PROBE_TIMEOUT_S = 10.0
 
@@ -41,8 +45,7 @@ class _Uvicorn(uvicorn.Server):
 
 def probe(host: str, port: int) -> None:
     """GET /liveness of ourselves. http.client knows no proxies (sglang#28493)."""
-    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    connection = http.client.HTTPConnection(local, port, timeout=PROBE_TIMEOUT_S)
+    connection = http.client.HTTPConnection(_get_local(host), port, timeout=PROBE_TIMEOUT_S)
     try:
         connection.request("GET", "/liveness")
         status = connection.getresponse().status
@@ -50,3 +53,42 @@ def probe(host: str, port: int) -> None:
         connection.close()
     if status != 200:
         raise RuntimeError(f"/liveness answers {status}")
+
+
+async def post(host: str, port: int, path: str, body: dict[str, Any]) -> None:
+    """A warm-up request to ourselves, its answer read to the end; cancelling it hangs up.
+
+    Raises `RequestError` for every answer but a 200, and for a stream that broke off.
+    """
+    content = json.dumps(body).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        f"{OWN_HEADER}: {OWN_TOKEN}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    reader, writer = await asyncio.open_connection(_get_local(host), port)
+    try:
+        writer.write(head.encode() + content)
+        answer = await reader.read()
+    except OSError as error:
+        raise RequestError(Failure("internal", f"{path} hung up: {error}")) from error
+    finally:
+        writer.close()
+    if not answer.startswith(b"HTTP/1.1 200 "):
+        raise RequestError(_read_failure(answer))
+    if body.get("stream") and b"data: [DONE]" not in answer:
+        raise RequestError(Failure("internal", f"{path} broke off: {answer[-500:]!r}"))
+
+
+def _read_failure(answer: bytes) -> Failure:
+    """What `http.error_response` made of a failure."""
+    try:
+        error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+        kind, message = error["type"].removesuffix("_error"), error["message"]
+    except (ValueError, KeyError, TypeError):
+        return Failure("internal", f"no answer of ours: {answer[:500]!r}")
+    return Failure(kind if kind in get_args(FailureKind) else "internal", message)
+
+
+def _get_local(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)

@@ -133,7 +133,8 @@ class Server:
         try:
             if self.args.mode == "server" or self.args.warmup_resolutions:
                 warmups = self.frontend.get_warmups()
-                await run_warmups(self.client, warmups, self.report, self.args)
+                address = (self.host, self.port)
+                await run_warmups(self.client, address, warmups, self.report, self.args)
         except WarmupFailed as error:
             raise StartFailed(f"Server warmup failed; aborting startup: {error}") from None
         self._announce()

@@ -14,7 +14,7 @@ from typing import Any
 
 from warmup.engine.args import ServerArgs
 from warmup.engine.client import RankClient
-from warmup.engine.frontend import Warmup
+from warmup.engine.frontend import HTTP, Warmup
 from warmup.engine.messages import RequestError
 
 _log = logging.getLogger("warmup.engine")
@@ -52,9 +52,13 @@ class WarmupFailed(Exception):
 
 
 async def run_warmups(
-    client: RankClient, warmups: list[Warmup], report: WarmupReport, args: ServerArgs
+    client: RankClient,
+    address: tuple[str, int],
+    warmups: list[Warmup],
+    report: WarmupReport,
+    args: ServerArgs,
 ) -> None:
-    """Run all; `report` grows as they go.
+    """Run all; `report` grows as they go. address: host and port that we serve on.
 
     Raises `WarmupFailed` under `abort`. Under `continue` a failure is warned of and noted.
     """
@@ -64,7 +68,8 @@ async def run_warmups(
         for warmup in warmups:
             left_s = started + args.warmup_deadline - time.monotonic()
             try:
-                await asyncio.wait_for(_run(client, warmup, report, folder), max(left_s, 0.0))
+                work = _run(client, address, warmup, report, folder)
+                await asyncio.wait_for(work, max(left_s, 0.0))
                 report.done.append(warmup.name)
             except asyncio.TimeoutError:
                 late = f"not done within --warmup-deadline {args.warmup_deadline:g} s"
@@ -95,7 +100,13 @@ def _fail(report: WarmupReport, warmup: Warmup, reason: str, policy: str) -> Non
     _log.warning("warm-up %s failed, serving degraded: %s", warmup.name, reason)
 
 
-async def _run(client: RankClient, warmup: Warmup, report: WarmupReport, folder: str) -> None:
+async def _run(
+    client: RankClient,
+    address: tuple[str, int],
+    warmup: Warmup,
+    report: WarmupReport,
+    folder: str,
+) -> None:
     """One warm-up; after an out-of-memory, and only that, the next smaller one."""
     payload = warmup.payload
     if warmup.image_size is not None:
@@ -106,7 +117,7 @@ async def _run(client: RankClient, warmup: Warmup, report: WarmupReport, folder:
     while True:
         began = time.monotonic()
         try:
-            await client.call(warmup.kind, payload, warmup=True)
+            await _send(client, address, warmup.kind, payload)
         except RequestError as error:
             if error.failure.kind != "oom" or not smaller:
                 raise
@@ -116,3 +127,14 @@ async def _run(client: RankClient, warmup: Warmup, report: WarmupReport, folder:
         else:
             _log.info("warm-up %s took %.2f s", warmup.name, time.monotonic() - began)
             return
+
+
+async def _send(
+    client: RankClient, address: tuple[str, int], kind: str, payload: dict[str, Any]
+) -> None:
+    if kind != HTTP:
+        await client.call(kind, payload, warmup=True)
+        return
+    from warmup.engine.listen import post
+
+    await post(*address, **payload)

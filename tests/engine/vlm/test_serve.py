@@ -265,6 +265,8 @@ def test_warmup_covered_text_both_image_sizes_and_both_batch_sizes(server: Serve
         "image 56x56",
         "image 224x224",
         "decode at batch 3",
+        "chat over HTTP, streamed",
+        "chat over HTTP, whole",
     ]
     facts = server.get("/model_info").json()
     assert facts["tp"] == 1 and facts["kernels"] == {} and facts["max_model_len"] == 2048

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from warmup.engine.args import ServerArgs
-from warmup.engine.frontend import Warmup
+from warmup.engine.frontend import HTTP, Warmup
 from warmup.engine.tiny import qwen2_5_vl
+from warmup.engine.vlm.chat import parse_chat
 from warmup.engine.vlm.families import read_config
 from warmup.engine.vlm.generation import Generation
+from warmup.engine.vlm.media import load_image
 from warmup.engine.vlm.prompt import Prompter
 from warmup.engine.vlm.warmups import check_args, plan_warmups
 from warmup.errors import UsageError
@@ -33,17 +35,29 @@ def _get(warmup: Warmup) -> Generation:
 
 
 def test_the_plan_covers_text_two_image_sizes_and_two_batch_sizes(model: Path) -> None:
-    text, smallest, default, batch = map(_get, plan := _plan(model, max_batch=5))
+    plan = _plan(model, max_batch=5)
+    text, smallest, default, batch = map(_get, plan[:4])
     assert [warmup.name for warmup in plan[1:3]] == ["image 56x56", "image 224x224"]
     assert text.grids == [] and text.copies == 1 and text.max_tokens > 1
     assert smallest.grids == [(1, 4, 4)] and smallest.pixels.shape == (16, 1176)
     assert default.grids == [(1, 16, 16)] and default.ids.count(261) == 64
     assert batch.copies == 5 and batch.max_tokens > 1
-    assert all(_get(warmup).ignore_eos for warmup in plan)
+    assert all(_get(warmup).ignore_eos for warmup in plan[:4])
+
+
+def test_what_a_user_would_send_comes_last_streamed_and_whole(model: Path) -> None:
+    streamed, whole = _plan(model)[-2:]
+    assert streamed.kind == whole.kind == HTTP
+    assert [each.payload["body"]["stream"] for each in (streamed, whole)] == [True, False]
+    for warmup in (streamed, whole):
+        assert warmup.payload["path"] == "/v1/chat/completions"
+        (image,) = parse_chat(warmup.payload["body"]).images
+        decoded = load_image(image.url, ServerArgs(model=str(model)), 14, image.field)
+        assert decoded.size == (56, 56)
 
 
 def test_one_row_needs_no_second_batch_size(model: Path) -> None:
-    assert len(_plan(model, max_batch=1)) == 3
+    assert len(_plan(model, max_batch=1)) == 5
 
 
 def test_resolutions_that_were_asked_for_are_warmed_verbatim(model: Path) -> None:
@@ -92,4 +106,4 @@ def test_settings_of_diffusion_are_refused(settings: dict[str, Any]) -> None:
 
 def test_the_number_of_tokens_can_be_set(model: Path) -> None:
     plan = _plan(model, warmup_sampling_params={"max_tokens": 9})
-    assert {_get(warmup).max_tokens for warmup in plan} == {9}
+    assert {_get(warmup).max_tokens for warmup in plan if warmup.kind != HTTP} == {9}

@@ -21,6 +21,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from warmup.engine.args import ServerArgs
 from warmup.engine.client import RankClient
 from warmup.engine.frontend import Warmup
+from warmup.engine.http import is_own
 from warmup.engine.messages import RequestError, invalid
 from warmup.engine.shm import segment
 from warmup.engine.shm.tensors import Outbox
@@ -82,9 +83,12 @@ class VlmFrontend:
             copy = replace(wanted, pixels=self._share(prompt))
             await client.call("generate", {"generation": copy}, warmup=True)
 
-        await client.warm_first(run_copy)
+        is_warmup = is_own(request.scope)
+        if not is_warmup:
+            await client.warm_first(run_copy)
         answer = Answer(self._name, len(prompt.ids))
-        pieces = self._run(client, chat, replace(wanted, pixels=self._share(prompt)))
+        shared = replace(wanted, pixels=self._share(prompt))
+        pieces = self._run(client, chat, shared, is_warmup)
         if not chat.stream:
             return await _unless_gone(request, _collect(answer, pieces))
         # The first piece is waited for here, so that what fails at once has a status of its own.
@@ -109,14 +113,14 @@ class VlmFrontend:
         return None if prompt.pixels is None else self._outbox.share(prompt.pixels)
 
     async def _run(
-        self, client: RankClient, chat: Chat, wanted: Generation
+        self, client: RankClient, chat: Chat, wanted: Generation, is_warmup: bool
     ) -> AsyncGenerator[tuple[str, str | None], None]:
         """(text, finish) pieces, one per token; the last has a finish. Closing it aborts."""
         text = TextStream(self._prompter.tokens, chat.stop)
         is_answered = False
         try:
             async with contextlib.aclosing(
-                client.stream("generate", {"generation": wanted})
+                client.stream("generate", {"generation": wanted}, warmup=is_warmup)
             ) as replies:
                 async for reply in replies:
                     assert isinstance(reply, Progress)
