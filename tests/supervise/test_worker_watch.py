@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -45,8 +45,16 @@ def has_ended(pid: int) -> bool:
         return True
 
 
+def reap_strangers() -> None:
+    """Zombies that came to this process, a subreaper, from a test that failed: not our workers."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
 @contextmanager
 def watch_tree() -> Iterator[tuple[Tree, WorkerWatch]]:
+    reap_strangers()
     tree = Tree()
     try:
         with WorkerWatch(tree) as watch:
