@@ -76,38 +76,29 @@ def find_generate_fault(body: bytes, *, accept_empty_text: bool = False) -> str 
 
 def find_media_fault(body: bytes) -> str | None:
     """OpenAI's image generations and edits: `data`, each with an image or where it is."""
-    documents = _decode_documents(body)
-    if not documents:
-        return f"the answer is not JSON: {excerpt(body)}"
-    error = _find_error(documents[0])
-    if error is not None:
-        return error
-    items = _list_of(documents[0], "data")
-    if not items:
-        return f"the answer has no data: {excerpt(body)}"
-    for item in items:
-        fault = _find_item_fault(item, "b64_json", ("url", "file_path"))
-        if fault is not None:
-            return fault
-    return None
+    return _find_listed_fault(body, "data", "b64_json", ("url", "file_path"))
 
 
 def find_predictions_fault(body: bytes) -> str | None:
     """sglang-diffusion's `/vertex_generate` (0.5.23, http_server.py): errors come inside a 200."""
+    return _find_listed_fault(body, "predictions", "output", ())
+
+
+def _find_listed_fault(
+    body: bytes, key: str, inline: str, elsewhere: tuple[str, ...]
+) -> str | None:
+    """An answer whose `key` lists media: in the field `inline`, or where `elsewhere` points."""
     documents = _decode_documents(body)
     if not documents:
         return f"the answer is not JSON: {excerpt(body)}"
     error = _find_error(documents[0])
     if error is not None:
         return error
-    items = _list_of(documents[0], "predictions")
+    items = _list_of(documents[0], key)
     if not items:
-        return f"the answer has no predictions: {excerpt(body)}"
-    for item in items:
-        fault = _find_item_fault(item, "output", ())
-        if fault is not None:
-            return fault
-    return None
+        return f"the answer has no {key}: {excerpt(body)}"
+    faults = (_find_item_fault(item, inline, elsewhere) for item in items)
+    return next((fault for fault in faults if fault is not None), None)
 
 
 def _find_item_fault(item: Any, key: str, references: tuple[str, ...]) -> str | None:
