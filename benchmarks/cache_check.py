@@ -46,7 +46,7 @@ TASKS = {
 
 
 def write_cache(root: Path, num_entries: int, num_bytes: int) -> None:
-    from tests.jit.caches import make_cubin
+    from tests.caches.caches import make_cubin
 
     cubin, size = make_cubin(), num_bytes // num_entries
     for index in range(num_entries):

@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.table import get_machine, print_table
-from warmup.jit.compile import target
-from warmup.jit.compile.pool import Job, Pool, WorkerSpec
-from warmup.jit.compile.rebuild import HANDLER
+from warmup.kernels import target
+from warmup.kernels.pool import Job, Pool, WorkerSpec
+from warmup.kernels.rebuild import HANDLER
 from warmup.state.nvcc import find_toolkit
 
 NUM_TRITON = 240

@@ -3,8 +3,8 @@
 (a) one process, every M, one shape after another; (b) one M for each kernel, over all cores. Both
 into an empty cache, through the same calls. The bound is nvcc's own CPU seconds over the cores.
 Also held: both leave the same entries, and those are the ones that the heuristic foretold
-(`warmup/jit/compile/selection.py`). What was compiled is written to
-benchmarks/results/kernels_gpu.json, which tests/jit/compile/test_recorded.py then holds the
+(`warmup/kernels/selection.py`). What was compiled is written to
+benchmarks/results/kernels_gpu.json, which tests/kernels/test_recorded.py then holds the
 derivation against.
 
     python -m benchmarks.kernels_gpu                       both models, (a) and (b)
@@ -28,13 +28,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.table import get_machine, print_table
-from warmup.jit.compile.deep_gemm import Result, Setting, compile_shapes
-from warmup.jit.compile.derive import ModelShapes, derive, merge_asks
-from warmup.jit.compile.m_values import choose_kernels
-from warmup.jit.compile.recorded import read_kernel
+from warmup.kernels.deep_gemm import Result, Setting, compile_shapes
+from warmup.kernels.derive import ModelShapes, derive, merge_asks
+from warmup.kernels.m_values import choose_kernels
+from warmup.kernels.recorded import read_kernel
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIGS = ROOT / "tests" / "jit" / "compile" / "configs"
+CONFIGS = ROOT / "tests" / "kernels" / "configs"
 RECORD = ROOT / "benchmarks" / "results" / "kernels_gpu.json"
 MODELS = {"deepseek-v3": 8, "qwen3-30b-a3b-fp8": 1}
 _TIMES = re.compile(r"(\d+)m([\d.]+)s (\d+)m([\d.]+)s")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.table import get_machine, median, print_table
 from tests.supervise.toys import Toy, run_toy
-from warmup.supervise.readiness import NotReady, wait_until_ready
+from warmup.supervise.watch.readiness import NotReady, wait_until_ready
 
 RIVAL_RUNS = 5
 WAIT_S = 20.0

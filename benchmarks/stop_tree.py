@@ -17,8 +17,8 @@ from pathlib import Path
 
 from benchmarks.table import get_machine, median, print_table
 from tests.supervise.trees import get_toy, wait_until
-from warmup.supervise import clear, cookie, proc
-from warmup.supervise.supervisor import Supervisor
+from warmup.supervise.tree import clear, cookie, proc
+from warmup.supervise.tree.supervisor import Supervisor
 
 # Bounds what the rival leaves running: it is ended afterwards, unless this is interrupted.
 MAX_FORKS = 5_000

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from warmup.supervise import cookie, kernel, proc
+from warmup.supervise.tree import cookie, kernel, proc
 
 _FORBIDDEN_PREFIXES = ("GITHUB_", "RUNNER_", "WARMUP_CI_")
 _SHM = Path("/dev/shm")

@@ -16,7 +16,7 @@ import click
 from warmup.version import __version__
 
 if TYPE_CHECKING:
-    from warmup.plan.selection import Selection
+    from warmup.workflow.selection import Selection
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -112,7 +112,7 @@ timeout_options = _options(
 
 def _get_cwd() -> Path:
     """Raises HostError where the folder we stand in was removed."""
-    from warmup.errors import HostError
+    from warmup.words.errors import HostError
 
     try:
         return Path.cwd()
@@ -122,8 +122,8 @@ def _get_cwd() -> Path:
 
 def _select(values: dict[str, Any]) -> Selection:
     """Take the options of `model_options` and `timeout_options` out of `values`."""
-    from warmup.plan.selection import Selection
-    from warmup.plan.settings import Settings
+    from warmup.workflow.selection import Selection
+    from warmup.workflow.settings import Settings
 
     said = {
         name: values.pop(name, None)
@@ -359,7 +359,7 @@ def doctor(cache_root: str | None, json_output: bool) -> int:
     """Is this host fit: driver, disk, locks, /dev/shm, cache ownership."""
     from warmup.commands.doctor import doctor
     from warmup.commands.session import open_session
-    from warmup.plan.selection import Selection
+    from warmup.workflow.selection import Selection
 
     selection = Selection(cache_root=cache_root)
     session = open_session(selection, os.environ, _get_cwd(), need_models=False)
@@ -484,8 +484,8 @@ def main() -> None:
 
 
 def _main(args: list[str]) -> int:
-    from warmup.errors import WarmupError
     from warmup.report.output import Output
+    from warmup.words.errors import WarmupError
 
     try:
         status = cli.main(args, prog_name="warmup-ci", standalone_mode=False)
@@ -511,8 +511,8 @@ def _main(args: list[str]) -> int:
 
 
 def _report_usage(error: click.ClickException) -> int:
-    from warmup.errors import UsageError
     from warmup.report.output import Output
+    from warmup.words.errors import UsageError
 
     name = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else None
     message = error.format_message().rstrip(".")

@@ -10,10 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from warmup.errors import Cancelled, HostError, WarmupError
-from warmup.jit.compile.hook import Fallback, compile_kernels, plan_kernels
-from warmup.jit.compile_lines import find_compile_lines, get_log_variables
-from warmup.jit.manifest import (
+from warmup.caches.compile_lines import find_compile_lines, get_log_variables
+from warmup.caches.manifest import (
     Snapshot,
     encode,
     find_new,
@@ -22,11 +20,10 @@ from warmup.jit.manifest import (
     summaries,
     take_snapshot,
 )
-from warmup.launch.base import Engine, Launch, Slots
+from warmup.kernels.hook import Fallback, compile_kernels, plan_kernels
+from warmup.launch.engine_table import get_engine
 from warmup.launch.environment import get_server_env
-from warmup.launch.registry import get_engine
-from warmup.plan.gpus import assign
-from warmup.plan.verdict import NOT_PROVEN, get_reason, is_done, make_unlaunched
+from warmup.launch.launch import Engine, Launch, Slots
 from warmup.report.document import ModelResult, State
 from warmup.report.events import Events
 from warmup.state.atomic import write_atomic
@@ -37,9 +34,12 @@ from warmup.state.marker import make_launch_key, make_marker, write_marker
 from warmup.state.stale import find_stale_entries
 from warmup.state.version_vector import VersionVector
 from warmup.supervise.boot import HEARTBEAT_S, Boot, Phases
+from warmup.supervise.log.redact import Redactor
 from warmup.supervise.ports import lease_ports
-from warmup.supervise.redact import Redactor
-from warmup.supervise.supervisor import Supervisor
+from warmup.supervise.tree.supervisor import Supervisor
+from warmup.words.errors import Cancelled, HostError, WarmupError
+from warmup.workflow.gpus import assign
+from warmup.workflow.verdict import NOT_PROVEN, get_reason, is_done, make_unlaunched
 
 _KERNELS_FAMILIES = ("deep_gemm",)
 _DERIVED_ENGINES = ("sglang", "vllm")  # jit/compile/derive.py's

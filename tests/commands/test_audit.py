@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from tests.caches.caches import make_cubin, set_mtime, write_deep_gemm
 from tests.commands.warmed import FAMILIES, Warmed, make_launch, make_vector
-from tests.jit.caches import make_cubin, set_mtime, write_deep_gemm
 from warmup.commands.audit import audit
-from warmup.errors import UsageError
-from warmup.launch.base import Launch
+from warmup.launch.launch import Launch
 from warmup.state.version_vector import VersionVector
+from warmup.words.errors import UsageError
 
 Document = dict[str, Any]
 

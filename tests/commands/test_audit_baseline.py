@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.caches.caches import make_cubin
 from tests.commands.warmed import Warmed, make_launch, make_vector
-from tests.jit.caches import make_cubin
 from warmup.commands.audit_baseline import audit_baseline
-from warmup.errors import UsageError
-from warmup.launch.base import Launch
+from warmup.launch.launch import Launch
 from warmup.state.baseline import make_baseline, write_baseline
 from warmup.state.version_vector import VersionVector
+from warmup.words.errors import UsageError
 
 OLD = {"torch": "2.13", "deep_gemm": "2.5"}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from warmup.commands.audit_launch_args import audit_launch_args
-from warmup.launch.base import Launch
+from warmup.launch.launch import Launch
 
 TREE = """
 MODEL = "org/model"

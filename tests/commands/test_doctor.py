@@ -153,7 +153,7 @@ def test_open_files(monkeypatch: pytest.MonkeyPatch, soft: int, level: str) -> N
 
 
 def test_a_kernel_that_lacks_something(monkeypatch: pytest.MonkeyPatch) -> None:
-    from warmup.supervise import guarantees
+    from warmup.supervise.tree import guarantees
 
     monkeypatch.setattr(guarantees, "find_missing_guarantees", lambda: ["no pidfd: …"])
     assert doctor_host.check_kernel() == [Finding("warn", "kernel", "no pidfd: …")]

@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
+from tests.caches.caches import set_mtime
 from tests.commands.warmed import FAMILIES, Warmed, make_launch, make_vector
-from tests.jit.caches import set_mtime
 from warmup.commands.gc import gc
 from warmup.commands.gc_plan import find_oldest_live_run
-from warmup.errors import UsageError
-from warmup.launch.base import Launch
+from warmup.launch.launch import Launch
 from warmup.state.locks import hold_launch_lock
 from warmup.state.marker import Marker, read_marker
 from warmup.state.version_vector import VersionVector
+from warmup.words.errors import UsageError
 
 NEXT = make_vector(torch="2.14", deep_gemm="2.5")
 HOUR = 3600.0

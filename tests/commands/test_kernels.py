@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from tests.jit.compile.entries import make_package, write_csrc
-from tests.jit.compile.models import write_model
+from tests.kernels.entries import make_package, write_csrc
+from tests.kernels.models import write_model
 from warmup.commands.kernels import KernelOptions, kernels
 from warmup.commands.session import Session, open_session
-from warmup.errors import HostError, UsageError, WarmupError
-from warmup.plan.selection import Selection
-from warmup.plan.settings import Settings
+from warmup.words.errors import HostError, UsageError, WarmupError
+from warmup.workflow.selection import Selection
+from warmup.workflow.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 REAL_NVCC = shutil.which("nvcc")
@@ -107,7 +107,7 @@ def test_listing_loads_nothing_heavy(tmp_path: Path) -> None:
         "import os, sys; from pathlib import Path\n"
         "from warmup.commands.kernels import KernelOptions, kernels\n"
         "from warmup.commands.session import open_session\n"
-        "from warmup.plan.selection import Selection\n"
+        "from warmup.workflow.selection import Selection\n"
         "session = open_session(Selection(models=('./v3:8',)), os.environ, Path.cwd())\n"
         "kernels(session, KernelOptions(only_list=True, json_output=True))\n"
         "print(sorted(set(sys.modules) & {'torch', 'triton', 'rich', 'requests', 'pynvml'}))"
@@ -239,8 +239,8 @@ def test_an_interrupt_leaves_no_half_entry_and_no_compiler(tmp_path: Path) -> No
         "import os, sys; from pathlib import Path\n"
         "from warmup.commands.kernels import KernelOptions, kernels\n"
         "from warmup.commands.session import open_session\n"
-        "from warmup.errors import WarmupError\n"
-        "from warmup.plan.selection import Selection\n"
+        "from warmup.words.errors import WarmupError\n"
+        "from warmup.workflow.selection import Selection\n"
         "session = open_session(Selection(), os.environ, Path.cwd(), need_models=False)\n"
         "options = KernelOptions(rebuild_from=Path('old'), out=Path('new'), jobs=1)\n"
         "try: kernels(session, options)\n"

@@ -9,9 +9,9 @@ import pytest
 
 from tests.state.helpers import make_home, make_launch, make_vector, warm
 from warmup.commands.key import key
-from warmup.errors import HostError, UsageError
 from warmup.state.baseline import read_baseline
 from warmup.state.version_vector import VersionVector
+from warmup.words.errors import HostError, UsageError
 
 VECTOR = make_vector()
 VARIABLES = {"TRITON_CACHE_DIR": "/c/it's $HOME", "DG_JIT_CACHE_DIR": "/c/deep_gemm"}

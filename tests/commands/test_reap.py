@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.supervise.test_reap import _COOKIE, write_run
+from tests.supervise.tree.test_reap import _COOKIE, write_run
 from tests.supervise.trees import DEADLINE_S
 from warmup.commands.reap import reap
-from warmup.supervise import ledger
+from warmup.supervise.tree import ledger
 
 
 def spawn_worker() -> subprocess.Popen[bytes]:

@@ -312,7 +312,7 @@ def test_kernels_alone_where_no_kernels_are_derived_is_a_failure(tmp_path: Path)
 def test_falling_back_to_the_server_is_said(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
-    configs = Path(__file__).parents[1] / "jit" / "compile" / "configs"
+    configs = Path(__file__).parents[1] / "kernels" / "configs"
     shutil.copy(configs / "deepseek-v3.json", model / "config.json")
     done = call(tmp_path, "run", "--models", "./model:8", "--engine", "sglang")
     assert "its server compiles all kernels, since DeepGEMM compiles on a GPU only" in done.stderr

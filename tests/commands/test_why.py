@@ -8,7 +8,7 @@ import pytest
 
 from tests.state.helpers import make_home, make_launch, make_vector, warm
 from warmup.commands.why import why
-from warmup.launch.base import Launch
+from warmup.launch.launch import Launch
 from warmup.state.home import Home
 from warmup.state.version_vector import VersionVector
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.jit.caches import write_deep_gemm
+from tests.caches.caches import write_deep_gemm
+from warmup.caches.manifest import encode, make_manifest, summaries, take_snapshot
 from warmup.commands.audit_markers import Present
-from warmup.jit.manifest import encode, make_manifest, summaries, take_snapshot
-from warmup.launch.base import Launch
+from warmup.launch.launch import Launch
 from warmup.state.home import Home
 from warmup.state.marker import make_marker, write_marker
 from warmup.state.version_vector import Ingredient, VersionVector

@@ -7,7 +7,7 @@ import pytest
 
 from warmup.engine.args import ServerArgs
 from warmup.engine.flags import parse, parse_resolutions
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 
 def get_args(*argv: str) -> ServerArgs:

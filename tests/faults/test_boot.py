@@ -8,9 +8,9 @@ import pytest
 from tests.commands.program import call_json, get_env, write_workflow
 from tests.faults.helpers import list_events
 from warmup.commands.run import RunOptions, run
-from warmup.errors import WarmupError
-from warmup.plan.selection import Selection
 from warmup.supervise.gpu_memory import Gpu
+from warmup.words.errors import WarmupError
+from warmup.workflow.selection import Selection
 
 
 def test_the_memory_of_a_server_that_failed_is_waited_for_too(

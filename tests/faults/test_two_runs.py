@@ -7,10 +7,10 @@ import pytest
 from tests.commands.program import get_env, write_workflow
 from tests.faults.helpers import list_events
 from warmup.commands.run import RunOptions, run
-from warmup.plan.selection import Selection, load
 from warmup.state.home import get_home
 from warmup.state.locks import hold_launch_lock
 from warmup.state.marker import make_launch_key
+from warmup.workflow.selection import Selection, load
 
 
 def test_waiting_for_another_run_is_told_again_and_again(

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.github.actions_yaml import ROOT
-from warmup.launch.base import Launch
-from warmup.plan.resolve import Sources, resolve
-from warmup.plan.workflow import Workflow, get_workflow
+from warmup.launch.launch import Launch
+from warmup.workflow.file import Workflow, get_workflow
+from warmup.workflow.resolve import Sources, resolve
 
 FILES = sorted((ROOT / "workflows").glob("*.toml"))
 DP8 = ("--dp", "8", "--enable-dp-attention")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.supervise.toys import run_command, wait_for
-from warmup.errors import WarmupError
 from warmup.supervise.gpu_memory import read_gpus, wait_until_free
+from warmup.words.errors import WarmupError
 
 pytestmark = pytest.mark.gpu
 

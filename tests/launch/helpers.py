@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from warmup.launch.base import Launch, Slots
+from warmup.launch.launch import Launch, Slots
 
 
 def make_launch(engine: str, model: str = "org/model", **settings: Any) -> Launch:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.launch.helpers import make_folder, make_launch, make_qwen_vl, make_slots
-from warmup.errors import UsageError
 from warmup.launch.adapter import find_option
-from warmup.launch.base import Launch, RequestSpec
-from warmup.launch.registry import ENGINE_NAMES, get_engine
+from warmup.launch.engine_table import ENGINE_NAMES, get_engine
+from warmup.launch.launch import Launch, RequestSpec
+from warmup.words.errors import UsageError
 
 
 @pytest.fixture(params=ENGINE_NAMES)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from tests.launch.helpers import make_launch, make_slots
+from warmup.launch.engine_table import get_engine
 from warmup.launch.environment import get_server_env
-from warmup.launch.registry import get_engine
 
 ENGINE = get_engine("command")
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from tests.launch.helpers import make_folder, make_launch
-from warmup.errors import UsageError
 from warmup.launch.folder import (
     find_folder,
     find_name_problem,
@@ -13,6 +12,7 @@ from warmup.launch.folder import (
     has_chat_template,
     read_folder,
 )
+from warmup.words.errors import UsageError
 
 
 @pytest.mark.parametrize("model", ["org/name", "toy", "deepseek-ai/DeepSeek-V3.2", "a_b/c-d.e"])

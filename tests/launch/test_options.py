@@ -10,10 +10,10 @@ import pytest
 
 from tests.launch.helpers import make_launch, make_slots
 from tests.launch.recorded import Release, find_undeclared, read_releases
-from warmup.launch.base import Launch
-from warmup.launch.registry import get_engine
-from warmup.plan.resolve import Sources, resolve
-from warmup.plan.workflow import get_workflow
+from warmup.launch.engine_table import get_engine
+from warmup.launch.launch import Launch
+from warmup.workflow.file import get_workflow
+from warmup.workflow.resolve import Sources, resolve
 
 RELEASES = read_releases()
 # What comes before a server's own flags: interpreter, -m, module (and `serve`).

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.launch.helpers import make_launch, make_slots
-from warmup.errors import UsageError
-from warmup.launch.base import PLACEHOLDERS
+from warmup.launch.launch import PLACEHOLDERS
 from warmup.launch.placeholders import find_unknown, get_values, substitute
+from warmup.words.errors import UsageError
 
 VALUES = {"port": "8000", "tp": "2"}
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from warmup.jit.manifest import FamilySummary, Manifest, encode
-from warmup.launch.base import Launch
+from warmup.caches.manifest import FamilySummary, Manifest, encode
+from warmup.launch.launch import Launch
 from warmup.state.home import Home
 from warmup.state.marker import Marker, make_marker, write_marker
 from warmup.state.version_vector import Ingredient, VersionVector

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.state.helpers import make_home, make_launch, make_vector, warm
-from warmup.errors import HostError, UsageError
 from warmup.state.baseline import make_baseline, read_baseline, write_baseline
+from warmup.words.errors import HostError, UsageError
 
 VECTOR = make_vector()
 

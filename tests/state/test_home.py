@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.state.helpers import make_home, run_as_nobody
-from warmup.errors import HostError
 from warmup.state.home import Home, get_home, make_run_id
+from warmup.words.errors import HostError
 
 
 def test_the_variables_in_their_order(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from warmup.errors import UsageError
 from warmup.state.interpreter import get_interpreter
+from warmup.words.errors import UsageError
 
 
 def make_script(path: Path, text: str) -> str:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.state.helpers import make_launch
-from warmup.launch.base import RequestSpec
+from warmup.launch.launch import RequestSpec
 from warmup.state.launch_key import (
     get_sizes,
     make_launch_key,

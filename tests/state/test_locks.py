@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.state.helpers import DEADLINE_S, make_home
-from warmup.errors import Cancelled, HostError, WarmupError
 from warmup.state.home import Home
 from warmup.state.locks import hold_launch_lock
+from warmup.words.errors import Cancelled, HostError, WarmupError
 
 HOLDER = """
 import sys, time

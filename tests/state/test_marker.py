@@ -21,8 +21,7 @@ from tests.state.helpers import (
     run_as_nobody,
 )
 from tests.state.write_schema import SCHEMA_FILE, make_schema
-from warmup.errors import HostError
-from warmup.jit.manifest import FamilySummary
+from warmup.caches.manifest import FamilySummary
 from warmup.state import canonical
 from warmup.state.home import Home
 from warmup.state.marker import (
@@ -39,6 +38,7 @@ from warmup.state.marker import (
     write_marker,
 )
 from warmup.state.version_vector import Ingredient, VersionVector
+from warmup.words.errors import HostError
 
 LAUNCH, VECTOR = make_launch(), make_vector()
 MARKER = make_marker_of(LAUNCH, VECTOR)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from warmup.jit.manifest import get_variables
-from warmup.jit.registry import FAMILY_NAMES, get_family
+from warmup.caches.family_table import FAMILY_NAMES, get_family
+from warmup.caches.manifest import get_variables
 from warmup.state.relevant_env import find_families, get_relevant, is_location, is_secret
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from warmup.errors import UsageError
 from warmup.state.source_tree import get_tree_hash
+from warmup.words.errors import UsageError
 
 ENV = {
     "PATH": os.environ["PATH"],

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.state.helpers import make_vector
-from warmup.errors import UsageError
-from warmup.jit.registry import FAMILY_NAMES, get_family
+from warmup.caches.family_table import FAMILY_NAMES, get_family
 from warmup.state.relevant_env import find_families
 from warmup.state.version_vector import Change, Ingredient, VersionVector, read_vector
+from warmup.words.errors import UsageError
 
 NAMED = (
     "python", "torch", "torch_cuda", "triton", "deep_gemm", "deep_gemm_include", "nvcc",
@@ -161,8 +161,8 @@ def test_the_environment_that_matters_counts() -> None:
 
 
 def test_a_source_path_counts() -> None:
-    values = read(source_paths=("warmup/jit",))
-    assert len(values["source:warmup/jit"].partition("+")[0]) in (40, 64)
+    values = read(source_paths=("warmup/caches",))
+    assert len(values["source:warmup/caches"].partition("+")[0]) in (40, 64)
     with pytest.raises(UsageError, match="no/such/path"):
         read(source_paths=("no/such/path",))
 

@@ -9,8 +9,8 @@ import os
 import sys
 from pathlib import Path
 
-from warmup.errors import Cancelled
-from warmup.supervise.supervisor import Supervisor
+from warmup.supervise.tree.supervisor import Supervisor
+from warmup.words.errors import Cancelled
 
 
 def main() -> int:

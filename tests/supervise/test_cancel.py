@@ -21,8 +21,8 @@ from tests.supervise.trees import (
     wait_until,
     wait_until_gone,
 )
-from warmup.supervise import proc
 from warmup.supervise.cancel import CancelWatch
+from warmup.supervise.tree import proc
 
 # A step's shell that does not `exec` its last command: it has something left to do.
 _BASH = ("bash", "-c", '"$@"; status=$?; echo "$status" > status; exit "$status"', "bash")

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from warmup.errors import Cancelled, WarmupError
 from warmup.supervise.gpu_memory import Gpu, read_gpus, wait_until_free
+from warmup.words.errors import Cancelled, WarmupError
 
 GIB = 1 << 30
 IDLE = [

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.supervise.toys import DEADLINE_S
-from warmup.errors import HostError
 from warmup.supervise import ports
 from warmup.supervise.ports import lease_ports, peek_ports
+from warmup.words.errors import HostError
 
 LEASE_AND_WAIT = """
 import sys

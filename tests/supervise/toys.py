@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from warmup.supervise.log_watch import LogWatch
+from warmup.supervise.log.watch import LogWatch
 from warmup.supervise.ports import lease_ports
-from warmup.supervise.sockets import find_listeners
-from warmup.supervise.supervisor import Server, Supervisor
+from warmup.supervise.tree.supervisor import Server, Supervisor
+from warmup.supervise.watch.sockets import find_listeners
 
 TOY = Path(__file__).parent.parent / "servers" / "http_faulty.py"
 DEADLINE_S = 30.0

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from warmup.supervise import cookie, ledger, proc
-from warmup.supervise.supervisor import Server, Supervisor
+from warmup.supervise.tree import cookie, ledger, proc
+from warmup.supervise.tree.supervisor import Server, Supervisor
 
 DEADLINE_S = 30.0
 ROOT = Path(__file__).parents[2]

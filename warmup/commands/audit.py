@@ -7,6 +7,12 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from warmup.caches.family_table import FAMILY_NAMES
+from warmup.caches.hazards.deep_gemm import INCLUDE_PATH
+from warmup.caches.hazards.rule import Facts, Finding
+from warmup.caches.hazards.rules import find_hazards, get_rule
+from warmup.caches.manifest import Snapshot, take_snapshot
+from warmup.caches.names import from_text, to_line, to_text
 from warmup.commands.audit_markers import Judged, Present, judge_markers
 from warmup.commands.audit_report import (
     Audit,
@@ -16,18 +22,12 @@ from warmup.commands.audit_report import (
     get_exit_code,
     render,
 )
-from warmup.errors import UsageError
-from warmup.jit.hazards.base import Facts, Finding
-from warmup.jit.hazards.deep_gemm import INCLUDE_PATH
-from warmup.jit.hazards.registry import find_hazards, get_rule
-from warmup.jit.manifest import Snapshot, take_snapshot
-from warmup.jit.names import from_text, to_line, to_text
-from warmup.jit.registry import FAMILY_NAMES
 from warmup.report.encoding import encode_json
 from warmup.report.output import DataOutput
 from warmup.report.text import get_printable
 from warmup.state.home import Home
 from warmup.state.version_vector import VersionVector
+from warmup.words.errors import UsageError
 
 _CAPABILITY = re.compile(r"\d+\.\d+")
 

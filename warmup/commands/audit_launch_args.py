@@ -6,12 +6,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from warmup.errors import EXIT_FAILED, EXIT_OK
-from warmup.launch.base import Launch
-from warmup.plan.launch_args import Drift, FoundLaunches, compare, find_launches
+from warmup.drift.args import Drift, FoundLaunches, compare, find_launches
+from warmup.launch.launch import Launch
 from warmup.report.encoding import encode_json
 from warmup.report.output import DataOutput
 from warmup.report.text import get_printable
+from warmup.words.errors import EXIT_FAILED, EXIT_OK
 
 
 def audit_launch_args(

@@ -8,8 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from warmup.errors import IntegrityError, UsageError
-from warmup.jit.manifest import (
+from warmup.caches.manifest import (
     Manifest,
     Mismatch,
     Snapshot,
@@ -17,13 +16,14 @@ from warmup.jit.manifest import (
     find_snapshot_mismatch,
     verify_deep,
 )
-from warmup.jit.names import from_text
-from warmup.jit.records import EntryRecord
-from warmup.launch.base import Launch
+from warmup.caches.names import from_text
+from warmup.caches.records import EntryRecord
+from warmup.launch.launch import Launch
 from warmup.state.check import judge, read_bound_manifest
 from warmup.state.home import Home
 from warmup.state.marker import Marker, MarkerProblem, list_markers, make_launch_key
 from warmup.state.version_vector import VersionVector
+from warmup.words.errors import IntegrityError, UsageError
 
 MarkerState = Literal[
     "fresh",

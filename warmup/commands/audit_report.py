@@ -8,10 +8,10 @@ from typing import Literal
 
 import msgspec
 
+from warmup.caches.hazards.rule import Finding
+from warmup.caches.hazards.rules import get_rule
 from warmup.commands.audit_markers import BAD_STATES, AuditedMarker
-from warmup.errors import EXIT_FAILED, EXIT_INTEGRITY, EXIT_OK
-from warmup.jit.hazards.base import Finding
-from warmup.jit.hazards.registry import get_rule
+from warmup.words.errors import EXIT_FAILED, EXIT_INTEGRITY, EXIT_OK
 
 _SEVERITIES = ("error", "warning", "note")
 _MAX_LINES = 20  # of one rule; the document holds all

@@ -10,10 +10,10 @@ import os
 from typing import Any
 from urllib.parse import quote
 
+from warmup.caches.hazards.rules import RULES
+from warmup.caches.names import from_text
 from warmup.commands.audit_markers import BAD_STATES
 from warmup.commands.audit_report import Audit
-from warmup.jit.hazards.registry import RULES
-from warmup.jit.names import from_text
 from warmup.version import __version__
 
 SCHEMA_URI = "https://json.schemastore.org/sarif-2.1.0.json"

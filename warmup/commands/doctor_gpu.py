@@ -33,7 +33,7 @@ def check_driver(env: Mapping[str, str]) -> list[Finding]:
 def check_gpu_processes() -> list[Finding]:
     """Orphans have held some 100 GB a GPU (sglang#23627); whose they are is for `reap` to know."""
     from warmup.supervise.gpu_memory import read_gpus as read_memory
-    from warmup.supervise.proc import get_command
+    from warmup.supervise.tree.proc import get_command
 
     findings = []
     gpus = read_memory()

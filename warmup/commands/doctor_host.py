@@ -8,11 +8,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from warmup.caches.family_table import FAMILY_NAMES, get_family
 from warmup.commands.doctor_finding import Finding, Level
-from warmup.errors import HostError
-from warmup.jit.registry import FAMILY_NAMES, get_family
 from warmup.state.home import Home
 from warmup.state.locks import try_lock
+from warmup.words.errors import HostError
 
 _SHM = Path("/dev/shm")
 _GIB = 1 << 30
@@ -138,7 +138,7 @@ def check_open_files() -> list[Finding]:
 
 def check_kernel() -> list[Finding]:
     """What supervision stands on, and what is left without it (design.md section 7)."""
-    from warmup.supervise.guarantees import find_missing_guarantees
+    from warmup.supervise.tree.guarantees import find_missing_guarantees
 
     missing = [Finding("warn", "kernel", each) for each in find_missing_guarantees()]
     return missing or [Finding("ok", "kernel", "/proc, pidfd, subreaper and process marks work")]

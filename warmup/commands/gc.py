@@ -16,20 +16,20 @@ from pathlib import Path
 
 import msgspec
 
+from warmup.caches.family_table import FAMILY_NAMES
+from warmup.caches.manifest import take_snapshot
+from warmup.caches.names import to_line, to_text
+from warmup.caches.remove import remove_empty_parents, remove_inside
 from warmup.commands.audit_markers import AuditedMarker, Present, judge_markers
 from warmup.commands.audit_report import get_size
 from warmup.commands.gc_plan import Plan, choose_stale, find_oldest_live_run, make_plan
-from warmup.errors import EXIT_FAILED, EXIT_OK, HostError, WarmupError
-from warmup.jit.manifest import take_snapshot
-from warmup.jit.names import to_line, to_text
-from warmup.jit.registry import FAMILY_NAMES
-from warmup.jit.remove import remove_empty_parents, remove_inside
 from warmup.report.encoding import encode_json
 from warmup.report.output import DataOutput
 from warmup.report.text import get_printable
 from warmup.state.atomic import collect_temporaries
 from warmup.state.home import Home
 from warmup.state.locks import hold_launch_lock
+from warmup.words.errors import EXIT_FAILED, EXIT_OK, HostError, WarmupError
 
 
 class DroppedEntry(msgspec.Struct, frozen=True):

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
+from warmup.caches.manifest import Manifest, Snapshot, read_manifest
+from warmup.caches.names import to_text
+from warmup.caches.walk import File
 from warmup.commands.audit_markers import AuditedMarker, Judged
-from warmup.errors import IntegrityError
-from warmup.jit.manifest import Manifest, Snapshot, read_manifest
-from warmup.jit.names import to_text
-from warmup.jit.walk import File
 from warmup.state.home import Home
+from warmup.words.errors import IntegrityError
 
 _RUN_ID_TIME = "%Y%m%dT%H%M%SZ"
 

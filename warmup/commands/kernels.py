@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from warmup.commands.session import Session
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)

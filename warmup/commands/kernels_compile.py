@@ -9,10 +9,10 @@ from warmup.commands.kernels import KernelOptions
 from warmup.commands.kernels_list import derive_launch
 from warmup.commands.kernels_session import begin, conclude
 from warmup.commands.session import Session
-from warmup.errors import UsageError
-from warmup.jit.compile.derive import ModelShapes, merge_asks
+from warmup.kernels.derive import ModelShapes, merge_asks
 from warmup.report.output import Output
 from warmup.report.text import get_printable
+from warmup.words.errors import UsageError
 
 
 def compile_kernels(session: Session, options: KernelOptions) -> int:
@@ -20,7 +20,7 @@ def compile_kernels(session: Session, options: KernelOptions) -> int:
 
     Raises HostError where DeepGEMM or a fitting GPU is missing.
     """
-    from warmup.jit.compile.deep_gemm import Setting, compile_shapes
+    from warmup.kernels.deep_gemm import Setting, compile_shapes
 
     models = [derive_launch(session, launch) for launch in session.launches]
     _tell_fallbacks(models)

@@ -6,10 +6,10 @@ import subprocess
 from collections.abc import Mapping
 
 from warmup.commands.session import Session
-from warmup.errors import WarmupError
-from warmup.jit.compile.base import NotModelledError
-from warmup.jit.compile.hub_cache import get_config_path
-from warmup.launch.base import Launch
+from warmup.kernels.hub_cache import get_config_path
+from warmup.kernels.shapes.architecture import NotModelledError
+from warmup.launch.launch import Launch
+from warmup.words.errors import WarmupError
 
 _TIMEOUT_S = 300
 # In the server's environment: its huggingface_hub knows its cache, its token and its proxy.

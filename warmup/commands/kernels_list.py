@@ -6,13 +6,13 @@ import sys
 from collections.abc import Sequence
 
 from warmup.commands.session import Session
-from warmup.errors import EXIT_OK
-from warmup.jit.compile.derive import ModelShapes, derive
-from warmup.jit.compile.selection import H200_SMS, Kernel
-from warmup.launch.base import Launch
+from warmup.kernels.derive import ModelShapes, derive
+from warmup.kernels.selection import H200_SMS, Kernel
+from warmup.launch.launch import Launch
 from warmup.report.encoding import encode_json
 from warmup.report.output import Output
 from warmup.report.text import get_printable
+from warmup.words.errors import EXIT_OK
 
 
 def derive_launch(session: Session, launch: Launch) -> ModelShapes:
@@ -57,7 +57,7 @@ def list_kernels(session: Session, *, full: bool, json_output: bool) -> int:
 
 
 def _print_shapes(out: Output, model: ModelShapes, num_sms: int, full: bool) -> None:
-    from warmup.jit.compile.m_values import choose_ms, get_sweep
+    from warmup.kernels.m_values import choose_ms, get_sweep
 
     kernels: set[Kernel] = set()
     for ask, max_m in model.asks.items():

@@ -10,7 +10,7 @@ from warmup.report.output import Output
 from warmup.report.text import get_printable
 
 if TYPE_CHECKING:
-    from warmup.jit.compile.pool import Outcome
+    from warmup.kernels.pool import Outcome
 
 _HEARTBEAT_S = 30.0
 

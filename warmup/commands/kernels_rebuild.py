@@ -9,11 +9,11 @@ from pathlib import Path
 from warmup.commands.kernels import KernelOptions
 from warmup.commands.kernels_session import begin, conclude
 from warmup.commands.session import Session
-from warmup.errors import HostError
-from warmup.jit.compile.rebuild_plan import Toolchain
+from warmup.kernels.rebuild_plan import Toolchain
 from warmup.state.gpus import NONE
 from warmup.state.marker import Marker, list_markers
 from warmup.state.version_vector import VersionVector
+from warmup.words.errors import HostError
 
 _INCLUDE = "deep_gemm_include"
 # nvcc and its passes, for one kernel: an estimate.
@@ -22,11 +22,11 @@ _HOST_BYTES_EACH = 2 << 30
 
 def rebuild_kernels(session: Session, options: KernelOptions) -> int:
     """Raises WarmupError where no entry's key can be reproduced, HostError without nvcc."""
-    from warmup.jit.compile.deep_gemm import private_cache
-    from warmup.jit.compile.pool import Pool, WorkerSpec
-    from warmup.jit.compile.rebuild import HANDLER, plan_rebuild
-    from warmup.jit.compile.resources import get_num_workers
-    from warmup.jit.registry import get_family
+    from warmup.caches.family_table import get_family
+    from warmup.kernels.deep_gemm import private_cache
+    from warmup.kernels.pool import Pool, WorkerSpec
+    from warmup.kernels.rebuild import HANDLER, plan_rebuild
+    from warmup.kernels.resources import get_num_workers
 
     assert options.rebuild_from is not None
     toolchain = _get_toolchain(session, session.vector)

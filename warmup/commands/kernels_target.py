@@ -5,9 +5,9 @@ from __future__ import annotations
 from warmup.commands.kernels import KernelOptions
 from warmup.commands.kernels_session import begin, conclude
 from warmup.commands.session import Session
-from warmup.errors import UsageError
-from warmup.launch.base import Launch
-from warmup.launch.registry import get_engine
+from warmup.launch.engine_table import get_engine
+from warmup.launch.launch import Launch
+from warmup.words.errors import UsageError
 
 
 def compile_for_target(session: Session, options: KernelOptions) -> int:
@@ -15,10 +15,10 @@ def compile_for_target(session: Session, options: KernelOptions) -> int:
 
     Raises UsageError for a target or a model that the engine does not know.
     """
-    from warmup.jit.compile import target
-    from warmup.jit.compile.pool import Pool
-    from warmup.jit.compile.resources import get_num_workers
-    from warmup.jit.registry import get_family
+    from warmup.caches.family_table import get_family
+    from warmup.kernels import target
+    from warmup.kernels.pool import Pool
+    from warmup.kernels.resources import get_num_workers
 
     target.check_target(options.target)
     launches = session.launches

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from warmup.errors import EXIT_FAILED, HostError, UsageError, WarmupError
 from warmup.report.output import Output
+from warmup.words.errors import EXIT_FAILED, HostError, UsageError, WarmupError
 
 if TYPE_CHECKING:
-    from warmup.jit.manifest import NewEntry
-    from warmup.supervise.witness import Witness
+    from warmup.caches.manifest import NewEntry
+    from warmup.supervise.watch.witness import Witness
 
 _LOOK_S = 0.5
 _MAX_LISTED = 50  # lines per family for people; the document holds all
@@ -64,10 +64,10 @@ def observe(
     fail_on_miss, 1 where it succeeded but compiled. Raises UsageError for an empty command and
     for a document that cannot be written, before anything runs.
     """
-    from warmup.jit.manifest import get_variables
-    from warmup.jit.mark import find_new_after, make_mark
-    from warmup.jit.registry import FAMILY_NAMES, get_family
-    from warmup.supervise.witness import Witness
+    from warmup.caches.family_table import FAMILY_NAMES, get_family
+    from warmup.caches.manifest import get_variables
+    from warmup.caches.mark import find_new_after, make_mark
+    from warmup.supervise.watch.witness import Witness
 
     if not command:
         raise UsageError("observe needs a command", hint="warmup-ci observe -- pytest tests/")
@@ -167,7 +167,7 @@ def _observe(entry: NewEntry, witness: Witness) -> ObservedEntry:
 
 def _report(observed: Mapping[str, Sequence[ObservedEntry]]) -> None:
     """For people, on stderr: stdout is the command's."""
-    from warmup.jit.names import to_line
+    from warmup.caches.names import to_line
 
     err = Output(sys.stderr)
     if not observed:

@@ -10,15 +10,15 @@ from pathlib import Path
 import msgspec
 
 from warmup.commands.session import Session, open_session
-from warmup.errors import EXIT_OK, WarmupError
-from warmup.launch.base import Launch, Slots
-from warmup.launch.registry import get_engine
-from warmup.plan.gpus import assign, get_visible
-from warmup.plan.selection import Selection
-from warmup.plan.verdict import get_reason, is_done
+from warmup.launch.engine_table import get_engine
+from warmup.launch.launch import Launch, Slots
 from warmup.report.encoding import encode_json
 from warmup.report.output import DataOutput
 from warmup.report.text import get_column, get_label, get_printable, get_short_names
+from warmup.words.errors import EXIT_OK, WarmupError
+from warmup.workflow.gpus import assign, get_visible
+from warmup.workflow.selection import Selection
+from warmup.workflow.verdict import get_reason, is_done
 
 
 class PlannedModel(msgspec.Struct, frozen=True, kw_only=True):

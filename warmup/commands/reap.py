@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from warmup.errors import EXIT_FAILED, EXIT_OK
 from warmup.report.output import DataOutput, Output
 from warmup.report.text import get_printable
-from warmup.supervise import reap as supervise_reap
+from warmup.supervise.tree import reap as supervise_reap
+from warmup.words.errors import EXIT_FAILED, EXIT_OK
 
 
 def reap(home: Path, *, json_output: bool) -> int:

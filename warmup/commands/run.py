@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from warmup.commands.session import Session, open_session
-from warmup.errors import (
+from warmup.launch.engine_table import get_engine
+from warmup.launch.launch import Launch
+from warmup.report.actions import Actions, guard_line, is_actions
+from warmup.report.console import Console
+from warmup.report.document import ModelResult, RunDocument
+from warmup.report.events import Events
+from warmup.report.output import Output
+from warmup.state.check import MarkerCheck
+from warmup.state.home import make_run_id
+from warmup.words.errors import (
     EXIT_FAILED,
     EXIT_HOST,
     EXIT_OK,
@@ -18,17 +27,8 @@ from warmup.errors import (
     UsageError,
     WarmupError,
 )
-from warmup.launch.base import Launch
-from warmup.launch.registry import get_engine
-from warmup.plan.selection import Selection
-from warmup.plan.verdict import is_done, make_unlaunched
-from warmup.report.actions import Actions, guard_line, is_actions
-from warmup.report.console import Console
-from warmup.report.document import ModelResult, RunDocument
-from warmup.report.events import Events
-from warmup.report.output import Output
-from warmup.state.check import MarkerCheck
-from warmup.state.home import make_run_id
+from warmup.workflow.selection import Selection
+from warmup.workflow.verdict import is_done, make_unlaunched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,7 @@ class _Run:
         if not is_actions(self.environ):
             events.subscribe(console)
             return console.close
-        from warmup.supervise.redact import Redactor
+        from warmup.supervise.log.redact import Redactor
 
         own = [launch.env for launch in self.session.launches]
         secrets = Redactor.from_environment(self.environ, *own).values
@@ -137,11 +137,11 @@ class _Run:
 
     def _warm(self, events: Events, run_dir: Path, checks: Sequence[MarkerCheck]) -> None:
         # Loaded only now: a run that finds all warm pays for none of it.
-        from warmup.plan.gpus import get_visible
         from warmup.supervise.gpu_memory import read_gpus
-        from warmup.supervise.redact import Redactor
-        from warmup.supervise.supervisor import Supervisor
+        from warmup.supervise.log.redact import Redactor
+        from warmup.supervise.tree.supervisor import Supervisor
         from warmup.warm import Step, warm_model
+        from warmup.workflow.gpus import get_visible
 
         deadline_s, launches = self.session.resolved.deadline_s, self.session.launches
         with Supervisor(run_dir, warn=lambda text: events.emit("warning", text=text)) as supervisor:

@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from warmup.launch.base import Launch
+from warmup.launch.engine_table import get_engine
 from warmup.launch.environment import UNSTARTED, get_server_env
-from warmup.launch.registry import get_engine
-from warmup.plan.selection import Resolved, Selection, load
+from warmup.launch.launch import Launch
 from warmup.state.check import MarkerCheck, check_launch
 from warmup.state.home import Home, get_home
 from warmup.state.version_vector import VersionVector, read_vector
+from warmup.workflow.selection import Resolved, Selection, load
 
 if TYPE_CHECKING:
     from warmup.commands.audit_markers import Present
@@ -113,7 +113,7 @@ def open_session(
     resolved = load(selection, cwd, need_models=need_models)
     variables: dict[str, str] = {}
     if resolved.cache_root:
-        from warmup.jit.manifest import get_variables
+        from warmup.caches.manifest import get_variables
 
         variables = get_variables(Path(resolved.cache_root))
     return Session(resolved, get_home(environ), {**environ, **variables}, variables)

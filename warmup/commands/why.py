@@ -8,8 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from warmup.errors import EXIT_FAILED, EXIT_OK
-from warmup.launch.base import Launch
+from warmup.launch.launch import Launch
 from warmup.report.encoding import encode_json
 from warmup.report.output import DataOutput
 from warmup.report.text import get_printable
@@ -19,6 +18,7 @@ from warmup.state.launch_diff import LaunchChange, diff_launches
 from warmup.state.launch_key import LaunchRecord, make_launch_record
 from warmup.state.marker import Marker, list_markers
 from warmup.state.version_vector import Change, VersionVector
+from warmup.words.errors import EXIT_FAILED, EXIT_OK
 
 
 class TouchedChange(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 WarmupMode = Literal["off", "request", "server"]
 DEFAULT_CFG_PARALLEL_SIZE = 2

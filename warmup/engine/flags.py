@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from warmup.engine.args import ServerArgs
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 _RESOLUTION = re.compile(r"([0-9]+)[xX]([0-9]+)")
 _WARMUP_SETTINGS = ("warmup_mode", "warmup_resolutions")

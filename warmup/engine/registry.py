@@ -10,7 +10,7 @@ from typing import Any
 
 from warmup.engine.args import ServerArgs
 from warmup.engine.frontend import Frontend
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import sys
 from warmup.engine import flags
 from warmup.engine.args import ServerArgs
 from warmup.engine.registry import get_backend
-from warmup.errors import EXIT_OK, HostError, WarmupError
+from warmup.words.errors import EXIT_OK, HostError, WarmupError
 
 _log = logging.getLogger("warmup.engine")
 

@@ -21,8 +21,8 @@ from warmup.engine.messages import Broken
 from warmup.engine.registry import Backend
 from warmup.engine.states import State, StateMachine
 from warmup.engine.warmup import WarmupFailed, WarmupReport, run_warmups
-from warmup.errors import EXIT_FAILED
 from warmup.version import __version__
+from warmup.words.errors import EXIT_FAILED
 
 _log = logging.getLogger("warmup.engine")
 READY_LINE = "The server is fired up and ready to roll!"

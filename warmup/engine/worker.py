@@ -209,7 +209,7 @@ def _load(place: Place, ranks: Any) -> Runner | Failure:
 
 
 def _is_users(error: Exception) -> bool:
-    from warmup.errors import WarmupError
+    from warmup.words.errors import WarmupError
 
     return isinstance(error, WarmupError)
 

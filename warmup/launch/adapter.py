@@ -5,9 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from warmup.errors import UsageError, WarmupError
 from warmup.launch.answers import excerpt
-from warmup.launch.base import Launch, RequestSpec, Slots
 from warmup.launch.folder import (
     find_folder,
     find_name_problem,
@@ -15,7 +13,9 @@ from warmup.launch.folder import (
     get_model_argument,
     read_folder,
 )
+from warmup.launch.launch import Launch, RequestSpec, Slots
 from warmup.launch.placeholders import find_unknown, get_values, substitute
+from warmup.words.errors import UsageError, WarmupError
 
 HOST = "127.0.0.1"
 

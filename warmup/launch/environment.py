@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from warmup.launch.base import Engine, Launch, Slots
+from warmup.launch.launch import Engine, Launch, Slots
 
 _LOOPBACK = "127.0.0.1,localhost"
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from warmup.errors import UsageError
-from warmup.launch.base import Launch
+from warmup.launch.launch import Launch
+from warmup.words.errors import UsageError
 
 # huggingface_hub 1.x, utils/_validators.py: one or two parts of these characters, at most 96 long,
 # none starting or ending with "-" or ".", no "--" and no "..".

@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from warmup.errors import UsageError
-from warmup.launch.base import PLACEHOLDERS, Launch, Slots
 from warmup.launch.folder import get_model_argument
+from warmup.launch.launch import PLACEHOLDERS, Launch, Slots
+from warmup.words.errors import UsageError
 
 # The doubled form is tried first, so that it is skipped whole.
 _BRACED = re.compile(r"\{\{[A-Za-z_][A-Za-z0-9_]*\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}")

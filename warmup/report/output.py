@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable
 from typing import TextIO
 
-from warmup.errors import HostError
+from warmup.words.errors import HostError
 
 
 class Output:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import msgspec
 
-from warmup.errors import HostError, UsageError
 from warmup.state import canonical
 from warmup.state.atomic import write_atomic
 from warmup.state.home import Home
 from warmup.state.marker import Marker, list_markers
 from warmup.state.version_vector import Ingredient, VersionVector
 from warmup.version import __version__
+from warmup.words.errors import HostError, UsageError
 
 SCHEMA = 1
 MAX_BYTES = 16 << 20

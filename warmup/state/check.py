@@ -8,12 +8,12 @@ from typing import Literal
 
 import msgspec
 
-from warmup.errors import IntegrityError
-from warmup.jit.manifest import Manifest, find_mismatch, read_manifest
-from warmup.launch.base import Launch
+from warmup.caches.manifest import Manifest, find_mismatch, read_manifest
+from warmup.launch.launch import Launch
 from warmup.state.home import Home
 from warmup.state.marker import Marker, MarkerProblem, find_markers, make_launch_key
 from warmup.state.version_vector import Change, VersionVector
+from warmup.words.errors import IntegrityError
 
 CheckState = Literal[
     "fresh", "stale", "dangling", "missing", "corrupt", "foreign", "future", "unreadable"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from warmup.errors import HostError
+from warmup.words.errors import HostError
 
 _HINT = "make it writable for this user, or set WARMUP_CI_HOME to a folder that is"
 

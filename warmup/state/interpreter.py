@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from warmup.errors import UsageError
 from warmup.state.executable import find_on_path, is_executable
+from warmup.words.errors import UsageError
 
 _TIMEOUT_S = 30
 _MARK = "warmup-ci-interpreter:"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from warmup.launch.base import Launch
+from warmup.launch.launch import Launch
 from warmup.state import canonical
 from warmup.state.relevant_env import is_location, is_secret
 

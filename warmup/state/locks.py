@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from warmup.errors import HostError, WarmupError
 from warmup.state.home import Home
+from warmup.words.errors import HostError, WarmupError
 
 _POLL_S = 0.1
 _UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)

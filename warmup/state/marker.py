@@ -17,9 +17,8 @@ from typing import Literal
 
 import msgspec
 
-from warmup.errors import HostError
-from warmup.jit.manifest import FamilySummary
-from warmup.launch.base import Launch
+from warmup.caches.manifest import FamilySummary
+from warmup.launch.launch import Launch
 from warmup.state import canonical
 from warmup.state.atomic import write_atomic
 from warmup.state.home import Home
@@ -27,6 +26,7 @@ from warmup.state.launch_key import LaunchRecord, get_sizes, make_launch_record
 from warmup.state.launch_key import make_launch_key as make_launch_key
 from warmup.state.version_vector import Ingredient, VersionVector
 from warmup.version import __version__
+from warmup.words.errors import HostError
 
 SCHEMA = 1
 MAX_BYTES = 4 << 20  # a marker has some 20 KiB; more is no marker, and is not read into memory

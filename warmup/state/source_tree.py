@@ -8,7 +8,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 _TIMEOUT_S = 60
 _MANY = 100_000  # files; more uncommitted ones are a wrong path, not a change

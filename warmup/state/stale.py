@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from warmup.errors import IntegrityError
-from warmup.jit.manifest import read_manifest
+from warmup.caches.manifest import read_manifest
 from warmup.state.home import Home
 from warmup.state.marker import Marker, list_markers
+from warmup.words.errors import IntegrityError
 
 
 def find_stale_entries(home: Home, version_key: str) -> dict[str, frozenset[str]]:

@@ -1,8 +1,8 @@
 """The version vector: named inputs that decide whether compiled kernels stay valid.
 
 Everything is read without importing torch (design.md section 6). What each JIT cache family's
-key holds is cited in `warmup/jit/<family>.py`; `_FAMILIES` is that knowledge read from the
-ingredients' side, and errs towards naming a family.
+key holds is cited in `warmup/caches/families/<family>.py`; `_FAMILIES` is that knowledge read
+from the ingredients' side, and errs towards naming a family.
 """
 
 from __future__ import annotations

@@ -11,17 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from warmup.errors import Cancelled, WarmupError
-from warmup.launch.base import Engine, Launch
+from warmup.launch.launch import Engine, Launch
 from warmup.report.events import Events
 from warmup.supervise.gpu_memory import Gpu, read_gpus, wait_until_free
-from warmup.supervise.log_file import LogFile
-from warmup.supervise.log_tail import read_tail
-from warmup.supervise.log_watch import LogWatch
-from warmup.supervise.readiness import wait_until_ready
-from warmup.supervise.redact import Redactor
-from warmup.supervise.request import send_request
-from warmup.supervise.supervisor import Server, Supervisor
+from warmup.supervise.log.file import LogFile
+from warmup.supervise.log.redact import Redactor
+from warmup.supervise.log.tail import read_tail
+from warmup.supervise.log.watch import LogWatch
+from warmup.supervise.tree.supervisor import Server, Supervisor
+from warmup.supervise.watch.readiness import wait_until_ready
+from warmup.supervise.watch.request import send_request
+from warmup.words.errors import Cancelled, WarmupError
 
 HEARTBEAT_S = 30.0
 # Weights of hundreds of GB take the driver seconds to free; more means that somebody holds them.

@@ -12,8 +12,8 @@ import signal
 from types import FrameType
 from typing import Any
 
-from warmup.errors import Cancelled
-from warmup.supervise import kernel
+from warmup.supervise.tree import kernel
+from warmup.words.errors import Cancelled
 
 _CANCELLING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from warmup.errors import WarmupError
-from warmup.supervise import proc
 from warmup.supervise.protocols import Waiter
+from warmup.supervise.tree import proc
+from warmup.words.errors import WarmupError
 
 _POLL_S = 0.1
 _MIB = 1024 * 1024

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from warmup.errors import HostError
+from warmup.words.errors import HostError
 
 _FIRST_PORT = 10_000
 _LAST_PORT = 65_535

@@ -1,6 +1,6 @@
 """What the waiting half of `supervise` needs of the process half.
 
-The real ones are `warmup.supervise.supervisor.Supervisor` and its `Server`.
+The real ones are `warmup.supervise.tree.supervisor.Supervisor` and its `Server`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class Waiter(Protocol):
         """Sleep; returns early on a signal or the exit of a server."""
 
     def check_cancelled(self) -> None:
-        """Raises `warmup.errors.Cancelled` once a signal, or our parent's death, asks to stop."""
+        """Raises `Cancelled` once a signal, or our parent's death, asks to stop."""
 
 
 class Watched(Protocol):

@@ -10,7 +10,7 @@ from warmup.engine.diffusion.params import Sampling, merge
 from warmup.engine.diffusion.plan import get_smaller, parse_sampling_params, plan_warmups
 from warmup.engine.diffusion.spec import FamilySpec
 from warmup.engine.frontend import Warmup
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 
 def plan(spec: FamilySpec, defaults: Sampling | None = None, **settings: Any) -> list[Warmup]:

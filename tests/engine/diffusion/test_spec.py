@@ -14,7 +14,7 @@ from warmup.engine.args import ServerArgs
 from warmup.engine.diffusion.frontend import make_frontend
 from warmup.engine.diffusion.spec import Task
 from warmup.engine.registry import DIFFUSION, VLM, get_backend
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from warmup.engine.kernels.compile import main
 from warmup.engine.tiny import qwen2_5_vl, qwen2_vl
-from warmup.errors import EXIT_USAGE
+from warmup.words.errors import EXIT_USAGE
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 
 from warmup.engine.args import ServerArgs
 from warmup.engine.kernels.install import install
-from warmup.errors import HostError
+from warmup.words.errors import HostError
 
 
 def test_fused_modules_equal_the_libraries_own_and_spoiled_ones_do_not() -> None:

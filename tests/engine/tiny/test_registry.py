@@ -10,7 +10,7 @@ import pytest
 
 from warmup.engine.registry import load
 from warmup.engine.tiny.registry import FAMILIES, make_tiny
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 MAKE = (sys.executable, "-m", "warmup.engine.serve", "--make-tiny")
 

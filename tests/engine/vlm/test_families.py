@@ -6,7 +6,7 @@ import pytest
 
 from warmup.engine.tiny import qwen2_5_vl
 from warmup.engine.vlm.families import FAMILIES, check_tp, get_family, read_config
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 
 @pytest.fixture(scope="module")

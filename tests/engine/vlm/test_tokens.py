@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from warmup.engine.tiny import qwen2_5_vl
 from warmup.engine.vlm.chat import Chat, Image, Message
 from warmup.engine.vlm.tokens import ByteTokens, FolderTokens, TextStream
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 BYTES = ByteTokens(image_token=1000)
 

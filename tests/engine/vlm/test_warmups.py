@@ -13,7 +13,7 @@ from warmup.engine.vlm.generation import Generation
 from warmup.engine.vlm.media import load_image
 from warmup.engine.vlm.prompt import Prompter
 from warmup.engine.vlm.warmups import check_args, plan_warmups
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 
 @pytest.fixture(scope="module")

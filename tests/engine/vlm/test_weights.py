@@ -9,7 +9,7 @@ from warmup.engine.args import ServerArgs
 from warmup.engine.ranks import Ranks
 from warmup.engine.tiny import qwen2_5_vl
 from warmup.engine.vlm.model import VisionLanguageModel
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 
 @pytest.fixture

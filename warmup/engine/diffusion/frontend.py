@@ -14,7 +14,7 @@ from warmup.engine.diffusion.plan import parse_sampling_params, plan_warmups
 from warmup.engine.diffusion.registry import get_spec
 from warmup.engine.diffusion.spec import get_defaults, read_index
 from warmup.engine.frontend import Warmup
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 _log = logging.getLogger("warmup.engine")
 

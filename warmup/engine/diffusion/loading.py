@@ -19,7 +19,7 @@ from warmup.engine.diffusion.spec import get_defaults, read_index, read_json
 from warmup.engine.kernels.install import install
 from warmup.engine.ranks import get_dtype
 from warmup.engine.registry import load
-from warmup.errors import WarmupError
+from warmup.words.errors import WarmupError
 
 _log = logging.getLogger("warmup.engine")
 

@@ -11,7 +11,7 @@ from warmup.engine.args import ServerArgs
 from warmup.engine.diffusion.params import Sampling, merge
 from warmup.engine.diffusion.spec import FamilySpec
 from warmup.engine.frontend import Warmup
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 _log = logging.getLogger("warmup.engine")
 PROMPT = "warmup"

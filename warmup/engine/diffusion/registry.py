@@ -6,7 +6,7 @@ from pathlib import Path
 
 from warmup.engine.diffusion.spec import FamilySpec, read_json
 from warmup.engine.registry import load
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 _FAMILIES = {
     "StableDiffusion3Pipeline": "warmup.engine.diffusion.families.sd3:SPEC",

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from warmup.engine.diffusion.params import Sampling
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 
 class Task(str, enum.Enum):

@@ -27,7 +27,7 @@ from warmup.engine.kernels import fp8, launch
 from warmup.engine.kernels.fusions import find_fusions
 from warmup.engine.kernels.launch import Compiled
 from warmup.engine.kernels.rotary import rotate
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 META = torch.device("meta")
 DTYPE = torch.bfloat16  # what `--dtype auto` is on a GPU (engine/ranks.py)

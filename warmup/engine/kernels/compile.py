@@ -21,7 +21,7 @@ from triton.backends.compiler import GPUTarget
 
 from warmup.engine.kernels import fp8, fusions
 from warmup.engine.kernels.launch import Compiled, compile_only
-from warmup.errors import UsageError, WarmupError
+from warmup.words.errors import UsageError, WarmupError
 
 WARP_SIZES = {"cuda": 32}
 

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 
 from warmup.engine.kernels.launch import launch
-from warmup.errors import HostError
+from warmup.words.errors import HostError
 
 GROUP = 128
 FP8_MAX = 448.0  # torch.finfo(torch.float8_e4m3fn).max

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from warmup.engine.args import ServerArgs
-from warmup.errors import HostError
+from warmup.words.errors import HostError
 
 
 def install(model: torch.nn.Module, args: ServerArgs) -> dict[str, int]:

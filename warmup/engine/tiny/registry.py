@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from warmup.engine.registry import load
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 # Each is `module:make`, called with the folder to fill: make(folder: Path) -> None.
 FAMILIES = {

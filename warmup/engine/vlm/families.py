@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from warmup.engine.messages import invalid
 from warmup.engine.vlm.chat import Chat
 from warmup.engine.vlm.media import load_image
 from warmup.engine.vlm.tokens import ByteTokens, FolderTokens, Tokens
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from warmup.engine.vlm.chat import Chat
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 # The released models' form: roles in <|im_start|>, an image as one placeholder between two marks.
 # For folders whose tokenizer brings no template of its own.

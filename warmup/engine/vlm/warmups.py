@@ -17,7 +17,7 @@ from warmup.engine.shm.tensors import make_inline
 from warmup.engine.vlm.chat import Chat, Image, Message
 from warmup.engine.vlm.generation import Generation
 from warmup.engine.vlm.prompt import Prompt, Prompter
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 TEXT = "warmup"
 NUM_TOKENS = 4  # the first comes out of the prefill, the others are decoded

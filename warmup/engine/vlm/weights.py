@@ -12,7 +12,7 @@ import torch
 
 from warmup.engine.vlm.families import Family
 from warmup.engine.vlm.parallel import Slot
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 log = logging.getLogger(__name__)
 INDEX = "model.safetensors.index.json"

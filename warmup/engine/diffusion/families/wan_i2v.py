@@ -11,7 +11,7 @@ from warmup.engine.diffusion.latents import get_channel_stats, get_latents
 from warmup.engine.diffusion.model import Conditioning, DiffusionModel, to_pictures, to_pixels
 from warmup.engine.diffusion.params import Job, Sampling
 from warmup.engine.diffusion.spec import Component, FamilySpec, Task
-from warmup.errors import UsageError
+from warmup.words.errors import UsageError
 
 if TYPE_CHECKING:
     import torch

@@ -1,0 +1,65 @@
+"""As much of DeepGEMM as a worker asks for: it selects, and writes its cache as DeepGEMM does.
+
+Every call is a line of `$FAKE_CALLS`. A shape whose N is `FAKE_DIES_AT` kills its process the
+first time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import uuid
+from pathlib import Path
+from typing import Any
+
+from warmup.kernels.selection import Selector
+from warmup.kernels.shapes.architecture import Kind, Shape
+
+__version__ = "0.0.fake"
+_num_sms = 0
+_selectors: dict[tuple[Shape, int], Selector] = {}
+
+
+def set_num_sms(num_sms: int) -> None:
+    global _num_sms
+    _num_sms = num_sms
+
+
+def fp8_gemm_nt(a: Any, b: Any, d: Any, c: Any = None, compiled_dims: str = "") -> None:
+    _build("NORMAL", a[0].shape[0], b[0].shape, 1)
+
+
+def m_grouped_fp8_gemm_nt_contiguous(
+    a: Any, b: Any, d: Any, layout: Any, compiled_dims: str = "nk"
+) -> None:
+    assert a[0].shape[0] % 128 == 0 and layout.shape == a[0].shape[:1]
+    _build("CONTIG", a[0].shape[0], b[0].shape[1:], b[0].shape[0])
+
+
+def fp8_m_grouped_gemm_nt_masked(
+    a: Any, b: Any, d: Any, masked_m: Any, expected_m: int, compiled_dims: str = "nk"
+) -> None:
+    _build("MASKED", expected_m, b[0].shape[1:], b[0].shape[0])
+
+
+def _build(kind: Kind, m: int, sizes: Any, groups: int) -> None:
+    n, k = sizes
+    shape = Shape(kind, n, k, groups)
+    with Path(os.environ["FAKE_CALLS"]).open("a") as calls:
+        calls.write(f"{shape} m={m}\n")
+    mark = Path(os.environ["FAKE_CALLS"] + ".died")
+    if str(n) == os.environ.get("FAKE_DIES_AT") and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    selector = _selectors.setdefault((shape, _num_sms), Selector(shape, _num_sms))
+    text = str(selector.select(m))
+    root = Path(os.environ["DG_JIT_CACHE_DIR"])
+    entry = root / "cache" / f"kernel.{kind}.{hashlib.md5(text.encode()).hexdigest()}"
+    if entry.exists():
+        return
+    building = root / "tmp" / uuid.uuid4().hex
+    building.mkdir(parents=True)
+    (building / "kernel.cu").write_text(text)
+    (building / "kernel.cubin").write_text("cubin")
+    building.rename(entry)

@@ -1,0 +1,158 @@
+"""`reap` by ledger: whom it ends, and whom it must not."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.supervise.trees import DEADLINE_S
+from warmup.supervise.tree import cookie, ledger, proc
+from warmup.supervise.tree.reap import ReapedRun, reap
+from warmup.words.errors import HostError
+
+_COOKIE = cookie.find_new_cookie() or 0
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def worker() -> Iterator[subprocess.Popen[bytes]]:
+    """A process of server 3 of the run with _COOKIE."""
+    limits = (_COOKIE + 3, resource.RLIM_INFINITY)
+    process = subprocess.Popen(
+        ["sleep", "60"], preexec_fn=lambda: resource.setrlimit(10, limits), start_new_session=True
+    )
+    yield process
+    process.kill()
+    process.wait(DEADLINE_S)
+
+
+def write_run(home: Path, **changes: object) -> Path:
+    """An unfinished run of this boot whose orchestrator, pid 4194304, cannot exist."""
+    run_dir = home / "runs" / "r1"
+    run_dir.mkdir(parents=True)
+    with ledger.hold_lock(run_dir, create=True):
+        book = ledger.Ledger(
+            run_id="r1",
+            boot_id=ledger.get_boot_id(),
+            pid_namespace=ledger.get_pid_namespace(),
+            cookie=_COOKIE,
+            orchestrator=ledger.Process(1 << 22, 1),
+        )
+        ledger.write(run_dir, msgspec.structs.replace(book, **changes))
+    return run_dir
+
+
+def reap_one(home: Path, said: list[str]) -> ReapedRun:
+    (run,) = reap(home, said.append).runs
+    return run
+
+
+def test_what_a_dead_run_left_is_ended(
+    tmp_path: Path, said: list[str], worker: subprocess.Popen[bytes]
+) -> None:
+    run_dir = write_run(tmp_path)
+    run = reap_one(tmp_path, said)
+    assert run == ReapedRun("r1", "cleared", killed=((worker.pid, "sleep 60"),))
+    assert not proc.is_living(worker.pid)
+    assert ledger.read(run_dir).finished
+    assert reap_one(tmp_path, said) == ReapedRun("r1", "finished")
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({"finished": True}, "finished"),
+        ({"boot_id": "6f0e4b0a-0000-0000-0000-000000000000"}, "gone"),
+        ({"pid_namespace": 1}, "elsewhere"),
+        ({"orchestrator": ledger.get_process(os.getpid())}, "running"),
+        ({"cookie": 0}, "unreadable"),
+        ({"cookie": 1000}, "unreadable"),
+        ({"schema": 2}, "unreadable"),
+    ],
+)
+def test_what_is_not_known_to_be_ours_and_dead_is_left_alone(
+    tmp_path: Path,
+    said: list[str],
+    worker: subprocess.Popen[bytes],
+    changes: dict[str, object],
+    state: str,
+) -> None:
+    run_dir = write_run(tmp_path, **changes)
+    before = (run_dir / ledger.LEDGER_NAME).read_bytes()
+    run = reap_one(tmp_path, said)
+    assert (run.state, run.killed) == (state, ())
+    assert worker.poll() is None
+    assert (run_dir / ledger.LEDGER_NAME).read_bytes() == before
+    assert len(said) == (state in ("unreadable", "elsewhere"))
+
+
+def test_a_held_lock_is_proof_of_life(
+    tmp_path: Path, said: list[str], worker: subprocess.Popen[bytes]
+) -> None:
+    run_dir = write_run(tmp_path)
+    with ledger.hold_lock(run_dir, create=False):
+        assert reap_one(tmp_path, said) == ReapedRun("r1", "running")
+    assert worker.poll() is None
+
+
+def test_a_lock_that_was_removed_keeps_nothing(
+    tmp_path: Path, said: list[str], worker: subprocess.Popen[bytes]
+) -> None:
+    (write_run(tmp_path) / ledger.LOCK_NAME).unlink()
+    assert reap_one(tmp_path, said).state == "cleared"
+    assert not proc.is_living(worker.pid)
+
+
+def test_recycled_pids_in_a_stale_ledger_are_harmless(tmp_path: Path, said: list[str]) -> None:
+    """Every pid of the ledger has become a foreign process's; the cookie has not."""
+    foreign = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    old = ledger.Process(foreign.pid, 1)
+    write_run(tmp_path, orchestrator=old, servers=(ledger.ServerEntry(old, old),))
+    assert reap_one(tmp_path, said) == ReapedRun("r1", "cleared")
+    assert foreign.poll() is None
+    foreign.kill()
+    foreign.wait(DEADLINE_S)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b"[]", b'{"run_id": 1}'])
+def test_a_corrupt_ledger_is_reported_and_kept(
+    tmp_path: Path, said: list[str], worker: subprocess.Popen[bytes], data: bytes
+) -> None:
+    path = write_run(tmp_path) / ledger.LEDGER_NAME
+    path.write_bytes(data)
+    assert reap_one(tmp_path, said).state == "unreadable"
+    assert path.read_bytes() == data
+    assert worker.poll() is None
+    assert said[0].startswith("run r1: its ledger is no ledger: ")
+    assert reap(tmp_path, said.append).has_findings
+
+
+def test_a_ledger_that_is_a_folder_is_reported(tmp_path: Path, said: list[str]) -> None:
+    path = write_run(tmp_path) / ledger.LEDGER_NAME
+    path.unlink()
+    path.mkdir()
+    assert reap_one(tmp_path, said).state == "unreadable"
+
+
+def test_folders_without_a_ledger_are_no_runs(tmp_path: Path, said: list[str]) -> None:
+    (tmp_path / "runs" / "r0").mkdir(parents=True)
+    (tmp_path / "runs" / "file").write_text("")
+    assert reap(tmp_path, said.append).runs == ()
+    assert reap(tmp_path / "missing", said.append).runs == ()
+
+
+def test_a_home_that_is_a_file_is_the_hosts_fault(tmp_path: Path, said: list[str]) -> None:
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(HostError, match="cannot read"):
+        reap(tmp_path, said.append)

@@ -1,0 +1,68 @@
+"""Lines in a server's log that say it compiled a kernel, for `--prove` and `observe`.
+
+What says so, and the variables that make it: each family's `compile_line` and `log_variables`.
+New entries are the other half of the proof; these lines catch compiles that leave none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from warmup.caches.family_table import get_family
+
+_CHUNK_BYTES = 1 << 20
+_MAX_LINE_BYTES = 1 << 16  # a longer one is looked at in pieces
+
+
+class CompileLine(NamedTuple):
+    """kernel: "" where the line does not name it. text: the line as it can be printed."""
+
+    family: str
+    kernel: str
+    text: str
+
+
+def get_log_variables(families: Sequence[str]) -> dict[str, str]:
+    """Variables under which servers say that they compile; they change nothing else."""
+    variables: dict[str, str] = {}
+    for name in families:
+        variables.update(get_family(name).log_variables)
+    return variables
+
+
+def find_compile_lines(path: Path, families: Sequence[str], offset: int = 0) -> list[CompileLine]:
+    """Compile lines of these families in a log file from byte `offset` on, in order.
+
+    Reads in chunks: memory does not grow with the log. Raises OSError where it cannot be read.
+    """
+    patterns = [
+        (name, pattern)
+        for name in families
+        if (pattern := get_family(name).compile_line) is not None
+    ]
+    found = []
+    for line in _iter_lines(path, offset):
+        for name, pattern in patterns:
+            match = pattern.search(line)
+            if match is not None:
+                kernel = match.groupdict().get("kernel", b"").decode(errors="backslashreplace")
+                text = match[0].decode(errors="backslashreplace").strip()
+                found.append(CompileLine(name, kernel, text))
+    return found
+
+
+def _iter_lines(path: Path, offset: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        file.seek(offset, os.SEEK_SET)
+        rest = b""
+        while chunk := file.read(_CHUNK_BYTES):
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from lines
+            while len(rest) > _MAX_LINE_BYTES:
+                yield rest[:_MAX_LINE_BYTES]
+                rest = rest[_MAX_LINE_BYTES:]
+        if rest:
+            yield rest

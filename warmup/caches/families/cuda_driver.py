@@ -1,0 +1,42 @@
+"""The CUDA driver's own cache of code that it compiled from PTX.
+
+CUDA programming guide 13, "CUDA environment variables": `CUDA_CACHE_PATH`, else
+`~/.nv/ComputeCache`; at most `CUDA_CACHE_MAXSIZE` bytes (1 GiB), oldest dropped; off with
+`CUDA_CACHE_DISABLE=1`. One file an entry in hashed folders beside an `index` that every use
+rewrites. Valid until the driver is upgraded. sglang 0.5.23 moves it to `$SGLANG_CACHE_DIR/nv`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from warmup.caches.family import (
+    Env,
+    Family,
+    expand,
+    find_file_entry,
+    get_last_part,
+    get_sglang_cache,
+    unique,
+)
+
+
+def get_roots(env: Env) -> tuple[Path, ...]:
+    if env.get("CUDA_CACHE_PATH"):
+        return (expand(env["CUDA_CACHE_PATH"], env),)
+    return unique([expand("~/.nv/ComputeCache", env), get_sglang_cache(env) / "nv"])
+
+
+FAMILY = Family(
+    name="cuda_driver",
+    variables=("CUDA_CACHE_PATH",),
+    get_roots=get_roots,
+    get_variables=lambda root: {"CUDA_CACHE_PATH": str(root)},
+    find_entry=find_file_entry,
+    get_kernel=get_last_part,
+    ingredients=("driver", "gpu_name", "env:CUDA_CACHE_*"),
+    is_relocatable=True,
+    repair="none: any driver upgrade empties it",
+    is_atomic=True,
+    hazards=("root-volatile",),
+)

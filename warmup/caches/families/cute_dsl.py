@@ -1,0 +1,61 @@
+"""CuTe DSL: compiled objects of nvidia-cutlass-dsl programs, one file each.
+
+nvidia-cutlass-dsl 4.3.4, base_dsl/cache_helpers.py: `CUTE_DSL_CACHE_DIR`, else
+`$TMPDIR/<user>/cutlass_python_cache`. Two engines keep objects of the same compiler elsewhere:
+FlashAttention (as vllm 0.33.0 carries it, vllm_flash_attn/cute/cache_utils.py)
+`FLASH_ATTENTION_CUTE_DSL_CACHE_DIR`, else `<tempdir>/<user>/flash_attention_cute_dsl_cache`;
+sglang 0.5.23 (kernels/jit/cute_aot_cache.py) `SGLANG_CUTE_AOT_CACHE_DIR`, else
+`$SGLANG_CACHE_DIR/cute_aot`. Key: a fingerprint of sources and versions, then the arguments. The
+defaults are gone with /tmp; objects are loaded into the process, so the folder must be trusted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from warmup.caches.family import (
+    Env,
+    Family,
+    expand,
+    find_file_entry,
+    get_last_part,
+    get_sglang_cache,
+    get_temp_dir,
+    get_user,
+    is_temporary_path,
+    unique,
+)
+
+
+def get_roots(env: Env) -> tuple[Path, ...]:
+    temporary = get_temp_dir(env) / get_user(env)
+    defaults = {
+        "CUTE_DSL_CACHE_DIR": temporary / "cutlass_python_cache",
+        "FLASH_ATTENTION_CUTE_DSL_CACHE_DIR": temporary / "flash_attention_cute_dsl_cache",
+        "SGLANG_CUTE_AOT_CACHE_DIR": get_sglang_cache(env) / "cute_aot",
+    }
+    return unique([expand(env[k], env) if env.get(k) else v for k, v in defaults.items()])
+
+
+FAMILY = Family(
+    name="cute_dsl",
+    variables=(
+        "CUTE_DSL_CACHE_DIR",
+        "FLASH_ATTENTION_CUTE_DSL_CACHE_DIR",
+        "SGLANG_CUTE_AOT_CACHE_DIR",
+    ),
+    get_roots=get_roots,
+    get_variables=lambda root: {
+        "CUTE_DSL_CACHE_DIR": str(root / "cutlass"),
+        "FLASH_ATTENTION_CUTE_DSL_CACHE_DIR": str(root / "flash_attention"),
+        "SGLANG_CUTE_AOT_CACHE_DIR": str(root / "sglang"),
+    },
+    find_entry=find_file_entry,
+    get_kernel=get_last_part,
+    ingredients=("nvidia-cutlass-dsl", "python", "compute_capability"),
+    is_relocatable=True,
+    repair="none needed: a copy is used",
+    is_atomic=True,
+    is_temporary=is_temporary_path,
+    hazards=("root-volatile", "loadable-writable"),
+)

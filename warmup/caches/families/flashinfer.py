@@ -1,0 +1,69 @@
+"""FlashInfer: ninja builds of CUDA modules, and downloaded cubins.
+
+flashinfer-python 0.7.2.post1, jit/env.py: `$FLASHINFER_WORKSPACE_BASE/.cache/flashinfer`, else
+`~/.cache/flashinfer`; below it `<version>/<archs>/{cached_ops,generated}/<module>` and `cubins/`.
+Freshness is ninja's: mtimes and command lines that hold absolute paths and the *spelling* of the
+CUDA home (`CUDA_HOME` through a symlink: 30 min rebuild, flashinfer#4884), so a restored archive
+with new mtimes always rebuilds; stale mixed .so files deadlocked (flashinfer#4489). CuTe-DSL
+modules there carry `meta.json`, written last (jit/cute_dsl_core.py). sglang 0.5.23 moves the
+base to `$SGLANG_CACHE_DIR`. File locks; ninja's own outputs are not atomic.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from warmup.caches.family import (
+    VOLATILE_NAMES,
+    Env,
+    Family,
+    expand,
+    get_sglang_cache,
+    is_temporary_path,
+    unique,
+)
+
+
+def get_roots(env: Env) -> tuple[Path, ...]:
+    tail = Path(".cache") / "flashinfer"
+    if env.get("FLASHINFER_WORKSPACE_BASE"):
+        return (expand(env["FLASHINFER_WORKSPACE_BASE"], env) / tail,)
+    return unique([expand("~", env) / tail, get_sglang_cache(env) / tail])
+
+
+def find_entry(path: str) -> str | None:
+    parts = path.split("/")
+    if parts[-1] in VOLATILE_NAMES or parts[-1].endswith((".lock", ".log")):
+        return None
+    if is_temporary_path(path):
+        return None
+    if parts[0] == "cubins":
+        return path
+    if len(parts) >= 5 and parts[2] in ("cached_ops", "generated"):
+        return "/".join(parts[:4])
+    return None
+
+
+def get_kernel(root: Path, entry: str, names: Sequence[str]) -> str:
+    return entry.rpartition("/")[2]
+
+
+FAMILY = Family(
+    name="flashinfer",
+    variables=("FLASHINFER_WORKSPACE_BASE",),
+    get_roots=get_roots,
+    get_variables=lambda root: {"FLASHINFER_WORKSPACE_BASE": str(root)},
+    find_entry=find_entry,
+    get_kernel=get_kernel,
+    ingredients=("flashinfer", "cuda_home", "nvcc", "compute_capability", "torch"),
+    is_relocatable=False,
+    repair="rebuild in place: ninja's command lines hold absolute paths",
+    is_atomic=False,
+    is_temporary=is_temporary_path,
+    hazards=("flashinfer-cuda-home", "ninja-mtime-inversion", "loadable-writable"),
+    # FLASHINFER_JIT_VERBOSE would name more, but it also compiles without optimisation
+    # (jit/core.py, gen_jit_spec: "debug"), under the same name.
+    compile_line=re.compile(rb"flashinfer\.jit: Compiling CuTe-DSL kernel (?P<kernel>\S+).*"),
+)

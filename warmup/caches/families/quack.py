@@ -1,0 +1,45 @@
+"""quack: CuTe DSL kernels exported as objects.
+
+quack-kernels 0.6.5, cache/jit.py: `QUACK_CACHE_DIR`, else `<tempdir>/<user>/quack_cache`;
+`<fingerprint>/<sha256>.o` beside `<sha256>.lock` (flock). Fingerprint: Python minor, cutlass and
+tvm_ffi versions, quack's sources; **the architecture is in neither**, so one folder shared by two
+kinds of GPU serves objects of the wrong one. An object that does not load is deleted and rebuilt.
+Autotuning results (`*.autotune.json`) lie beside it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from warmup.caches.family import (
+    Env,
+    Family,
+    expand,
+    find_file_entry,
+    get_last_part,
+    get_temp_dir,
+    get_user,
+    is_temporary_path,
+)
+
+
+def get_roots(env: Env) -> tuple[Path, ...]:
+    if env.get("QUACK_CACHE_DIR"):
+        return (expand(env["QUACK_CACHE_DIR"], env),)
+    return (get_temp_dir(env) / get_user(env) / "quack_cache",)
+
+
+FAMILY = Family(
+    name="quack",
+    variables=("QUACK_CACHE_DIR", "TMPDIR"),
+    get_roots=get_roots,
+    get_variables=lambda root: {"QUACK_CACHE_DIR": str(root)},
+    find_entry=find_file_entry,
+    get_kernel=get_last_part,
+    ingredients=("quack-kernels", "nvidia-cutlass-dsl", "apache-tvm-ffi", "python"),
+    is_relocatable=True,
+    repair="none needed between GPUs of one architecture; never share it across two",
+    is_atomic=False,
+    is_temporary=is_temporary_path,
+    hazards=("quack-architecture", "root-volatile", "loadable-writable"),
+)

@@ -1,0 +1,60 @@
+"""TileLang: one folder per kernel, named by a sha256.
+
+tilelang 0.1.15, env.py and cache/kernel_cache.py: `TILELANG_CACHE_DIR`, else `~/.tilelang/cache`;
+`<version>/<platform>/kernels/<sha256>/` with sources, `kernel_lib.so`, `params.json` (older
+versions: `params.pkl`, a cloudpickle, so loading it runs code) and `manifest.json`. Key: version,
+machine, TIR, target, flags, arguments; **no CUDA version**, so the version vector must carry it.
+Staged in `.staging/`, fsynced, renamed as a folder. sglang 0.5.23 moves it to
+`$SGLANG_CACHE_DIR/tilelang` (srt/environ.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from warmup.caches.family import (
+    Env,
+    Family,
+    expand,
+    find_folder_entry,
+    get_sglang_cache,
+    is_temporary_path,
+    read_head,
+    unique,
+)
+
+KERNEL = re.compile(rb"__global__ void (?:__launch_bounds__\([^)]*\) )?([A-Za-z_]\w*)\(")
+
+
+def get_roots(env: Env) -> tuple[Path, ...]:
+    if env.get("TILELANG_CACHE_DIR"):
+        return (expand(env["TILELANG_CACHE_DIR"], env),)
+    return unique([expand("~/.tilelang/cache", env), get_sglang_cache(env) / "tilelang"])
+
+
+def get_kernel(root: Path, entry: str, names: Sequence[str]) -> str:
+    for name in ("device_kernel.cu", "kernel.cu"):
+        found = KERNEL.search(read_head(root / entry / name)) if name in names else None
+        if found is not None:
+            return found[1].decode("ascii")
+    return entry.rpartition("/")[2]
+
+
+FAMILY = Family(
+    name="tilelang",
+    variables=("TILELANG_CACHE_DIR",),
+    get_roots=get_roots,
+    get_variables=lambda root: {"TILELANG_CACHE_DIR": str(root)},
+    find_entry=find_folder_entry,
+    get_kernel=get_kernel,
+    ingredients=("tilelang", "nvcc", "compute_capability"),
+    is_relocatable=True,
+    repair="none needed: a copy is used",
+    is_atomic=True,
+    is_temporary=is_temporary_path,
+    hazards=("loadable-writable",),
+    log_variables={"TILELANG_PRINT_ON_COMPILATION": "1"},
+    compile_line=re.compile(rb"TileLang begins to compile kernel `(?P<kernel>[^`]*)`.*"),
+)

@@ -1,0 +1,59 @@
+"""PyTorch C++ extensions built at run time, one folder each.
+
+torch 2.13.0, utils/cpp_extension.py: `TORCH_EXTENSIONS_DIR/<name>/`, else
+`~/.cache/torch_extensions/py<XY>_<cu|cpu>/<name>/` (`$XDG_CACHE_HOME` honoured, _appdirs.py).
+`lock` is a *file that exists* (utils/file_baton.py): a killed builder leaves it and the next one
+waits for it for ever; its holder keeps it open. Freshness is ninja's: mtimes, absolute paths.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from warmup.caches.family import (
+    VOLATILE_NAMES,
+    Env,
+    Family,
+    expand,
+    get_cache_home,
+    is_temporary_path,
+)
+
+BUILD_FOLDER = re.compile(r"^py\d+\w*_(?:cpu|cu\d+|rocm\d+|xpu)")
+
+
+def get_roots(env: Env) -> tuple[Path, ...]:
+    if env.get("TORCH_EXTENSIONS_DIR"):
+        return (expand(env["TORCH_EXTENSIONS_DIR"], env),)
+    return (get_cache_home(env) / "torch_extensions",)
+
+
+def find_entry(path: str) -> str | None:
+    parts = path.split("/")
+    if parts[-1] in VOLATILE_NAMES or is_temporary_path(path):
+        return None
+    depth = 2 if BUILD_FOLDER.match(parts[0]) else 1
+    return "/".join(parts[:depth]) if len(parts) > depth else None
+
+
+def get_kernel(root: Path, entry: str, names: Sequence[str]) -> str:
+    return entry.rpartition("/")[2]
+
+
+FAMILY = Family(
+    name="torch_extensions",
+    variables=("TORCH_EXTENSIONS_DIR", "XDG_CACHE_HOME"),
+    get_roots=get_roots,
+    get_variables=lambda root: {"TORCH_EXTENSIONS_DIR": str(root)},
+    find_entry=find_entry,
+    get_kernel=get_kernel,
+    ingredients=("torch", "python", "nvcc", "cuda_home"),
+    is_relocatable=False,
+    repair="rebuild in place; remove a `lock` that no process holds",
+    is_atomic=False,
+    is_temporary=is_temporary_path,
+    hazards=("torch-extension-lock", "ninja-mtime-inversion", "loadable-writable"),
+    compile_line=re.compile(rb"Building extension module (?P<kernel>\S+?)\.\.\..*"),
+)

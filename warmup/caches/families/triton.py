@@ -1,0 +1,75 @@
+"""Triton: one folder per compiled kernel or launcher.
+
+triton 3.9.0, runtime/cache.py and knobs.py: `TRITON_CACHE_DIR`, else `$TRITON_HOME/.triton/cache`,
+else `~/.triton/cache`. Key: `triton_key` (contents of the package), source hash, backend hash
+(ptxas version, arch), options, environment; the arch is the capability alone, so H100 and H200
+share. `__grp__*.json` lists its children by absolute path: copied elsewhere it serves the *old*
+files while the original stands and misses once it is gone; torch's bundler rewrites them, and so
+do we. Each file is renamed into place; no lock, no checksum (a stale cache gave garbage:
+vllm#41871). sglang 0.5.23 and sglang-diffusion redirect it (srt/environ.py,
+multimodal_gen/runtime/managers/gpu_worker.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from warmup.caches.family import (
+    Env,
+    Family,
+    expand,
+    find_folder_entry,
+    get_cache_home,
+    get_sglang_cache,
+    is_temporary_path,
+    unique,
+)
+
+GROUP_PREFIX = "__grp__"
+
+
+def get_diffusion_cache(env: Env) -> Path:
+    """sglang-diffusion's compile cache (sglang 0.5.23, multimodal_gen/envs.py)."""
+    root = env.get("SGLANG_DIFFUSION_CACHE_ROOT")
+    base = expand(root, env) if root else get_cache_home(env) / "sgl_diffusion"
+    return base / "torch_compile_cache"
+
+
+def get_roots(env: Env) -> tuple[Path, ...]:
+    if env.get("TRITON_CACHE_DIR"):
+        roots = [expand(env["TRITON_CACHE_DIR"], env)]
+    else:
+        roots = [
+            expand(env.get("TRITON_HOME") or "~", env) / ".triton" / "cache",
+            get_sglang_cache(env) / "triton",
+        ]
+    # sglang-diffusion moves it there even when the variable points under the temporary folder.
+    return unique([*roots, get_diffusion_cache(env) / "triton"])
+
+
+def get_kernel(root: Path, entry: str, names: Sequence[str]) -> str:
+    for name in names:
+        if name.startswith(GROUP_PREFIX):
+            return name.removeprefix(GROUP_PREFIX).removesuffix(".json")
+    for suffix in (".cubin", ".so", ".json"):
+        for name in names:
+            if name.endswith(suffix):
+                return name.partition(".")[0]
+    return entry.rpartition("/")[2]
+
+
+FAMILY = Family(
+    name="triton",
+    variables=("TRITON_CACHE_DIR", "TRITON_HOME"),
+    get_roots=get_roots,
+    get_variables=lambda root: {"TRITON_CACHE_DIR": str(root)},
+    find_entry=find_folder_entry,
+    get_kernel=get_kernel,
+    ingredients=("triton", "compute_capability", "env:TRITON_*"),
+    is_relocatable=False,
+    repair="rewrite `child_paths` of every __grp__*.json to the folder that holds it",
+    is_atomic=True,
+    is_temporary=is_temporary_path,
+    hazards=("triton-group-dangling", "triton-group-outside", "cubin-broken"),
+)

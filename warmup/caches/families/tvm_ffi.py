@@ -1,0 +1,68 @@
+"""TVM-FFI: inline C++ and CUDA modules, one build folder each; sglang's JIT kernels with them.
+
+apache-tvm-ffi 0.1.15.post2, cpp/extension.py: `TVM_FFI_CACHE_DIR`, else `~/.cache/tvm-ffi`;
+`<name>_<hash of sources and flags>/` with `build.ninja`, objects, `<name>.so` and `lock`; ninja
+decides freshness, so restored mtimes rebuild. sglang 0.5.23 (kernels/jit/utils/compile/cache.py)
+builds its own in `SGLANG_JIT_CACHE_DIR`, else `~/.cache/sglang/jit`:
+`<target>/<module>/build-<key>/deps-<key>/`, content-addressed, renamed whole from `.staging-*`
+(before sglang#34274 it was keyed by path and mtime: 3 min a launch, sglang#27605).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from warmup.caches.family import (
+    VOLATILE_NAMES,
+    Env,
+    Family,
+    expand,
+    is_temporary_path,
+    unique,
+)
+
+SGLANG_ENTRY = re.compile(r"^((?:.*/)?([^/]+)/build-[^/]+/deps-[^/]+)/")
+
+
+def get_roots(env: Env) -> tuple[Path, ...]:
+    return unique(
+        [
+            expand(env.get("TVM_FFI_CACHE_DIR") or "~/.cache/tvm-ffi", env),
+            expand(env.get("SGLANG_JIT_CACHE_DIR") or "~/.cache/sglang/jit", env),
+        ]
+    )
+
+
+def find_entry(path: str) -> str | None:
+    if path.rpartition("/")[2] in VOLATILE_NAMES or is_temporary_path(path):
+        return None
+    found = SGLANG_ENTRY.match(path)
+    if found is not None:
+        return found[1]
+    return path.partition("/")[0] if "/" in path else None
+
+
+def get_kernel(root: Path, entry: str, names: Sequence[str]) -> str:
+    found = SGLANG_ENTRY.match(entry + "/")
+    return found[2] if found is not None else entry.rpartition("_")[0] or entry
+
+
+FAMILY = Family(
+    name="tvm_ffi",
+    variables=("TVM_FFI_CACHE_DIR", "SGLANG_JIT_CACHE_DIR"),
+    get_roots=get_roots,
+    get_variables=lambda root: {
+        "TVM_FFI_CACHE_DIR": str(root / "tvm_ffi"),
+        "SGLANG_JIT_CACHE_DIR": str(root / "sglang"),
+    },
+    find_entry=find_entry,
+    get_kernel=get_kernel,
+    ingredients=("apache-tvm-ffi", "engine", "nvcc", "cuda_home", "compute_capability"),
+    is_relocatable=False,
+    repair="sglang's entries are used wherever they lie; ninja's are rebuilt in place",
+    is_atomic=False,
+    is_temporary=is_temporary_path,
+    hazards=("ninja-mtime-inversion", "loadable-writable"),
+)

@@ -1,0 +1,165 @@
+"""What a JIT cache family is: where it lives, what one entry is, what its key holds.
+
+A family is data plus small pure functions over relative paths, so that one walker
+(`warmup.caches.walk`) serves them all. One family has several roots, because the engines put
+the same kernels in different places: with no variable set, a plain Triton program writes
+`~/.triton/cache` and sglang 0.5.23 writes `~/.cache/sglang/triton`
+(sglang/srt/environ.py, `third_party_cache_defaults`).
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+Env = Mapping[str, str]
+
+# Written by ninja, locks and editors beside the artifacts; rewritten by runs that compile nothing.
+VOLATILE_NAMES = frozenset({".ninja_log", ".ninja_deps", ".ninja_lock", "lock", "index"})
+# One search of the whole path: this is asked of every file.
+TEMPORARY = re.compile(
+    r"(?:^|/)(?:tmp\.pid_|\.staging[-/]|\.tmp|tmp[a-z0-9_]{8}(?:/|$))|\.tmp(?:[./]|$)"
+)
+
+
+def never(path: str) -> bool:
+    """`is_temporary` of a family that leaves no temporaries under a name that we know."""
+    return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One JIT cache family.
+
+    variables: environment variables that move it, the strongest first.
+    get_roots(env): folders where a server may look or write under `env`, strongest first.
+    get_variables(root): variables that put the whole family under `root`.
+    find_entry(path): the entry (path relative to the root, a folder or a file) that a file
+        belongs to; None for what is no entry: locks, logs, temporaries.
+    is_temporary(path): left behind by an interrupted atomic write.
+    get_kernel(root, entry, names): the kernel's name for a human; `names` are the entry's files.
+    ingredients: names of `warmup.state.version_vector` that its key holds (or ought to).
+    is_relocatable: whether a copy at another path is used. repair: what to do when it is not.
+    is_atomic: whether readers see an entry whole or not at all.
+    touched: file names whose mtime a mere hit moves, so that it proves nothing.
+    log_variables: what makes a server say that it compiles. compile_line: how it then says so.
+    hazards: what is known to go wrong with it, with the upstream reference.
+    """
+
+    name: str
+    variables: tuple[str, ...]
+    get_roots: Callable[[Env], tuple[Path, ...]]
+    get_variables: Callable[[Path], dict[str, str]]
+    find_entry: Callable[[str], str | None]
+    get_kernel: Callable[[Path, str, Sequence[str]], str]
+    ingredients: tuple[str, ...]
+    is_relocatable: bool
+    repair: str
+    is_atomic: bool
+    hazards: tuple[str, ...]
+    is_temporary: Callable[[str], bool] = never
+    touched: frozenset[str] = frozenset()
+    log_variables: dict[str, str] = field(default_factory=dict)
+    compile_line: re.Pattern[bytes] | None = None
+
+
+def get_home_dir(env: Env) -> Path:
+    """`os.path.expanduser("~")` as a process with this environment would see it."""
+    home = env.get("HOME")
+    return Path(home if home else pwd.getpwuid(os.getuid()).pw_dir)
+
+
+def get_user(env: Env) -> str:
+    """`getpass.getuser()` as a process with this environment would see it (CPython 3.13)."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        if env.get(name):
+            return env[name]
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid_{os.getuid()}"
+
+
+def get_temp_dir(env: Env) -> Path:
+    """`tempfile.gettempdir()` as a process with this environment would see it."""
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        if env.get(name) and Path(env[name]).is_dir():
+            return Path(env[name])
+    return Path("/tmp")
+
+
+def get_cache_home(env: Env) -> Path:
+    """`$XDG_CACHE_HOME`, else `~/.cache`."""
+    return (
+        Path(env["XDG_CACHE_HOME"]) if env.get("XDG_CACHE_HOME") else get_home_dir(env) / ".cache"
+    )
+
+
+def get_sglang_cache(env: Env) -> Path:
+    """`SGLANG_CACHE_DIR` (sglang 0.5.23, srt/environ.py): all of its caches live under it."""
+    return expand(env.get("SGLANG_CACHE_DIR") or "~/.cache/sglang", env)
+
+
+def get_vllm_cache(env: Env) -> Path:
+    """`VLLM_CACHE_ROOT`, else `$XDG_CACHE_HOME/vllm` (vllm 0.33.0, envs.py)."""
+    return (
+        expand(env["VLLM_CACHE_ROOT"], env)
+        if env.get("VLLM_CACHE_ROOT")
+        else (get_cache_home(env) / "vllm")
+    )
+
+
+def expand(path: str, env: Env) -> Path:
+    """An absolute path; a leading `~` is this environment's home."""
+    if path == "~" or path.startswith("~/"):
+        path = str(get_home_dir(env)) + path[1:]
+    return Path(os.path.normpath(Path.cwd() / path))
+
+
+def unique(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """Without repetitions, in order."""
+    return tuple(dict.fromkeys(paths))
+
+
+def is_temporary_path(path: str) -> bool:
+    """Whether any part of the path looks like the temporary of an atomic write."""
+    return TEMPORARY.search(path) is not None
+
+
+def find_file_entry(path: str) -> str | None:
+    """Families where every file is an entry of its own."""
+    name = path.rpartition("/")[2]
+    if name in VOLATILE_NAMES or name.endswith(".lock") or is_temporary_path(path):
+        return None
+    return path
+
+
+def find_folder_entry(path: str) -> str | None:
+    """Families where the folder that holds a file is the entry."""
+    folder, _, name = path.rpartition("/")
+    if not folder or name in VOLATILE_NAMES or name.endswith(".lock") or is_temporary_path(path):
+        return None
+    return folder
+
+
+def get_last_part(root: Path, entry: str, names: Sequence[str]) -> str:
+    """`get_kernel` where the entry's own name is all there is."""
+    return entry.rpartition("/")[2]
+
+
+def read_head(path: str | Path, size: int = 65536) -> bytes:
+    """The first bytes of a regular file; b"" where it cannot be read. Never blocks on a FIFO."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, min(size, os.fstat(fd).st_size))
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)

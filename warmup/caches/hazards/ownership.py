@@ -1,0 +1,84 @@
+"""Code that a server will load and that someone else could have written."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from warmup.caches.family_table import FAMILY_NAMES
+from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
+from warmup.caches.names import from_text
+
+_LOADABLE = (".so", ".cubin", ".o", ".pkl", ".pickle", ".hsaco", ".dll")
+_PICKLE_FOLDERS = ("fxgraph/", "aotautograd/", "torch_aot_compile/")  # torch 2.13, vllm 0.33
+_OTHERS_WRITE = stat.S_IWOTH
+
+
+def is_loadable(entry: str, name: str) -> bool:
+    """Whether loading the file runs what is in it."""
+    return (name or entry).endswith(_LOADABLE) or entry.startswith(_PICKLE_FOLDERS)
+
+
+def check(scope: Scope) -> Iterator[Finding]:
+    """One finding for each exposed file or folder of an entry that holds loadable code."""
+    root = os.path.realpath(scope.found.root)
+    trusted = (0, os.geteuid())
+    folders = {"": ""}
+    for entry, files in scope.found.entries.items():
+        loadable = [file for file in files if is_loadable(entry, file.name)]
+        for file in loadable:
+            if file.is_exposed:
+                yield from _make(scope, entry, f"{root}/{entry}/{file.name}".rstrip("/"))
+        if loadable:
+            folders.setdefault(entry if loadable[0].name else entry.rpartition("/")[0], entry)
+    for folder, entry in folders.items() if len(folders) > 1 else ():
+        found = _find_stat(f"{root}/{folder}")
+        if found is not None and (found.st_mode & _OTHERS_WRITE or found.st_uid not in trusted):
+            yield from _make(scope, entry, f"{root}/{folder}".rstrip("/"))
+
+
+def _find_stat(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
+
+
+def _make(scope: Scope, entry: str, path: str) -> Iterator[Finding]:
+    found = _find_stat(path)
+    if found is None:
+        return
+    is_ours = found.st_uid == os.geteuid()
+    if found.st_uid not in (0, os.geteuid()):
+        message = f"it belongs to user {found.st_uid}"
+    elif found.st_mode & _OTHERS_WRITE and not found.st_mode & stat.S_ISVTX:
+        message = f"everyone may write it (mode {stat.S_IMODE(found.st_mode):o})"
+    else:
+        return
+    is_repairable = is_ours or (os.geteuid() == 0 and found.st_uid == 0)
+    yield WRITABLE.make_finding(scope, path, message, entry=entry, is_repairable=is_repairable)
+
+
+def repair(finding: Finding) -> str:
+    """Take away the right of others to write. Whose file it is stays a human's business."""
+    path = Path(from_text(finding.path))
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = stat.S_IMODE(os.fstat(fd).st_mode)
+        os.fchmod(fd, mode & ~_OTHERS_WRITE)
+    finally:
+        os.close(fd)
+    return f"mode {mode:o} → {mode & ~_OTHERS_WRITE:o}"
+
+
+WRITABLE = Rule(
+    id="loadable-writable",
+    severity="error",
+    summary="Code that the server loads can be written by others, or belongs to another user",
+    link="https://github.com/inducer/pycuda/issues/54",
+    repair=repair,
+    fix="take away the right of others to write",
+)
+GROUP = Group((WRITABLE,), FAMILY_NAMES, check)

@@ -1,0 +1,124 @@
+"""Where a cache lies: on memory, under /tmp, where locks are not honoured, what cannot be read."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+
+from warmup.caches.family import get_temp_dir
+from warmup.caches.family_table import FAMILY_NAMES
+from warmup.caches.hazards.mounts import Mount, find_mount
+from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
+
+_IN_MEMORY = ("tmpfs", "ramfs")
+_UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+
+
+def _check_volatile(scope: Scope) -> Iterator[Finding]:
+    root = scope.found.root
+    if not scope.found.entries:
+        return
+    mount = find_mount(root)
+    real = os.path.realpath(root) + "/"
+    temporary = {os.path.realpath(each) for each in ("/tmp", get_temp_dir(scope.facts.env))}
+    if mount is not None and mount.kind in _IN_MEMORY:
+        yield VOLATILE.make_finding(
+            scope, root, f"it lies in memory ({mount.kind} at {mount.point})"
+        )
+    elif any(real.startswith(each + "/") for each in temporary):
+        yield VOLATILE.make_finding(scope, root, "it lies in the temporary folder")
+
+
+def _check_flock(scope: Scope) -> Iterator[Finding]:
+    if not scope.found.entries:
+        return
+    mount = find_mount(scope.found.root)
+    fault = (find_mount_fault(mount) if mount else None) or find_flock_fault(scope.found.root)
+    if fault is not None:
+        yield NO_FLOCK.make_finding(scope, scope.found.root, fault)
+
+
+def find_mount_fault(mount: Mount) -> str | None:
+    """Why locks on this mount do not hold between hosts, as its options say (nfs(5))."""
+    local = {"nolock", "local_lock=all", "local_lock=flock"} & mount.options
+    if mount.kind in ("nfs", "nfs4") and local:
+        return f"{mount.point} ({mount.kind}, {min(local)}): other hosts do not see locks"
+    if mount.kind == "lustre" and "flock" not in mount.options:
+        return f"{mount.point} (lustre without flock): other hosts do not see locks"
+    return None
+
+
+def find_flock_fault(folder: str) -> str | None:
+    """Why flock does not exclude here; None where it does, or where it cannot be tried.
+
+    Two descriptions of one file conflict even within a process (flock(2)), so nothing is written.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        first = os.open(folder, flags)
+    except OSError:
+        return None
+    try:
+        second = os.open(folder, flags)
+        try:
+            fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(second)
+    except BlockingIOError:
+        return None
+    except OSError as error:
+        return f"flock fails: {error.strerror}" if error.errno in _UNSUPPORTED else None
+    finally:
+        os.close(first)
+    return "two holders get the same flock"
+
+
+def _check_unreadable(scope: Scope) -> Iterator[Finding]:
+    for problem in scope.found.problems:
+        yield UNREADABLE.make_finding(scope, scope.found.root, problem)
+
+
+def _check_links(scope: Scope) -> Iterator[Finding]:
+    real = os.path.realpath(scope.found.root)
+    for link in scope.found.links:
+        path = f"{scope.found.root}/{link}"
+        target = os.path.realpath(path)
+        if target != real and not target.startswith(real + "/"):
+            yield LINK_OUTSIDE.make_finding(scope, path, f"it leads outside the cache, to {target}")
+
+
+def check(scope: Scope) -> Iterator[Finding]:
+    yield from _check_volatile(scope)
+    yield from _check_flock(scope)
+    yield from _check_unreadable(scope)
+    yield from _check_links(scope)
+
+
+VOLATILE = Rule(
+    id="root-volatile",
+    severity="note",
+    summary="A cache lies in memory or under /tmp: it is gone with the container or the boot",
+    link="https://github.com/pytorch/pytorch/issues/121122",
+)
+NO_FLOCK = Rule(
+    id="root-no-flock",
+    severity="error",
+    summary="A cache lies where flock is not honoured: two builders write one entry",
+    link="https://github.com/tox-dev/filelock/issues/6",
+)
+UNREADABLE = Rule(
+    id="cache-unreadable",
+    severity="warning",
+    summary="Part of a cache cannot be read: what lies there is neither used nor checked",
+    link="https://github.com/pytorch/pytorch/pull/100870",
+)
+LINK_OUTSIDE = Rule(
+    id="cache-link-outside",
+    severity="warning",
+    summary="A symbolic link leads out of a cache; nothing here follows it",
+    link="https://github.com/inducer/pycuda/issues/54",
+)
+GROUP = Group((VOLATILE, NO_FLOCK, UNREADABLE, LINK_OUTSIDE), FAMILY_NAMES, check)

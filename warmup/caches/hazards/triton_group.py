@@ -1,0 +1,116 @@
+"""Triton groups that name other files than those beside them (triton 3.9.0, runtime/cache.py).
+
+`__grp__<kernel>.json` lists its children by absolute path. A copied cache therefore serves the
+files of the original while that stands, and misses once it is gone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from warmup.caches.families.triton import GROUP_PREFIX
+from warmup.caches.family import read_head
+from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
+from warmup.caches.names import from_text
+
+_MAX_BYTES = 1 << 20
+
+
+class _Group(msgspec.Struct):
+    child_paths: dict[str, str]
+
+
+def check(scope: Scope) -> Iterator[Finding]:
+    """Dangling: a child is gone, or the file is no group. Outside: a child lies elsewhere."""
+    for entry, path, names, group in _iter_groups(scope):
+        if group is None:
+            message = "the group file is no group: Triton ignores it"
+            yield DANGLING.make_finding(scope, path, message, entry=entry, is_repairable=False)
+            continue
+        foreign = _list_foreign(path, names, group)
+        gone = [child for child in foreign if not child.exists()]
+        outside = [child for child in foreign if child not in gone and not _is_beside(child, path)]
+        can = group.child_paths.keys() <= names
+        for rule, found, told in (
+            (DANGLING, gone, "which is gone"),
+            (OUTSIDE, outside, "elsewhere"),
+        ):
+            if found:
+                message = f"names {found[0]}, {told} ({len(found)} of {len(group.child_paths)})"
+                yield rule.make_finding(scope, path, message, entry=entry, is_repairable=can)
+
+
+def repair(finding: Finding) -> str:
+    """Rewrite a group to name the files beside it. Raises OSError where one is not there."""
+    path = Path(from_text(finding.path))
+    group = _read(path)
+    children = {} if group is None else group.child_paths
+    missing = [name for name in children if not (path.parent / name).is_file()]
+    if not children or missing or any("/" in name for name in children):
+        raise OSError(f"{path}: its children are not beside it")
+    fresh = {name: str(path.parent / name) for name in children}
+    temporary = path.with_name(f"tmp.pid_{os.getpid()}_{path.name}")
+    try:
+        temporary.write_bytes(msgspec.json.encode({"child_paths": fresh}))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return f"rewrote {len(fresh)} child paths"
+
+
+def _iter_groups(scope: Scope) -> Iterator[tuple[str, str, set[str], _Group | None]]:
+    """(entry, path of the group file, names beside it, the group or None)."""
+    for entry, files in scope.found.entries.items():
+        for file in files:
+            folder, _, name = file.name.rpartition("/")
+            if name.startswith(GROUP_PREFIX):
+                start = f"{folder}/" if folder else ""
+                names = {
+                    other.name[len(start) :] for other in files if other.name.startswith(start)
+                }
+                path = f"{scope.found.root}/{entry}/{file.name}"
+                yield entry, path, names, _read(Path(path))
+
+
+def _read(path: Path) -> _Group | None:
+    try:
+        return msgspec.json.decode(read_head(path, _MAX_BYTES), type=_Group)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+
+
+def _list_foreign(path: str, names: set[str], group: _Group) -> list[Path]:
+    """Children that are not, letter by letter, a file beside the group."""
+    folder = path.rpartition("/")[0]
+    parts = ((child, *child.rpartition("/")) for child in group.child_paths.values())
+    return [
+        Path(child) for child, parent, _, name in parts if parent != folder or name not in names
+    ]
+
+
+def _is_beside(child: Path, path: str) -> bool:
+    """Whether the child lies in the group's folder under another spelling (a linked root)."""
+    return os.path.realpath(child.parent) == os.path.realpath(Path(path).parent)
+
+
+DANGLING = Rule(
+    id="triton-group-dangling",
+    severity="warning",
+    summary="A Triton group names files that are gone: the kernel is compiled again",
+    link="https://github.com/triton-lang/triton/pull/2511",
+    repair=repair,
+    fix="rewrite its child paths to the folder that holds it",
+)
+OUTSIDE = Rule(
+    id="triton-group-outside",
+    severity="error",
+    summary="A Triton group points outside its folder: files of another cache are loaded",
+    link="https://github.com/vllm-project/vllm/issues/41871",
+    repair=repair,
+    fix="rewrite its child paths to the folder that holds it",
+)
+GROUP = Group((DANGLING, OUTSIDE), ("triton", "inductor", "vllm"), check)

@@ -1,0 +1,192 @@
+"""The cache manifest: the entries that one warm-up left, bound to their sizes, times and contents.
+
+A marker is trusted only while its manifest stands (`find_mismatch`, a stat of each file; whole
+seconds, because archives such as actions/cache's tar keep no more). Contents are looked at by
+`verify_deep`. Manifests are read as hostile: nothing in one leads outside its roots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+
+from warmup.caches.family_table import FAMILY_NAMES, get_family
+from warmup.caches.hashing import hash_file, map_threads
+from warmup.caches.names import from_text, to_text
+from warmup.caches.records import (
+    NO_MTIME,
+    EntryRecord,
+    FileRecord,
+    Manifest,
+    RootRecord,
+    decode,
+    encode,
+    read_manifest,
+)
+from warmup.caches.unread import mark_unread
+from warmup.caches.verify import (
+    Mismatch,
+    find_mismatch,
+    find_mismatches,
+    find_snapshot_mismatch,
+    verify_deep,
+)
+from warmup.caches.walk import File, RootSnapshot, Snapshot, get_cache_variables, take_snapshot
+
+__all__ = [
+    "FamilySummary",
+    "Manifest",
+    "Mismatch",
+    "NewEntry",
+    "Snapshot",
+    "decode",
+    "encode",
+    "find_mismatch",
+    "find_mismatches",
+    "find_new",
+    "find_snapshot_mismatch",
+    "get_variables",
+    "list_entries",
+    "make_manifest",
+    "mark_unread",
+    "read_manifest",
+    "summaries",
+    "take_snapshot",
+    "verify_deep",
+]
+
+_EMPTY: frozenset[str] = frozenset()
+
+
+class NewEntry(msgspec.Struct, frozen=True):
+    """An entry made or changed. t: seconds since the epoch, of its newest file."""
+
+    entry: str
+    kernel: str
+    t: float
+
+
+class FamilySummary(msgspec.Struct, frozen=True):
+    """A family's part of a marker. digest: sha256 over every listed path, size and content."""
+
+    root: str
+    entries: int
+    bytes: int
+    digest: str
+
+
+def get_variables(cache_root: Path) -> dict[str, str]:
+    """Every family moved under one folder: what the server and the tests must both be given."""
+    return get_cache_variables(cache_root, FAMILY_NAMES)
+
+
+def find_new(before: Snapshot, after: Snapshot) -> dict[str, list[NewEntry]]:
+    """Entries of `after` that `before` lacks or holds otherwise; families without any are left out.
+
+    Same order of families as `after`, oldest entry first.
+    """
+    found: dict[str, list[NewEntry]] = {}
+    for name, roots in after.families.items():
+        family = get_family(name)
+        known = {root.root: root.entries for root in before.families.get(name, [])}
+        new = []
+        for root in roots:
+            old = known.get(root.root, {})
+            for entry, files in root.entries.items():
+                if _is_new(old.get(entry), files, family.touched):
+                    names = [file.name for file in files]
+                    kernel = family.get_kernel(Path(root.root), entry, names)
+                    t = max(file.mtime_ns for file in files) / 1e9
+                    new.append(NewEntry(to_text(entry), to_text(kernel), t))
+        if new:
+            found[name] = sorted(new, key=lambda one: (one.t, one.entry))
+    return found
+
+
+def _is_new(old: list[File] | None, files: list[File], touched: frozenset[str]) -> bool:
+    """Whether a file was added or rewritten; one that only went away makes nothing new."""
+    if old is None:
+        return True
+    known = {file.name: file for file in old}
+    for file in files:
+        was = known.get(file.name)
+        if was is None or was.size != file.size:
+            return True
+        if was.mtime_ns != file.mtime_ns and file.name not in touched:
+            return True
+    return False
+
+
+def make_manifest(
+    before: Snapshot, after: Snapshot, *, stale: Mapping[str, frozenset[str]] | None = None
+) -> Manifest:
+    """Bind what lies there after a warm-up; hashes every file that it lists.
+
+    stale: family → entries (as in a manifest) that only warm-ups under other version vectors
+    made. They are left out where `before` is marked and this warm-up did not read them; listing
+    them would make their later removal look like damage. Files that vanish meanwhile are left out.
+    """
+    families, is_read_known = {}, bool(stale)
+    for name, roots in after.families.items():
+        old = {root.root: root for root in before.families.get(name, [])}
+        unwanted = (stale or {}).get(name, _EMPTY)
+        records = []
+        for root in roots:
+            was = old.get(root.root) or RootSnapshot(root.root, {})
+            if was.entries and not was.is_marked:
+                is_read_known &= not unwanted
+            records.append(_make_root(name, was, root, unwanted if was.is_marked else _EMPTY))
+        families[name] = records
+    return Manifest(families, "read" if is_read_known else "present")
+
+
+def _make_root(
+    name: str, was: RootSnapshot, root: RootSnapshot, unwanted: frozenset[str]
+) -> RootRecord:
+    family = get_family(name)
+
+    def record(item: tuple[str, list[File]]) -> EntryRecord | None:
+        entry, files = item
+        path = to_text(entry)
+        added = _is_new(was.entries.get(entry), files, family.touched)
+        if not added and path in unwanted and all(file.atime_ns == 0 for file in files):
+            return None
+        kernel = family.get_kernel(Path(root.root), entry, [file.name for file in files])
+        records = [r for f in files if (r := _record_file(root.root, entry, f, family.touched))]
+        return EntryRecord(path, to_text(kernel), added, records) if records else None
+
+    items = sorted(root.entries.items())
+    records = [one for one in map_threads(record, items) if one is not None]
+    return RootRecord(to_text(root.root), records)
+
+
+def _record_file(root: str, entry: str, file: File, touched: frozenset[str]) -> FileRecord | None:
+    try:
+        digest = hash_file(f"{root}/{entry}/{file.name}".rstrip("/"))
+    except OSError:
+        return None
+    mtime = NO_MTIME if file.name in touched else file.mtime_ns // 10**9
+    return FileRecord(to_text(file.name), file.size, mtime, digest)
+
+
+def summaries(manifest: Manifest) -> dict[str, FamilySummary]:
+    """What the marker says of each family; `root` is the one that holds most of its entries."""
+    found = {}
+    for name, roots in manifest.families.items():
+        largest = max(roots, key=lambda record: len(record.entries))
+        entries = [entry for record in roots for entry in record.entries]
+        size = sum(file.size for entry in entries for file in entry.files)
+        digest = sha256(msgspec.json.encode(roots)).hexdigest()
+        found[name] = FamilySummary(from_text(largest.root), len(entries), size, digest)
+    return found
+
+
+def list_entries(manifest: Manifest) -> dict[str, frozenset[str]]:
+    """Family → its entries' paths, as `make_manifest(stale=…)` takes them."""
+    return {
+        name: frozenset(entry.path for record in roots for entry in record.entries)
+        for name, roots in manifest.families.items()
+    }

@@ -1,0 +1,117 @@
+"""A manifest as data and as JSON. What is read back is treated as hostile."""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from warmup.caches.family_table import FAMILY_NAMES
+from warmup.caches.names import to_line
+from warmup.words.errors import IntegrityError
+
+SCHEMA = 1
+MAX_BYTES = 1 << 30
+NO_MTIME = -1  # of a file whose mtime every hit moves (`Family.touched`)
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class FileRecord(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """name: relative to the entry, "" where the file is the entry. mtime: whole seconds."""
+
+    name: str
+    size: Count
+    mtime: int
+    sha256: Digest
+
+
+class EntryRecord(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """path: relative to the root. added: made, or made anew, by this warm-up."""
+
+    path: str
+    kernel: str
+    added: bool
+    files: list[FileRecord]
+
+
+class RootRecord(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    root: str
+    entries: list[EntryRecord]
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """families: name → its roots, in the family's order, empty ones too.
+
+    basis: "read" where entries of earlier version vectors are left out unless this warm-up read
+    them, "present" where everything that lay there is listed. Names are as `names.to_text`.
+    """
+
+    families: dict[str, list[RootRecord]]
+    basis: Literal["read", "present"] = "present"
+    schema: int = SCHEMA
+
+
+def encode(manifest: Manifest) -> bytes:
+    """JSON, readable by `decode` and by people."""
+    return msgspec.json.encode(manifest) + b"\n"
+
+
+def decode(data: bytes) -> Manifest:
+    """The manifest in `data`. Raises IntegrityError for anything that `encode` cannot have made:
+    truncated or foreign JSON, another schema, paths that are absolute or lead out of their root.
+    """
+    if len(data) > MAX_BYTES:
+        raise IntegrityError("manifest refused", cause=f"{len(data)} bytes, more than {MAX_BYTES}")
+    try:
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise IntegrityError("manifest unreadable", cause=str(error)) from None
+    if manifest.schema != SCHEMA:
+        raise IntegrityError("manifest refused", cause=f"schema {manifest.schema}, not {SCHEMA}")
+    for name, roots in manifest.families.items():
+        if name not in FAMILY_NAMES:
+            raise IntegrityError("manifest refused", cause=f"unknown family {name!r}")
+        for root in roots:
+            _check_root(root)
+    return manifest
+
+
+def read_manifest(path: Path, digest: str | None = None) -> Manifest:
+    """The manifest in a file. digest: the sha256 that its bytes must have, None for any.
+
+    Raises IntegrityError, also where it is missing or no file.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise IntegrityError(
+            "manifest unreadable", cause=f"{to_line(str(path))}: {error.strerror}"
+        ) from None
+    if digest is not None and sha256(data).hexdigest() != digest:
+        raise IntegrityError("manifest refused", cause="its marker was written with another")
+    return decode(data)
+
+
+def _check_root(record: RootRecord) -> None:
+    if not record.root.startswith("/") or "\0" in record.root:
+        raise IntegrityError("manifest refused", cause=f"root {record.root!r} is not absolute")
+    for entry in record.entries:
+        if not _is_inside(entry.path):
+            raise IntegrityError("manifest refused", cause=f"{entry.path!r} leads outside its root")
+        for file in entry.files:
+            if file.name and not _is_inside(file.name):
+                raise IntegrityError("manifest refused", cause=f"{file.name!r} leads outside")
+
+
+def _is_inside(path: str) -> bool:
+    """Whether a relative path stays below where it starts, by its letters alone."""
+    if not path or path[0] == "/" or "\0" in path:
+        return False
+    return ".." not in path or ".." not in path.split("/")

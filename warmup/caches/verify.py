@@ -1,0 +1,150 @@
+"""Hold a manifest against the disk: by stat, as every run does, or by content."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from warmup.caches.family import Env
+from warmup.caches.family_table import get_family
+from warmup.caches.hashing import hash_file, map_threads
+from warmup.caches.names import from_text, to_line
+from warmup.caches.records import NO_MTIME, EntryRecord, FileRecord, Manifest, RootRecord
+from warmup.caches.walk import File, Snapshot
+
+
+class Mismatch(NamedTuple):
+    """One file that is not what the manifest says. problem: its predicate."""
+
+    family: str
+    root: str
+    entry: str
+    kernel: str
+    name: str
+    problem: str
+
+    def __str__(self) -> str:
+        path = f"{self.entry}/{self.name}" if self.name else self.entry
+        return f"{self.family}: {to_line(self.kernel)}: {to_line(path)} {self.problem}"
+
+
+def find_mismatch(manifest: Manifest, env: Env) -> str | None:
+    """The first way in which the caches are not what the manifest says; None where it stands.
+
+    Looks at where the environment puts each family and at size and mtime (whole seconds) of every
+    file; contents are `verify_deep`'s. Fast: 100 000 entries in well under a second.
+    """
+    moved = _find_move(manifest, env)
+    if moved is not None:
+        return moved
+    for name, roots in manifest.families.items():
+        for record in roots:
+            for entry, file, problem in _iter_changed(record):
+                found = Mismatch(name, record.root, entry.path, entry.kernel, file.name, problem)
+                return str(found)
+    return None
+
+
+def _find_move(manifest: Manifest, env: Env) -> str | None:
+    for name, roots in manifest.families.items():
+        expected = [from_text(record.root) for record in roots]
+        actual = [str(root) for root in get_family(name).get_roots(env)]
+        if actual != expected:
+            moved = next(iter(sorted(set(actual) - set(expected)) or actual))
+            return f"{name}: the environment now puts it at {to_line(moved)}"
+    return None
+
+
+def _iter_changed(record: RootRecord) -> Iterator[tuple[EntryRecord, FileRecord, str]]:
+    """Files of a root whose stat is not the recorded one."""
+    lstat, prefix = os.lstat, from_text(record.root) + "/"
+    for entry in record.entries:
+        folder = prefix + from_text(entry.path)
+        for file in entry.files:
+            try:
+                found = lstat(f"{folder}/{from_text(file.name)}" if file.name else folder)
+            except FileNotFoundError:
+                yield entry, file, "is missing"
+            except OSError as error:
+                yield entry, file, f"cannot be read: {error.strerror}"
+            else:
+                if found.st_size != file.size:
+                    yield entry, file, f"changed: {found.st_size} bytes, {file.size} recorded"
+                elif file.mtime != found.st_mtime_ns // 1_000_000_000 and file.mtime != NO_MTIME:
+                    yield entry, file, "changed: another modification time"
+
+
+def find_mismatches(manifest: Manifest) -> list[Mismatch]:
+    """Every file that is missing or whose size or mtime is not the recorded one."""
+    return [
+        Mismatch(name, record.root, entry.path, entry.kernel, file.name, problem)
+        for name, roots in manifest.families.items()
+        for record in roots
+        for entry, file, problem in _iter_changed(record)
+    ]
+
+
+def verify_deep(manifest: Manifest) -> list[Mismatch]:
+    """Hash every listed file; those whose content is not the recorded one, or cannot be read."""
+    found: list[Mismatch] = []
+    for name, roots in manifest.families.items():
+        for record in roots:
+            found += _verify_root(name, record)
+    return found
+
+
+def _verify_root(name: str, record: RootRecord) -> Iterator[Mismatch]:
+    root = from_text(record.root)
+    real = os.path.realpath(root)
+
+    def verify(entry: EntryRecord) -> list[Mismatch]:
+        wrong = []
+        for file in entry.files:
+            path = f"{root}/{from_text(entry.path)}/{from_text(file.name)}".rstrip("/")
+            try:
+                problem = None if hash_file(path, inside=real) == file.sha256 else "content changed"
+            except FileNotFoundError:
+                problem = "is missing"
+            except OSError as error:
+                problem = f"cannot be read: {error.strerror or error}"
+            if problem is not None:
+                wrong.append(
+                    Mismatch(name, record.root, entry.path, entry.kernel, file.name, problem)
+                )
+        return wrong
+
+    for wrong in map_threads(verify, record.entries):
+        yield from wrong
+
+
+def find_snapshot_mismatch(manifest: Manifest, env: Env, snapshot: Snapshot) -> str | None:
+    """`find_mismatch` against a walk that was just made, instead of another stat of each file.
+
+    snapshot: has every root of every family where `env` puts it.
+    """
+    moved = _find_move(manifest, env)
+    if moved is not None:
+        return moved
+    for name, roots in manifest.families.items():
+        found = {root.root: root for root in snapshot.families[name]}
+        for record in roots:
+            root = found[from_text(record.root)]
+            for entry in record.entries:
+                files = {file.name: file for file in root.entries.get(from_text(entry.path), ())}
+                for file in entry.files:
+                    problem = _find_change(file, files.get(from_text(file.name)))
+                    if problem is not None:
+                        at = (name, record.root, entry.path, entry.kernel, file.name)
+                        return str(Mismatch(*at, problem))
+    return None
+
+
+def _find_change(file: FileRecord, found: File | None) -> str | None:
+    if found is None:
+        return "is missing"
+    if found.size != file.size:
+        return f"changed: {found.size} bytes, {file.size} recorded"
+    if file.mtime != found.mtime_ns // 1_000_000_000 and file.mtime != NO_MTIME:
+        return "changed: another modification time"
+    return None

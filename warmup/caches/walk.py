@@ -1,0 +1,157 @@
+"""One walk over a family's folders: which entries are there, with each file's stat.
+
+Never outside a root: symbolic links below it are listed, not followed. Entries that vanish
+mid-walk are left out; what cannot be read is reported. The walk keeps its own stack, so depth is
+bounded by the file system alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from warmup.caches.family import Env, Family, unique
+from warmup.caches.family_table import get_family
+from warmup.caches.names import to_line
+
+_TRUSTED_UIDS = frozenset({0, os.geteuid()})
+
+
+class File(msgspec.Struct, frozen=True, gc=False):
+    """name: relative to its entry, "" where the file is the entry. Times in ns since the epoch.
+
+    is_exposed: others may write it, or it belongs to neither this user nor root.
+    """
+
+    name: str
+    size: int
+    mtime_ns: int
+    atime_ns: int
+    is_exposed: bool = False
+
+
+class RootSnapshot(msgspec.Struct, frozen=True, gc=False):
+    """What lay under one root: entries (path relative to it → files), and what is no entry.
+
+    empty: folders without anything in them. links: symbolic links, which nothing here follows.
+    is_marked: every file's atime was set to 0 and this file system moves it on a read
+    (`warmup.caches.manifest.mark_unread`). problems: what could not be read, one line each.
+    """
+
+    root: str
+    entries: dict[str, list[File]]
+    temporaries: list[str] = []
+    links: list[str] = []
+    empty: list[str] = []
+    problems: list[str] = []
+    is_marked: bool = False
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """families: name → one `RootSnapshot` for each of its roots, in the family's order."""
+
+    families: dict[str, list[RootSnapshot]]
+
+    @property
+    def problems(self) -> list[str]:
+        return [p for roots in self.families.values() for root in roots for p in root.problems]
+
+
+def take_snapshot(families: Sequence[str], *envs: Env) -> Snapshot:
+    """Walk and stat every root of these families as one of `envs` places them, each once.
+
+    A root that is missing is an empty one. Raises UsageError for an unknown family, nothing else.
+    """
+    with _paused_collector():
+        return Snapshot({name: _walk_family(get_family(name), envs) for name in families})
+
+
+def _walk_family(family: Family, envs: Sequence[Env]) -> list[RootSnapshot]:
+    roots = unique([root for env in envs for root in family.get_roots(env)])
+    return [walk_root(family, root) for root in roots]
+
+
+@contextlib.contextmanager
+def _paused_collector() -> Iterator[None]:
+    """A walk makes a million objects and no cycle: looking for one takes a quarter of its time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def walk_root(family: Family, root: Path) -> RootSnapshot:
+    """The entries under one root; see `RootSnapshot`."""
+    found = RootSnapshot(str(root), {})
+    stack = [""]
+    while stack:
+        folder = stack.pop()
+        path = f"{found.root}/{folder}"
+        try:
+            with os.scandir(path) as items:
+                num_items = _visit(family, found, stack, f"{folder}/" if folder else "", items)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            found.problems.append(f"{to_line(path)}: {error.strerror}")
+        else:
+            if not num_items and folder:
+                found.empty.append(folder)
+    return found
+
+
+def _visit(
+    family: Family,
+    found: RootSnapshot,
+    stack: list[str],
+    prefix: str,
+    items: Iterator[os.DirEntry[str]],
+) -> int:
+    """Sort the items of one folder into `found`, its folders onto the stack; how many they are."""
+    num_items = 0
+    for item in items:
+        num_items += 1
+        path = prefix + item.name
+        if item.is_dir(follow_symlinks=False):
+            stack.append(path)
+        elif not item.is_file(follow_symlinks=False):
+            if item.is_symlink():
+                found.links.append(path)
+        elif (entry := family.find_entry(path)) is not None:
+            try:
+                stat = item.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            is_exposed = stat.st_mode & 0o002 != 0 or stat.st_uid not in _TRUSTED_UIDS
+            file = File(
+                path[len(entry) + 1 :], stat.st_size, stat.st_mtime_ns, stat.st_atime_ns, is_exposed
+            )
+            files = found.entries.get(entry)
+            if files is None:
+                found.entries[entry] = [file]
+            else:
+                files.append(file)
+        elif family.is_temporary(path):
+            found.temporaries.append(path)
+    return num_items
+
+
+def iter_entries(family: Family, root: Path) -> Iterator[tuple[str, list[File]]]:
+    """Each entry under `root` with its files."""
+    yield from walk_root(family, root).entries.items()
+
+
+def get_cache_variables(cache_root: Path, names: Sequence[str]) -> dict[str, str]:
+    """Variables that put each named family under `cache_root/<family>`."""
+    variables: dict[str, str] = {}
+    for name in names:
+        variables.update(get_family(name).get_variables(cache_root / name))
+    return variables

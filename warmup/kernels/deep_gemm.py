@@ -1,0 +1,268 @@
+"""Compile DeepGEMM's kernels for a set of shapes, on a host with GPUs.
+
+Each worker keeps one CUDA context and lets deep_gemm call nvcc, so nvcc's cost is spread over the
+cores. Workers write through a folder of their own whose `cache` leads to the shared one: DeepGEMM
+builds in `tmp` and renames whole folders, so what a killed worker leaves is ours alone, and is
+removed here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from warmup.caches.family_table import get_family
+from warmup.kernels.m_values import choose_kernels, get_boundaries, get_sweep
+from warmup.kernels.pool import Job, Outcome, Pool, WorkerSpec
+from warmup.kernels.resources import get_num_workers
+from warmup.kernels.selection import Kernel
+from warmup.kernels.shapes.architecture import BLOCK, Ask, Shape
+from warmup.words.errors import Cancelled, HostError, WarmupError
+
+HANDLER = Path(__file__).parents[1] / "engine" / "kernels" / "deep_gemm_jobs.py"
+# A CUDA context, torch and what deep_gemm keeps, with nvcc beside it: estimates, not measured.
+HOST_BYTES_EACH = 4 << 30
+DEVICE_BYTES_EACH = 1 << 30
+_SM90 = 90
+_RELEASE = re.compile(r"release (\d+)\.(\d+)")
+_OLDEST_NVCC = (12, 3)  # DeepGEMM 54e2261, csrc/jit/compiler.hpp
+_CANNOT = "DeepGEMM cannot compile here"
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a worker says of the GPUs (all of one kind) and of deep_gemm.
+
+    cache_dir: where the engine's own default is; None where the environment tells.
+    """
+
+    num_gpus: int
+    name: str
+    num_sms: int
+    free_bytes: int
+    version: str
+    compiled_dims: Mapping[str, str | None]
+    cache_dir: str | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """num_kernels: that were asked for. failed: one line each. notes: what was done with less."""
+
+    device: Device
+    num_workers: int
+    num_kernels: int
+    failed: tuple[str, ...]
+    notes: tuple[str, ...]
+    cache_dir: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Where and how to compile.
+
+    python: of the server's environment; env: the server's. run_dir: a folder of this run, for
+    the log. name: of this run. num_jobs: processes, None as many as fit. full: the whole sweep.
+    out: cache folder, None for the one that the engine looks in. check: may raise to end it all.
+    """
+
+    engine: str
+    python: str
+    env: Mapping[str, str]
+    run_dir: Path
+    name: str
+    num_jobs: int | None = None
+    full: bool = False
+    out: Path | None = None
+    check: Callable[[], None] = lambda: None
+
+
+def compile_shapes(
+    asks: Mapping[Ask, int],
+    setting: Setting,
+    on_outcome: Callable[[Outcome, int, int], None] = lambda *_: None,
+) -> Result:
+    """asks: each with the largest M of those who ask for it.
+
+    Raises HostError where deep_gemm or a fitting GPU is missing, and what `setting.check` raises;
+    either way the cache holds whole entries only.
+    """
+    log = setting.run_dir / "kernels.log"
+    first = WorkerSpec(python=setting.python, handler=HANDLER, args=("0",))
+    env = _get_worker_env(setting)
+    with Pool([first], env=env, cwd=setting.run_dir, log=log, check=setting.check) as pool:
+        device = probe(pool, setting.engine)
+        cache_dir = setting.out or _get_cache_dir(device, setting.env)
+        # The pool ends first: nothing builds any more in the folder that is then removed.
+        with private_cache(cache_dir, setting.name) as own:
+            jobs, notes = make_jobs(asks, device, own, full=setting.full)
+            largest = max((get_bytes(ask.shape, max_m) for ask, max_m in asks.items()), default=0)
+            count = _count_workers(len(jobs), setting.num_jobs, device, largest)
+            pool.add([_make_spec(setting.python, index, device) for index in range(1, count)])
+            try:
+                outcomes = pool.run(jobs, on_outcome)
+            finally:
+                pool.close()
+    failed = [f"{each.job.name}: {each.error}" for each in outcomes if each.error is not None]
+    notes += [f"{each.job.name}: its worker died once" for each in outcomes if each.num_tries > 1]
+    return Result(device, count, len(jobs), tuple(failed), tuple(notes), cache_dir)
+
+
+def _get_worker_env(setting: Setting) -> dict[str, str]:
+    """sglang decides for DeepGEMM which compiler it takes (0.5.23, compile_utils.py)."""
+    env = dict(setting.env)
+    if setting.engine == "sglang":
+        is_nvrtc = env.get("SGLANG_DG_USE_NVRTC", "").lower() in ("1", "true", "yes", "y")
+        env["DG_JIT_USE_NVRTC"] = "1" if is_nvrtc else "0"
+    return env
+
+
+def probe(pool: Pool, engine: str) -> Device:
+    """Raises HostError where deep_gemm does not run or the GPUs are not one kind of SM90."""
+    try:
+        (outcome,) = pool.run([Job("probe", {"op": "probe", "engine": engine})])
+    except WarmupError as error:
+        if isinstance(error, Cancelled):
+            raise
+        raise HostError(_CANNOT, cause=error.cause, log=error.log, hint=error.hint) from error
+    if outcome.error is not None:
+        raise HostError(_CANNOT, cause=outcome.error)
+    return make_device(outcome.answer)
+
+
+def make_device(told: Mapping[str, Any]) -> Device:
+    """From a worker's answer. Raises HostError for what kernels are not chosen for."""
+    devices = told["devices"]
+    kinds = sorted({(each["name"], each["num_sms"]) for each in devices})
+    if len(kinds) > 1:
+        raise HostError(
+            "the GPUs are of different kinds",
+            cause="; ".join(f"{name}, {num_sms} SMs" for name, num_sms in kinds),
+            hint="show one kind in CUDA_VISIBLE_DEVICES: kernels depend on the number of SMs",
+        )
+    if not devices or devices[0]["capability"] != _SM90:
+        found = f"capability {devices[0]['capability']}" if devices else "no GPU"
+        raise HostError(_CANNOT, cause=f"kernels are chosen for capability 90 alone; here: {found}")
+    _check_nvcc(told["nvcc"])
+    name, num_sms = kinds[0]
+    return Device(
+        num_gpus=len(devices),
+        name=name,
+        num_sms=num_sms,
+        free_bytes=min(each["free_bytes"] for each in devices),
+        version=told["version"],
+        compiled_dims=told["compiled_dims"],
+        cache_dir=told["cache_dir"],
+    )
+
+
+def _check_nvcc(version: str | None) -> None:
+    """version: what nvcc says; None where DeepGEMM does without. Raises HostError."""
+    if version is None:
+        return
+    found = _RELEASE.search(version)
+    if found is None:
+        raise HostError(_CANNOT, cause=f"no nvcc: {version[:300]}", hint="set CUDA_HOME")
+    if (int(found.group(1)), int(found.group(2))) < _OLDEST_NVCC:
+        told = f"nvcc {found.group(1)}.{found.group(2)} is too old"
+        raise HostError(_CANNOT, cause=told, hint="12.3 is the oldest that it takes, 12.9 good")
+
+
+def make_jobs(
+    asks: Mapping[Ask, int], device: Device, cache_dir: Path, *, full: bool
+) -> tuple[list[Job], list[str]]:
+    """One job a kernel; a shape, where the whole sweep is asked for.
+
+    The second list says where the device's memory made the largest M smaller.
+    """
+    notes, fitting = [], {}
+    for ask, max_m in asks.items():
+        fitting[ask] = _fit(ask.shape, max_m, device.free_bytes - DEVICE_BYTES_EACH)
+        if fitting[ask] < max_m:
+            told = f"M up to {fitting[ask]} instead of {max_m}"
+            notes.append(f"{ask}: {told}, for the device's memory")
+    calls: list[tuple[Ask, list[int], float]] = []
+    if full:
+        calls = [(ask, get_sweep(ask.shape, max_m), 0.0) for ask, max_m in fitting.items()]
+    elif None in device.compiled_dims.values():
+        # This deep_gemm does not say what its kernels depend on: one M of every stretch.
+        calls = [(ask, get_boundaries(ask.shape, max_m), 0.0) for ask, max_m in fitting.items()]
+    else:
+        chosen = choose_kernels(fitting, device.num_sms, device.compiled_dims)
+        calls = [(ask, [m], _get_cost(kernel)) for kernel, (ask, m) in chosen.items()]
+    return [_make_job(*call, device, cache_dir) for call in calls], notes
+
+
+def get_bytes(shape: Shape, m: int) -> int:
+    """Device memory of the tensors of one call (engine/kernels/deep_gemm_jobs.py)."""
+    groups, rows = (shape.groups, BLOCK) if shape.kind == "MASKED" else (1, m)
+    weights = shape.groups * shape.n * shape.k
+    # Rows are made in bf16 first; then FP8, scales of 4 bytes for 128, and a bf16 result.
+    return weights + groups * rows * (3 * shape.k + shape.k // 32 + 2 * shape.n)
+
+
+@contextlib.contextmanager
+def private_cache(cache_dir: Path, name: str) -> Iterator[Path]:
+    """A cache folder to build in, whose finished entries appear in `cache_dir`.
+
+    Raises HostError where that cannot be written.
+    """
+    own = cache_dir / "tmp" / f"warmup-ci-{name}"
+    try:
+        (cache_dir / "cache").mkdir(parents=True, exist_ok=True)
+        own.mkdir(parents=True, mode=0o700)
+        (own / "cache").symlink_to(cache_dir.resolve() / "cache", target_is_directory=True)
+    except OSError as error:
+        raise HostError(f"cannot write {cache_dir}", cause=error.strerror) from error
+    try:
+        yield own
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def _get_cache_dir(device: Device, env: Mapping[str, str]) -> Path:
+    return Path(device.cache_dir) if device.cache_dir else get_family("deep_gemm").get_roots(env)[0]
+
+
+def _count_workers(num_jobs: int, requested: int | None, device: Device, largest: int) -> int:
+    """As many as cores, host memory and the devices' memory allow.
+
+    largest: bytes of the largest job's tensors.
+    """
+    room = max(1, device.free_bytes // (DEVICE_BYTES_EACH + largest)) * device.num_gpus
+    return min(get_num_workers(num_jobs, requested, HOST_BYTES_EACH), room)
+
+
+def _make_spec(python: str, index: int, device: Device) -> WorkerSpec:
+    return WorkerSpec(python=python, handler=HANDLER, args=(str(index % device.num_gpus),))
+
+
+def _fit(shape: Shape, max_m: int, budget: int) -> int:
+    """The largest of max_m, max_m/2, … whose tensors fit; at least one block."""
+    while max_m > BLOCK and get_bytes(shape, max_m) > budget:
+        max_m //= 2
+    return max(max_m, BLOCK)
+
+
+def _make_job(ask: Ask, ms: Sequence[int], cost: float, device: Device, cache_dir: Path) -> Job:
+    told = f"m={ms[0]}" if len(ms) == 1 else f"{len(ms)} Ms"
+    payload = {
+        "op": "compile",
+        "shape": msgspec.to_builtins(ask.shape),
+        "num_sms": ask.get_num_sms(device.num_sms),
+        "ms": list(ms),
+        "cache_dir": str(cache_dir),
+    }
+    return Job(f"{ask} {told}", payload, cost)
+
+
+def _get_cost(kernel: Kernel) -> float:
+    """nvcc unrolls over the block and its stages."""
+    return kernel.block_m * kernel.block_n * kernel.stages

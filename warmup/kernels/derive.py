@@ -1,0 +1,112 @@
+"""From one launch to the shapes of its kernels, or to the reason why its server must compile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from warmup.kernels.config import read_config
+from warmup.kernels.hub_cache import get_config_path
+from warmup.kernels.products import Products
+from warmup.kernels.shapes.architecture import Ask, Layout, NotModelledError, Shape
+from warmup.kernels.shapes.table import get_architecture
+
+# Engines whose launches are described here; any other word of a workflow falls back.
+ENGINES = ("sglang", "vllm")
+
+
+class ModelShapes(msgspec.Struct, frozen=True, kw_only=True):
+    """One model of `kernels --list`.
+
+    architecture: as config.json names it, None where that could not be read. strategy: `kernels`
+    where `shapes` are all that its ranks ask for; `server` where only a server can tell, and
+    `reason` says why. max_m: tokens of the largest batch; None without shapes. halved: those of
+    the shapes that also run on half of the SMs.
+    """
+
+    model: str
+    tp: int
+    architecture: str | None
+    strategy: Literal["kernels", "server"]
+    reason: str
+    shapes: tuple[Shape, ...] = ()
+    max_m: int | None = None
+    halved: tuple[Shape, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}:{self.tp}"
+
+    def to_data(self) -> dict[str, object]:
+        """The model's object of `kernels --list --json`."""
+        data: dict[str, object] = msgspec.to_builtins(self)
+        del data["max_m"], data["halved"]
+        return data
+
+    @property
+    def asks(self) -> dict[Ask, int]:
+        """Each shape as it runs, with the largest M of it."""
+        asks = [*map(Ask, self.shapes), *(Ask(shape, True) for shape in self.halved)]
+        return {ask: ask.get_max_m(self.max_m or 0) for ask in asks}
+
+
+def derive(
+    *,
+    model: str,
+    label: str,
+    tp: int,
+    engine: str,
+    args: Sequence[str],
+    env: Mapping[str, str],
+    revision: str | None = None,
+) -> ModelShapes:
+    """model: hub id or absolute folder; label: as a user wrote it. env: the server's.
+
+    Raises UsageError for a config or sizes that no engine could serve.
+    """
+    architecture: str | None = None
+    try:
+        layout = _get_layout(engine, f"{label}:{tp}", tp, args, env)
+        config = read_config(get_config_path(model, revision, env))
+        architecture = next(iter(config.architectures), config.model_type or None)
+        family = get_architecture(config)
+        products = Products(config, layout, f"{label}:{tp}")
+        family.derive(products)
+    except NotModelledError as error:
+        return ModelShapes(
+            model=label, tp=tp, architecture=architecture, strategy="server", reason=error.reason
+        )
+    reason = f"{family.name} on {engine} is modelled, and so are all of its arguments"
+    return ModelShapes(
+        model=label,
+        tp=tp,
+        architecture=architecture,
+        strategy="kernels",
+        reason=reason,
+        shapes=tuple(products.shapes),
+        max_m=layout.max_m,
+        halved=tuple(products.halved),
+    )
+
+
+def _get_layout(
+    engine: str, who: str, tp: int, args: Sequence[str], env: Mapping[str, str]
+) -> Layout:
+    if engine == "sglang":
+        from warmup.kernels.sglang_arguments import get_layout
+    elif engine == "vllm":
+        from warmup.kernels.vllm_arguments import get_layout
+    else:
+        raise NotModelledError(f"kernels of engine {engine} are not derived from a config")
+    return get_layout(who, tp, args, env)
+
+
+def merge_asks(models: Sequence[ModelShapes]) -> dict[Ask, int]:
+    """Each once, with the largest M of the models that ask for it."""
+    merged: dict[Ask, int] = {}
+    for model in models:
+        for ask, max_m in model.asks.items():
+            merged[ask] = max(merged.get(ask, 0), max_m)
+    return merged

@@ -1,0 +1,123 @@
+"""Engine `reference`: the embedded one, `warmup-ci serve` (design.md section 8).
+
+Started as `python -m warmup.engine.serve`; nothing of it is imported here. It listens early,
+answers `/health` 503 `{"status":"warming_up"}` until it is warm, then 200.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import warmup
+from warmup.launch.adapter import PORT_TAKEN, Adapter
+from warmup.launch.answers import find_completion_fault, find_media_fault
+from warmup.launch.engine_table import HUB_ENGINES, find_engines_for
+from warmup.launch.folder import (
+    ModelFolder,
+    find_folder,
+    find_name_problem,
+    get_label,
+    read_folder,
+)
+from warmup.launch.launch import Launch, RequestSpec, Slots
+from warmup.launch.media import make_image_url
+from warmup.launch.reference_models import Task, find_task
+from warmup.words.errors import UsageError, WarmupError
+
+_INSTALLED = ("site-packages", "dist-packages")
+
+
+class ReferenceEngine(Adapter):
+    """`tp` is `--num-gpus` of a diffusion folder, `--tp` of a vision-language one."""
+
+    name = "reference"
+    # warmup-ci's own: its version is the engine's.
+    distribution = "warmup-ci"
+    families = ("triton", "inductor", "deep_gemm", "cuda_driver")
+    crash_patterns = ("Server warmup failed; aborting startup", PORT_TAKEN)
+
+    def find_engine_problem(self, launch: Launch) -> WarmupError | None:
+        problem = find_name_problem(launch)
+        if problem is not None:
+            takers = ", ".join(HUB_ENGINES)
+            hint = f"give a local folder; engines that take hub ids (org/name): {takers}"
+            return UsageError(problem.what, hint=hint)
+        others = ", ".join(find_engines_for(launch.model))
+        path = find_folder(launch.model)
+        if path is None:
+            return UsageError(
+                f"{get_label(launch)}: engine reference serves local folders, and this is a hub id",
+                hint=f"download it to a folder; engines that might take the id: {others}",
+            )
+        folder = read_folder(path)
+        if find_task(folder) is not None:
+            return None
+        return UsageError(
+            f"{get_label(launch)}: engine reference cannot serve {_describe(folder)}",
+            hint=f"engines that might: {others}" if others else "is it the model's own folder?",
+        )
+
+    def make_argv(self, launch: Launch, slots: Slots) -> list[str]:
+        folder = _get_folder(launch)
+        sizes = "--tp" if find_task(folder) == "chat" else "--num-gpus"
+        argv = [launch.python, "-m", "warmup.engine.serve", "--model", str(folder.path)]
+        argv += ["--port", str(slots.port), sizes, str(launch.tp)]
+        if launch.weights == "dummy":
+            argv += ["--load-format", "dummy"]
+        return [*argv, "--trust-remote-code"] if launch.trust_remote_code else argv
+
+    def make_env(self, launch: Launch) -> dict[str, str]:
+        # A server does not run where warmup-ci was called, so a checkout must be named.
+        home = Path(warmup.__path__[0]).parent
+        if home.name in _INSTALLED:
+            return {}
+        before = os.environ.get("PYTHONPATH")
+        return {"PYTHONPATH": f"{home}{os.pathsep}{before}" if before else str(home)}
+
+    def make_request(self, launch: Launch) -> RequestSpec:
+        task = find_task(_get_folder(launch))
+        return _make_chat() if task == "chat" else _make_media(task)
+
+    def find_answer_fault(self, launch: Launch, body: bytes) -> str | None:
+        if self.make_request(launch).path == "/v1/chat/completions":
+            return find_completion_fault(body, accept_empty_text=launch.weights == "dummy")
+        return find_media_fault(body)
+
+
+def _make_chat() -> RequestSpec:
+    image = {"type": "image_url", "image_url": {"url": make_image_url()}}
+    content = [image, {"type": "text", "text": "warmup"}]
+    return RequestSpec(
+        path="/v1/chat/completions",
+        json={"messages": [{"role": "user", "content": content}], "max_tokens": 8},
+    )
+
+
+def _make_media(task: Task | None) -> RequestSpec:
+    """Sizes and steps are the model's own, so that they are warmed."""
+    body: dict[str, object] = {"prompt": "warmup", "response_format": "b64_json"}
+    if task == "image":
+        return RequestSpec(path="/v1/images/generations", json=body)
+    path = "/v1/videos" if task == "video" else "/v1/images/edits"
+    return RequestSpec(path=path, json={**body, "image": make_image_url()})
+
+
+def _get_folder(launch: Launch) -> ModelFolder:
+    path = find_folder(launch.model)
+    if path is None:
+        raise UsageError(f"{launch.name}: engine reference serves local folders only")
+    return read_folder(path)
+
+
+def _describe(folder: ModelFolder) -> str:
+    if folder.pipeline is not None:
+        return f"pipeline {folder.pipeline} (model_index.json)"
+    if folder.architectures:
+        return f"architecture {', '.join(folder.architectures)} (config.json)"
+    if folder.has_config:
+        return "a config.json without `architectures`"
+    return "a folder with neither model_index.json nor config.json"
+
+
+ENGINE = ReferenceEngine()

@@ -1,0 +1,88 @@
+"""Engine `sglang`: its language and vision-language server (facts: sglang 0.5.22 and 0.5.23,
+srt/server_args.py, srt/arg_groups/fields/, srt/entrypoints/http_server.py).
+
+It is refused, then 503, then 200; `/health` generates a token each time (about 1 s). With its port
+taken it says so at once and dies only after 136 s, so the line is a crash pattern.
+"""
+
+from __future__ import annotations
+
+from warmup.launch.adapter import HOST, PORT_TAKEN, Adapter, find_option, find_text_model_problem
+from warmup.launch.answers import find_generate_fault
+from warmup.launch.folder import find_folder, get_model_argument
+from warmup.launch.launch import Launch, RequestSpec, Slots
+from warmup.words.errors import WarmupError
+
+_DP_OPTIONS = ("--dp-size", "--dp", "--data-parallel-size")
+_ATTENTION_DP_OPTIONS = (
+    "--enable-dp-attention",
+    "--attn-dp-size",
+    "--attention-data-parallel-size",
+)
+
+
+class SglangEngine(Adapter):
+    """Extra ports: the rendezvous', the eight after it, and NCCL's.
+
+    DP attention opens dist-init-addr's port + 1 … + 7 (PortArgs.init_new: port_base and six
+    derived ports), and without an explicit address port + 233 and those after it.
+    """
+
+    name = "sglang"
+    distribution = "sglang"
+    families = (
+        "deep_gemm",
+        "triton",
+        "inductor",
+        "flashinfer",
+        "tilelang",
+        "cute_dsl",
+        "quack",
+        "tvm_ffi",
+        "torch_extensions",
+        "cuda_driver",
+    )
+    crash_patterns = (
+        "Scheduler hit an exception",
+        "Received sigquit from a child",
+        "Port is already in use",
+        PORT_TAKEN,
+    )
+    num_extra_ports = 10
+
+    def find_engine_problem(self, launch: Launch) -> WarmupError | None:
+        return find_text_model_problem(launch, ("config.json",))
+
+    def make_argv(self, launch: Launch, slots: Slots) -> list[str]:
+        argv = [launch.python, "-m", "sglang.launch_server"]
+        argv += ["--model-path", get_model_argument(launch), "--tp-size", str(launch.tp)]
+        argv += ["--host", HOST, "--port", str(slots.port)]
+        if slots.extra_ports and not _has_replicas(launch):
+            argv += ["--dist-init-addr", f"{HOST}:{slots.extra_ports[0]}"]
+            argv += ["--nccl-port", str(slots.extra_ports[-1])]
+        if launch.revision and find_folder(launch.model) is None:
+            argv += ["--revision", launch.revision]
+        if launch.weights == "dummy":
+            argv += ["--load-format", "dummy"]
+        return [*argv, "--trust-remote-code"] if launch.trust_remote_code else argv
+
+    def make_request(self, launch: Launch) -> RequestSpec:
+        sampling = {"temperature": 0, "max_new_tokens": 8, "ignore_eos": True}
+        return RequestSpec(path="/generate", json={"text": "warmup", "sampling_params": sampling})
+
+    def find_answer_fault(self, launch: Launch, body: bytes) -> str | None:
+        return find_generate_fault(body, accept_empty_text=launch.weights == "dummy")
+
+
+def _has_replicas(launch: Launch) -> bool:
+    """Whether plain data parallelism is on: each replica then needs a rendezvous of its own.
+
+    One explicit address or NCCL port would be shared by all of them (0.5.23,
+    managers/data_parallel_controller.py launch_dp_schedulers binds it once per replica).
+    """
+    size = find_option(launch.fallback_args, _DP_OPTIONS)
+    attention = find_option(launch.fallback_args, _ATTENTION_DP_OPTIONS)
+    return size not in (None, "", "1") and attention is None
+
+
+ENGINE = SglangEngine()

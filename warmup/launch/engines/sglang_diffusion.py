@@ -1,0 +1,114 @@
+"""Engine `sglang-diffusion`: sglang's image and video server (facts: sglang 0.5.22 and 0.5.23,
+multimodal_gen/runtime/server_args/server_args.py, entrypoints/http_server.py).
+
+It warms itself with a request of its own before `/health` is 200. With its port taken it would
+silently serve on another one; `--strict-ports` makes that an error.
+"""
+
+from __future__ import annotations
+
+from warmup.launch.adapter import HOST, PORT_TAKEN, Adapter, find_option
+from warmup.launch.answers import find_media_fault, find_predictions_fault
+from warmup.launch.folder import (
+    find_folder,
+    find_name_problem,
+    get_label,
+    get_model_argument,
+    read_folder,
+)
+from warmup.launch.launch import Launch, RequestSpec, Slots
+from warmup.launch.media import make_image_url
+from warmup.words.errors import UsageError, WarmupError
+
+_PIPELINE_OPTIONS = ("--pipeline", "--pipeline-class-name")
+# Words in a pipeline's class or a model's name; matched in lower case.
+_IMAGE_INPUT_WORDS = ("edit", "i2v", "imagetovideo", "img2img", "kontext")
+_VIDEO_WORDS = ("i2v", "t2v", "ti2v", "video", "wan")
+
+
+class SglangDiffusionEngine(Adapter):
+    """Extra ports: torch.distributed's, then a scheduler's for each of up to eight replicas."""
+
+    name = "sglang-diffusion"
+    distribution = "sglang"
+    families = (
+        "triton",
+        "inductor",
+        "deep_gemm",
+        "flashinfer",
+        "cute_dsl",
+        "quack",
+        "tvm_ffi",
+        "cuda_driver",
+    )
+    crash_patterns = (
+        "Server warmup failed; aborting startup",
+        "Scheduler worker exited; restart the server",
+        "--strict-ports is enabled",
+        PORT_TAKEN,
+    )
+    num_extra_ports = 9
+
+    def find_engine_problem(self, launch: Launch) -> WarmupError | None:
+        if launch.weights == "dummy":
+            return UsageError(
+                f'{launch.name}: sglang-diffusion has no random weights (weights = "dummy")',
+                hint="use engine reference, or make a random checkpoint on disk",
+            )
+        problem = find_name_problem(launch)
+        folder = find_folder(launch.model)
+        if problem is not None or folder is None:
+            return problem
+        has_pipeline = find_option(launch.fallback_args, _PIPELINE_OPTIONS) is not None
+        if read_folder(folder).pipeline is None and not has_pipeline:
+            return UsageError(
+                f"{get_label(launch)}: no model_index.json in this folder",
+                hint="name its pipeline (--pipeline-class-name) in fallback_args",
+            )
+        return None
+
+    def make_argv(self, launch: Launch, slots: Slots) -> list[str]:
+        # The module behind `sglang serve --model-type diffusion`; sglang.cli.main has no
+        # `__main__`, and the console script may belong to another interpreter.
+        argv = [launch.python, "-m", "sglang.multimodal_gen.runtime.entrypoints.cli.main", "serve"]
+        argv += ["--model-path", get_model_argument(launch), "--num-gpus", str(launch.tp)]
+        argv += ["--host", HOST, "--port", str(slots.port), "--strict-ports", "true"]
+        if slots.extra_ports:
+            argv += ["--master-port", str(slots.extra_ports[0])]
+            argv += ["--scheduler-port", str(slots.extra_ports[1])]
+        if launch.revision and find_folder(launch.model) is None:
+            argv += ["--revision", launch.revision]
+        return [*argv, "--trust-remote-code", "true"] if launch.trust_remote_code else argv
+
+    def make_request(self, launch: Launch) -> RequestSpec:
+        """Images by OpenAI's path; edits and videos by `/vertex_generate`.
+
+        `/v1/images/edits` takes forms only, and `/v1/videos` answers before anything is computed.
+        Sizes and steps are left to the server, so that its model's own are warmed.
+        """
+        words = _describe(launch)
+        needs_image = any(word in words for word in _IMAGE_INPUT_WORDS)
+        if not needs_image and not any(word in words for word in _VIDEO_WORDS):
+            return RequestSpec(
+                path="/v1/images/generations",
+                json={"prompt": "warmup", "n": 1, "response_format": "b64_json"},
+            )
+        instance = {"prompt": "warmup"}
+        if needs_image:
+            instance["image"] = make_image_url()
+        return RequestSpec(path="/vertex_generate", json={"instances": [instance]})
+
+    def find_answer_fault(self, launch: Launch, body: bytes) -> str | None:
+        if self.make_request(launch).path == "/vertex_generate":
+            return find_predictions_fault(body)
+        return find_media_fault(body)
+
+
+def _describe(launch: Launch) -> str:
+    """What there is to guess the task from: the pipeline's class, else the model's name."""
+    folder = find_folder(launch.model)
+    pipeline = read_folder(folder).pipeline if folder is not None else None
+    return (pipeline or launch.model.rsplit("/", 1)[-1]).lower()
+
+
+ENGINE = SglangDiffusionEngine()

@@ -1,0 +1,86 @@
+"""From what the command line says to the launches it means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from msgspec import UNSET
+
+from warmup.launch.engine_table import get_engine
+from warmup.launch.launch import Launch
+from warmup.workflow.file import Workflow, find_tool_table, get_workflow
+from warmup.workflow.model_spec import parse_specs
+from warmup.workflow.resolve import Sources, resolve
+from warmup.workflow.settings import Settings
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """What the flags, or their `WARMUP_CI_*` variables, say of models. None: nothing.
+
+    Relative paths are the caller's.
+    """
+
+    models: tuple[str, ...] = ()
+    workflow: Path | None = None
+    engine: str | None = None
+    cache_root: str | None = None
+    deadline_s: float | None = None
+    settings: Settings = Settings()
+
+
+class Resolved(msgspec.Struct, frozen=True, kw_only=True):
+    """launches: in order. cache_root: "" where each family keeps its own folder.
+
+    python, engine: what a model without words of its own would take; source_paths likewise.
+    """
+
+    launches: tuple[Launch, ...]
+    default: Launch
+    workflow: Workflow | None = None
+    cache_root: str = ""
+    deadline_s: float | None = None
+
+
+def load(selection: Selection, cwd: Path, *, need_models: bool = True) -> Resolved:
+    """Read the workflow and the project file, and resolve the models named.
+
+    need_models: whether naming none at all is an error (`key` and `audit` can do without).
+    Raises UsageError.
+    """
+    if selection.engine is not None:
+        get_engine(selection.engine)  # also where a workflow describes every model
+    found = find_tool_table(cwd)
+    tool, tool_dir = found if found is not None else (None, cwd)
+    path = selection.workflow
+    if path is None and tool is not None and tool.workflow is not UNSET:
+        path = tool_dir / tool.workflow
+    workflow = None if path is None else get_workflow(path)
+    sources = Sources(
+        flags=selection.settings,
+        engine_flag=selection.engine,
+        workflow=workflow,
+        tool=tool,
+        cwd=cwd,
+    )
+    specs = parse_specs(selection.models)
+    launches: tuple[Launch, ...] = ()
+    if specs or need_models or (workflow is not None and workflow.model):
+        launches = resolve(specs, sources)
+    root = selection.cache_root
+    if root is None and workflow is not None and workflow.caches.root:
+        root = str(sources.workflow_dir / Path(workflow.caches.root).expanduser())
+    if root is None and tool is not None and tool.cache_root is not UNSET:
+        root = str(tool_dir / Path(tool.cache_root).expanduser())
+    deadlines = [selection.deadline_s] + [
+        layer.deadline_s
+        for layer in (workflow and workflow.defaults, tool)
+        if layer and layer.deadline_s is not UNSET
+    ]
+    return Resolved(
+        launches=launches,
+        default=sources.make_default(),
+        workflow=workflow,
+        cache_root="" if not root else str(Path(root).expanduser().absolute()),
+        deadline_s=next((each for each in deadlines if each is not None), None),
+    )

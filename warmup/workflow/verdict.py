@@ -1,0 +1,48 @@
+"""From a marker's check to what is done about the launch. Pure."""
+
+from __future__ import annotations
+
+from warmup.launch.launch import Launch
+from warmup.report.document import ModelResult, State
+from warmup.state.check import MarkerCheck
+
+NOT_PROVEN = "warm, but not proven"
+ONLY_KERNELS = "only its kernels were compiled, by no server"
+
+
+def is_done(check: MarkerCheck, launch: Launch, *, force: bool) -> bool:
+    """Whether nothing need be launched: fresh, not forced, proven where that is asked, and warmed
+    by its server unless kernels alone were asked for.
+    """
+    marker = check.marker
+    if force or not check.is_warm or marker is None:
+        return False
+    is_enough = marker.warmed_by == "server" or launch.strategy == "kernels"
+    return is_enough and (marker.proven or not launch.prove)
+
+
+def get_reason(check: MarkerCheck, launch: Launch, *, force: bool) -> str:
+    """Why the launch is warm, or why a server is started for it."""
+    if check.is_warm and force:
+        return "asked for with --force"
+    if check.is_warm and not is_done(check, launch, force=False):
+        only_kernels = check.marker is not None and check.marker.warmed_by == "kernels"
+        return ONLY_KERNELS if only_kernels else NOT_PROVEN
+    return check.reason
+
+
+def make_unlaunched(
+    launch: Launch, check: MarkerCheck, state: State, *, reason: str | None = None
+) -> ModelResult:
+    """The result of a launch for which nothing is started: warm, skipped, or cold in `plan`."""
+    marker = check.marker if check.is_warm else None
+    return ModelResult(
+        model=launch.label or launch.model,
+        tp=launch.tp,
+        engine=launch.engine,
+        state=state,
+        reason=check.reason if reason is None else reason,
+        proven=marker is not None and marker.proven,
+        marker=None if marker is None else str(check.path),
+        argv=() if marker is None else marker.argv,
+    )
