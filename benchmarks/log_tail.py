@@ -25,7 +25,7 @@ TAIL = """
 import sys, time
 from pathlib import Path
 from warmup.supervise.log.tail import read_tail
-from warmup.supervise.log.redact import Redactor
+from warmup.words.secrets import Redactor
 redactor = Redactor.from_environment({"HF_TOKEN": "hf_AbCdEfGhIjKlMnOpQrStUvWxYz"})
 began = time.perf_counter()
 read_tail(Path(sys.argv[1]), max_lines=30, redactor=redactor)

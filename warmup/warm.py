@@ -26,7 +26,6 @@ from warmup.launch.environment import get_server_env
 from warmup.launch.launch import Engine, Launch, Slots
 from warmup.report.document import ModelResult, State
 from warmup.report.events import Events
-from warmup.state.atomic import write_atomic
 from warmup.state.check import MarkerCheck
 from warmup.state.home import Home
 from warmup.state.locks import hold_launch_lock
@@ -34,10 +33,11 @@ from warmup.state.marker import make_launch_key, make_marker, write_marker
 from warmup.state.stale import find_stale_entries
 from warmup.state.version_vector import VersionVector
 from warmup.supervise.boot import HEARTBEAT_S, Boot, Phases
-from warmup.supervise.log.redact import Redactor
 from warmup.supervise.ports import lease_ports
 from warmup.supervise.tree.supervisor import Supervisor
 from warmup.words.errors import Cancelled, HostError, WarmupError
+from warmup.words.files import write_atomic
+from warmup.words.secrets import Redactor
 from warmup.workflow.gpus import assign
 from warmup.workflow.verdict import NOT_PROVEN, get_reason, is_done, make_unlaunched
 

@@ -4,14 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.report.helpers import make_result
-from warmup.report.text import (
-    get_column,
-    get_label,
-    get_printable,
-    get_short_names,
-    get_verdict,
-    get_width,
-)
+from warmup.report.text import get_column, get_label, get_short_names, get_verdict, get_width
+from warmup.words.escape import get_printable
 
 
 def test_verdicts() -> None:

@@ -22,7 +22,6 @@ from tests.state.helpers import (
 )
 from tests.state.write_schema import SCHEMA_FILE, make_schema
 from warmup.caches.manifest import FamilySummary
-from warmup.state import canonical
 from warmup.state.home import Home
 from warmup.state.marker import (
     MAX_BYTES,
@@ -38,6 +37,7 @@ from warmup.state.marker import (
     write_marker,
 )
 from warmup.state.version_vector import Ingredient, VersionVector
+from warmup.words import encoding
 from warmup.words.errors import HostError
 
 LAUNCH, VECTOR = make_launch(), make_vector()
@@ -57,7 +57,7 @@ def get_problem(path: Path, data: bytes) -> MarkerProblem:
 def sign(data: dict[str, Any]) -> bytes:
     """A file whose checksum holds, whatever it says."""
     data = {name: value for name, value in data.items() if name != "checksum"}
-    return canonical.encode_pretty({**data, "checksum": canonical.get_digest(data)})
+    return encoding.encode_pretty({**data, "checksum": encoding.get_digest(data)})
 
 
 def test_a_marker_comes_back_as_it_was_written(tmp_path: Path) -> None:

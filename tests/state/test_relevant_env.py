@@ -6,7 +6,7 @@ import pytest
 
 from warmup.caches.family_table import FAMILY_NAMES, get_family
 from warmup.caches.manifest import get_variables
-from warmup.state.relevant_env import find_families, get_relevant, is_location, is_secret
+from warmup.state.relevant_env import find_families, get_relevant, is_location
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,6 @@ def test_where_caches_lie_is_no_ingredient() -> None:
 def test_families_are_families() -> None:
     named = [find_families(f"{word}_X") for word in ("DG", "SGLANG", "TRITON", "VLLM", "NVCC")]
     assert {family for families in named if families for family in families} <= set(FAMILY_NAMES)
-
-
-def test_secrets_are_whole_words() -> None:
-    assert is_secret("HF_TOKEN")
-    assert is_secret("aws_secret_access_key")
-    assert not is_secret("SGLANG_MAX_TOKENS")
-    assert not is_secret("MONKEYS")
 
 
 def test_the_relevant_ones_are_sorted() -> None:

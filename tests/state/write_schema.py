@@ -8,15 +8,15 @@ from typing import Any
 
 import msgspec
 
-from warmup.state import canonical
 from warmup.state.marker import Marker
+from warmup.words import encoding
 
 SCHEMA_FILE = Path(__file__).parents[2] / "markers" / "marker.schema.json"
 
 
 def make_schema() -> bytes:
     """The file's bytes, the same on every Python: 3.13 dedents docstrings, 3.12 does not."""
-    return canonical.encode_pretty(_dedent(msgspec.json.schema(Marker)))
+    return encoding.encode_pretty(_dedent(msgspec.json.schema(Marker)))
 
 
 def _dedent(value: Any) -> Any:

@@ -15,7 +15,6 @@ import msgspec
 
 from warmup.caches.family_table import FAMILY_NAMES, get_family
 from warmup.caches.hashing import hash_file, map_threads
-from warmup.caches.names import from_text, to_text
 from warmup.caches.records import (
     NO_MTIME,
     EntryRecord,
@@ -35,6 +34,7 @@ from warmup.caches.verify import (
     verify_deep,
 )
 from warmup.caches.walk import File, RootSnapshot, Snapshot, get_cache_variables, take_snapshot
+from warmup.words.escape import from_text, to_text
 
 __all__ = [
     "FamilySummary",

@@ -21,8 +21,8 @@ from warmup.caches.family import Env, Family
 from warmup.caches.family_table import get_family
 from warmup.caches.hazards.mounts import find_mount
 from warmup.caches.manifest import NewEntry, find_new
-from warmup.caches.names import to_text
 from warmup.caches.walk import RootSnapshot, Snapshot, walk_root
+from warmup.words.escape import to_text
 
 _CLOCK_REALTIME_COARSE = 5  # <linux/time.h>
 _TICK_S = 0.1  # a tick takes 10 ms at most; longer only if the clock is set back meanwhile

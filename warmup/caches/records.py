@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from warmup.caches.family_table import FAMILY_NAMES
-from warmup.caches.names import to_line
 from warmup.words.errors import IntegrityError
+from warmup.words.escape import to_line
 
 SCHEMA = 1
 MAX_BYTES = 1 << 30

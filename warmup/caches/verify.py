@@ -9,9 +9,9 @@ from typing import NamedTuple
 from warmup.caches.family import Env
 from warmup.caches.family_table import get_family
 from warmup.caches.hashing import hash_file, map_threads
-from warmup.caches.names import from_text, to_line
 from warmup.caches.records import NO_MTIME, EntryRecord, FileRecord, Manifest, RootRecord
 from warmup.caches.walk import File, Snapshot
+from warmup.words.escape import from_text, to_line
 
 
 class Mismatch(NamedTuple):

@@ -17,7 +17,7 @@ import msgspec
 
 from warmup.caches.family import Env, Family, unique
 from warmup.caches.family_table import get_family
-from warmup.caches.names import to_line
+from warmup.words.escape import to_line
 
 _TRUSTED_UIDS = frozenset({0, os.geteuid()})
 

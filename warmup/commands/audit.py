@@ -12,7 +12,6 @@ from warmup.caches.hazards.deep_gemm import INCLUDE_PATH
 from warmup.caches.hazards.rule import Facts, Finding
 from warmup.caches.hazards.rules import find_hazards, get_rule
 from warmup.caches.manifest import Snapshot, take_snapshot
-from warmup.caches.names import from_text, to_line, to_text
 from warmup.commands.audit_markers import Judged, Present, judge_markers
 from warmup.commands.audit_report import (
     Audit,
@@ -22,12 +21,12 @@ from warmup.commands.audit_report import (
     get_exit_code,
     render,
 )
-from warmup.report.encoding import encode_json
 from warmup.report.output import DataOutput
-from warmup.report.text import get_printable
 from warmup.state.home import Home
 from warmup.state.version_vector import VersionVector
+from warmup.words.encoding import encode_json
 from warmup.words.errors import UsageError
+from warmup.words.escape import from_text, get_printable, to_line, to_text
 
 _CAPABILITY = re.compile(r"\d+\.\d+")
 

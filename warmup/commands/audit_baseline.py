@@ -9,13 +9,13 @@ from pathlib import Path
 import msgspec
 
 from warmup.launch.launch import Launch
-from warmup.report.encoding import encode_json
 from warmup.report.output import DataOutput
-from warmup.report.text import get_printable
 from warmup.state.baseline import Baseline, BaselineModel, read_baseline
 from warmup.state.marker import make_launch_key
 from warmup.state.version_vector import Change, VersionVector
+from warmup.words.encoding import encode_json
 from warmup.words.errors import EXIT_FAILED, EXIT_OK
+from warmup.words.escape import get_printable
 
 
 class ColdModel(msgspec.Struct, frozen=True, kw_only=True):

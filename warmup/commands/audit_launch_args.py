@@ -8,10 +8,10 @@ from pathlib import Path
 
 from warmup.drift.args import Drift, FoundLaunches, compare, find_launches
 from warmup.launch.launch import Launch
-from warmup.report.encoding import encode_json
 from warmup.report.output import DataOutput
-from warmup.report.text import get_printable
+from warmup.words.encoding import encode_json
 from warmup.words.errors import EXIT_FAILED, EXIT_OK
+from warmup.words.escape import get_printable
 
 
 def audit_launch_args(

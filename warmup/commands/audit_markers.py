@@ -16,7 +16,6 @@ from warmup.caches.manifest import (
     find_snapshot_mismatch,
     verify_deep,
 )
-from warmup.caches.names import from_text
 from warmup.caches.records import EntryRecord
 from warmup.launch.launch import Launch
 from warmup.state.check import judge, read_bound_manifest
@@ -24,6 +23,7 @@ from warmup.state.home import Home
 from warmup.state.marker import Marker, MarkerProblem, list_markers, make_launch_key
 from warmup.state.version_vector import VersionVector
 from warmup.words.errors import IntegrityError, UsageError
+from warmup.words.escape import from_text
 
 MarkerState = Literal[
     "fresh",

@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import quote
 
 from warmup.caches.hazards.rules import RULES
-from warmup.caches.names import from_text
 from warmup.commands.audit_markers import BAD_STATES
 from warmup.commands.audit_report import Audit
 from warmup.version import __version__
+from warmup.words.escape import from_text
 
 SCHEMA_URI = "https://json.schemastore.org/sarif-2.1.0.json"
 _MARKER_RULES = {

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 from warmup.commands import doctor_gpu, doctor_host
 from warmup.commands.doctor_finding import Finding
-from warmup.report.encoding import encode_json
 from warmup.report.output import DataOutput
-from warmup.report.text import get_printable
 from warmup.state.home import Home
+from warmup.words.encoding import encode_json
 from warmup.words.errors import EXIT_HOST, EXIT_OK
+from warmup.words.escape import get_printable
 
 
 def doctor(home: Home, env: Mapping[str, str], *, json_output: bool = False) -> int:

@@ -7,6 +7,7 @@ than the oldest run that is alive (`runs/*/run.lock` is held). Corrupt and forei
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,18 +19,17 @@ import msgspec
 
 from warmup.caches.family_table import FAMILY_NAMES
 from warmup.caches.manifest import take_snapshot
-from warmup.caches.names import to_line, to_text
 from warmup.caches.remove import remove_empty_parents, remove_inside
 from warmup.commands.audit_markers import AuditedMarker, Present, judge_markers
 from warmup.commands.audit_report import get_size
 from warmup.commands.gc_plan import Plan, choose_stale, find_oldest_live_run, make_plan
-from warmup.report.encoding import encode_json
 from warmup.report.output import DataOutput
-from warmup.report.text import get_printable
-from warmup.state.atomic import collect_temporaries
 from warmup.state.home import Home
 from warmup.state.locks import hold_launch_lock
+from warmup.words.encoding import encode_json
 from warmup.words.errors import EXIT_FAILED, EXIT_OK, HostError, WarmupError
+from warmup.words.escape import get_printable, to_line, to_text
+from warmup.words.files import Folder
 
 
 class DroppedEntry(msgspec.Struct, frozen=True):
@@ -148,8 +148,9 @@ def _carry_out(plan: Plan, home: Home) -> Iterator[str]:
     for root, name in inside:
         yield from _try(partial(remove_inside, Path(root), name), f"{root}/{name}")
         remove_empty_parents(Path(root), name)
-    for folder in home.folders:
-        collect_temporaries(folder)
+    for path in home.folders:
+        with contextlib.suppress(FileNotFoundError), Folder.open(path) as folder:
+            folder.collect_temporaries()
 
 
 def _try(remove: Callable[[], object], path: str) -> Iterator[str]:

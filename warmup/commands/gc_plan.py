@@ -10,11 +10,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from warmup.caches.manifest import Manifest, Snapshot, read_manifest
-from warmup.caches.names import to_text
 from warmup.caches.walk import File
 from warmup.commands.audit_markers import AuditedMarker, Judged
 from warmup.state.home import Home
 from warmup.words.errors import IntegrityError
+from warmup.words.escape import to_text
 
 _RUN_ID_TIME = "%Y%m%dT%H%M%SZ"
 

@@ -11,8 +11,8 @@ from warmup.commands.kernels_session import begin, conclude
 from warmup.commands.session import Session
 from warmup.kernels.derive import ModelShapes, merge_asks
 from warmup.report.output import Output
-from warmup.report.text import get_printable
 from warmup.words.errors import UsageError
+from warmup.words.escape import get_printable
 
 
 def compile_kernels(session: Session, options: KernelOptions) -> int:

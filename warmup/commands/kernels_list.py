@@ -9,10 +9,10 @@ from warmup.commands.session import Session
 from warmup.kernels.derive import ModelShapes, derive
 from warmup.kernels.selection import H200_SMS, Kernel
 from warmup.launch.launch import Launch
-from warmup.report.encoding import encode_json
 from warmup.report.output import Output
-from warmup.report.text import get_printable
+from warmup.words.encoding import encode_json
 from warmup.words.errors import EXIT_OK
+from warmup.words.escape import get_printable
 
 
 def derive_launch(session: Session, launch: Launch) -> ModelShapes:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from warmup.report.output import Output
-from warmup.report.text import get_printable
+from warmup.words.escape import get_printable
 
 if TYPE_CHECKING:
     from warmup.kernels.pool import Outcome

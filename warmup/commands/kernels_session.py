@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from warmup.commands.kernels_progress import Progress
 from warmup.commands.session import Session
-from warmup.report.encoding import encode_json
 from warmup.report.output import Output
-from warmup.report.text import get_printable
+from warmup.words.encoding import encode_json
 from warmup.words.errors import EXIT_FAILED, EXIT_OK
+from warmup.words.escape import get_printable
 
 if TYPE_CHECKING:
     from warmup.supervise.cancel import CancelWatch

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from warmup.report.encoding import encode_json
 from warmup.report.output import DataOutput, Output
 from warmup.report.summary import get_output
-from warmup.report.text import get_printable
 from warmup.state.home import Home
 from warmup.state.version_vector import VersionVector
+from warmup.words.encoding import encode_json
 from warmup.words.errors import EXIT_OK, HostError, UsageError
+from warmup.words.escape import get_printable
 
 
 def key(

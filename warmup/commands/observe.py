@@ -93,7 +93,7 @@ def observe(
 
 def _write(path: Path, document: ObserveDocument, status: int) -> int:
     """Returns the status, or HostError's where all was well but for the document."""
-    from warmup.state.atomic import write_atomic
+    from warmup.words.files import write_atomic
 
     data = msgspec.json.encode(document) + b"\n"
     try:
@@ -167,7 +167,7 @@ def _observe(entry: NewEntry, witness: Witness) -> ObservedEntry:
 
 def _report(observed: Mapping[str, Sequence[ObservedEntry]]) -> None:
     """For people, on stderr: stdout is the command's."""
-    from warmup.caches.names import to_line
+    from warmup.words.escape import to_line
 
     err = Output(sys.stderr)
     if not observed:

@@ -12,10 +12,11 @@ import msgspec
 from warmup.commands.session import Session, open_session
 from warmup.launch.engine_table import get_engine
 from warmup.launch.launch import Launch, Slots
-from warmup.report.encoding import encode_json
 from warmup.report.output import DataOutput
-from warmup.report.text import get_column, get_label, get_printable, get_short_names
+from warmup.report.text import get_column, get_label, get_short_names
+from warmup.words.encoding import encode_json
 from warmup.words.errors import EXIT_OK, WarmupError
+from warmup.words.escape import get_printable
 from warmup.workflow.gpus import assign, get_visible
 from warmup.workflow.selection import Selection
 from warmup.workflow.verdict import get_reason, is_done

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from warmup.report.output import DataOutput, Output
-from warmup.report.text import get_printable
 from warmup.supervise.tree import reap as supervise_reap
 from warmup.words.errors import EXIT_FAILED, EXIT_OK
+from warmup.words.escape import get_printable
 
 
 def reap(home: Path, *, json_output: bool) -> int:

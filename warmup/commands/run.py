@@ -122,7 +122,7 @@ class _Run:
         if not is_actions(self.environ):
             events.subscribe(console)
             return console.close
-        from warmup.supervise.log.redact import Redactor
+        from warmup.words.secrets import Redactor
 
         own = [launch.env for launch in self.session.launches]
         secrets = Redactor.from_environment(self.environ, *own).values
@@ -138,9 +138,9 @@ class _Run:
     def _warm(self, events: Events, run_dir: Path, checks: Sequence[MarkerCheck]) -> None:
         # Loaded only now: a run that finds all warm pays for none of it.
         from warmup.supervise.gpu_memory import read_gpus
-        from warmup.supervise.log.redact import Redactor
         from warmup.supervise.tree.supervisor import Supervisor
         from warmup.warm import Step, warm_model
+        from warmup.words.secrets import Redactor
         from warmup.workflow.gpus import get_visible
 
         deadline_s, launches = self.session.resolved.deadline_s, self.session.launches

@@ -9,16 +9,16 @@ from typing import Literal
 import msgspec
 
 from warmup.launch.launch import Launch
-from warmup.report.encoding import encode_json
 from warmup.report.output import DataOutput
-from warmup.report.text import get_printable
 from warmup.state.check import CheckState, MarkerCheck, check_launch, find_nearest
 from warmup.state.home import Home
 from warmup.state.launch_diff import LaunchChange, diff_launches
 from warmup.state.launch_key import LaunchRecord, make_launch_record
 from warmup.state.marker import Marker, list_markers
 from warmup.state.version_vector import Change, VersionVector
+from warmup.words.encoding import encode_json
 from warmup.words.errors import EXIT_FAILED, EXIT_OK
+from warmup.words.escape import get_printable
 
 
 class TouchedChange(msgspec.Struct, frozen=True):

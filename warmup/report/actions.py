@@ -19,7 +19,7 @@ from warmup.report.document import ModelResult
 from warmup.report.events import Event, View
 from warmup.report.output import Output
 from warmup.report.summary import RunSummary, write_outputs, write_step_summary
-from warmup.report.text import get_printable
+from warmup.words.escape import get_printable
 
 MAX_ERRORS = 10  # annotations of a level that one step may show; the runner drops the others
 

@@ -19,12 +19,12 @@ from warmup.report.terminal import Spinner
 from warmup.report.text import (
     get_column,
     get_label,
-    get_printable,
     get_seconds,
     get_short_names,
     get_verdict,
     get_width,
 )
+from warmup.words.escape import get_printable
 
 _COLORS = {"warm": "32", "warmed": "32", "failed": "31", "skipped": "33", "cold": "36"}
 _PHASES = {

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from warmup.report.encoding import encode_json
+from warmup.words.encoding import encode_json
 
 SCHEMA = 1
 

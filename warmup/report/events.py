@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from warmup.report.encoding import encode_json
+from warmup.words.encoding import encode_json
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

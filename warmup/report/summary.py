@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from warmup.report.document import ModelResult
-from warmup.report.text import get_entries, get_printable, get_seconds
+from warmup.report.text import get_entries, get_seconds
+from warmup.words.escape import get_printable
 
 MAX_BYTES = 900 * 1024  # past 1 MiB the runner drops a step's whole summary, silently
 _RESERVE_BYTES = 512  # for the line that says how many rows are missing

@@ -6,19 +6,10 @@ import unicodedata
 from collections.abc import Iterable
 
 from warmup.report.document import ModelResult
+from warmup.words.escape import get_printable
 
 _NUM_DOTS = 6
 _MAX_COLUMN = 60  # beyond it a name no longer widens the column of all the others
-
-
-def get_printable(text: str) -> str:
-    """One line that no terminal acts upon: control characters as escapes, the rest as it is."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )
 
 
 def get_width(text: str) -> int:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import msgspec
 
-from warmup.state import canonical
-from warmup.state.atomic import write_atomic
 from warmup.state.home import Home
 from warmup.state.marker import Marker, list_markers
 from warmup.state.version_vector import Ingredient, VersionVector
 from warmup.version import __version__
+from warmup.words import encoding
 from warmup.words.errors import HostError, UsageError
+from warmup.words.files import write_atomic
 
 SCHEMA = 1
 MAX_BYTES = 16 << 20
@@ -86,7 +86,7 @@ def _contradict(one: VersionVector, other: VersionVector) -> bool:
 def write_baseline(path: Path, baseline: Baseline) -> None:
     """Write it for people to read and to commit. Raises HostError."""
     try:
-        write_atomic(path, canonical.encode_pretty(baseline), mode=0o644)
+        write_atomic(path, encoding.encode_pretty(baseline), mode=0o644)
     except OSError as error:
         raise HostError(
             f"cannot write the baseline {path}", cause=f"{error.strerror} (errno {error.errno})"

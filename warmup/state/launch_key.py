@@ -17,8 +17,9 @@ from pathlib import Path
 import msgspec
 
 from warmup.launch.launch import Launch
-from warmup.state import canonical
-from warmup.state.relevant_env import is_location, is_secret
+from warmup.state.relevant_env import is_location
+from warmup.words import encoding
+from warmup.words.secrets import is_secret_name
 
 _NEGATIVE = re.compile(r"-\.?\d")
 _CONFIG_NAMES = ("config.json", "model_index.json")
@@ -51,7 +52,7 @@ class LaunchRecord(msgspec.Struct, frozen=True, kw_only=True):
         data = msgspec.to_builtins(self)
         data["command"] = _normalise_command(self.command)
         data["fallback_args"] = normalise_args(self.fallback_args)
-        return hashlib.sha256(canonical.encode(data)).hexdigest()[:16]
+        return hashlib.sha256(encoding.encode(data)).hexdigest()[:16]
 
 
 class Sizes(msgspec.Struct, frozen=True):
@@ -67,18 +68,18 @@ def make_launch_record(launch: Launch) -> LaunchRecord:
     """The part of a launch that its key hashes. Reads the configuration of a local model."""
     return LaunchRecord(
         engine=launch.engine,
-        model=canonical.clean(launch.model),
+        model=encoding.clean(launch.model),
         tp=launch.tp,
         revision=launch.revision,
         config=_find_config_digest(launch.model),
         weights=launch.weights,
         trust_remote_code=launch.trust_remote_code,
-        command=tuple(canonical.clean(launch.command)),
-        fallback_args=tuple(canonical.clean(launch.fallback_args)),
+        command=tuple(encoding.clean(launch.command)),
+        fallback_args=tuple(encoding.clean(launch.fallback_args)),
         env={
-            canonical.clean(name): canonical.clean(value)
+            encoding.clean(name): encoding.clean(value)
             for name, value in sorted(launch.env.items())
-            if not is_location(name) and not is_secret(name)
+            if not is_location(name) and not is_secret_name(name)
         },
     )
 

@@ -19,14 +19,14 @@ import msgspec
 
 from warmup.caches.manifest import FamilySummary
 from warmup.launch.launch import Launch
-from warmup.state import canonical
-from warmup.state.atomic import write_atomic
 from warmup.state.home import Home
 from warmup.state.launch_key import LaunchRecord, get_sizes, make_launch_record
 from warmup.state.launch_key import make_launch_key as make_launch_key
 from warmup.state.version_vector import Ingredient, VersionVector
 from warmup.version import __version__
+from warmup.words import encoding
 from warmup.words.errors import HostError
+from warmup.words.files import write_atomic
 
 SCHEMA = 1
 MAX_BYTES = 4 << 20  # a marker has some 20 KiB; more is no marker, and is not read into memory
@@ -125,11 +125,11 @@ def make_marker(
     record, sizes = make_launch_record(launch), get_sizes(launch)
     name = _make_name(launch.model, launch.tp, record.key, vector.key)
     return Marker(
-        model=canonical.clean(launch.model),
+        model=encoding.clean(launch.model),
         revision=launch.revision,
         engine=launch.engine,
         engine_version=engine_version,
-        argv=tuple(canonical.clean(argv)),
+        argv=tuple(encoding.clean(argv)),
         tp=sizes.tp,
         dp=sizes.dp,
         ep=sizes.ep,
@@ -155,7 +155,7 @@ def encode_marker(marker: Marker) -> bytes:
     """The file's bytes: indented canonical JSON, with the checksum filled in."""
     data = msgspec.to_builtins(marker)
     data.pop("checksum")
-    return canonical.encode_pretty({**data, "checksum": canonical.get_digest(data)})
+    return encoding.encode_pretty({**data, "checksum": encoding.get_digest(data)})
 
 
 def write_marker(home: Home, marker: Marker) -> Path:
@@ -243,7 +243,7 @@ def _check(path: Path, data: bytes, found: dict[str, object]) -> Marker | Marker
     """Checksum, then exact bytes: a flip that JSON does not mind (`1e9`, `1E9`) counts too."""
     without = {name: value for name, value in found.items() if name != "checksum"}
     try:
-        digest, whole = canonical.get_digest(without), canonical.encode_pretty(found)
+        digest, whole = encoding.get_digest(without), encoding.encode_pretty(found)
     except (RecursionError, OverflowError, ValueError) as error:
         return MarkerProblem(path, "corrupt", f"it holds what no marker holds ({error})")
     if found["checksum"] != digest or whole != data:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from warmup.words.secrets import is_secret_name
+
 _BUILDS = ("flashinfer", "tvm_ffi", "torch_extensions")
 _TORCH = ("inductor", "vllm")
 _ENGINE = ("deep_gemm", "triton", "inductor", "tilelang", "cute_dsl", "tvm_ffi")
@@ -54,18 +56,6 @@ _NOISE = re.compile(
     r"|_(LOGGING|LOG|PRINT|NCCL|TRACE)_|^TORCH_(LOGS|SHOW|DISTRIBUTED_DEBUG|CPP_LOG)"
     r"|^DG_JIT_(DEBUG|DUMP)|^(VLLM|SGLANG)_(USAGE|NO_USAGE|DO_NOT_TRACK)"
 )
-_SECRET_WORDS = frozenset({
-    "TOKEN", "SECRET", "SECRETS", "PASSWORD", "PASSWD", "PASSPHRASE", "PWD", "CREDENTIAL",
-    "CREDENTIALS", "AUTH", "APIKEY", "KEY", "COOKIE",
-})  # fmt: skip
-
-
-def is_secret(name: str) -> bool:
-    """Whether a variable of this name looks like one whose value must not be written down.
-
-    Whole words only: `SGLANG_CLIP_MAX_NEW_TOKENS` counts tokens, `HF_TOKEN` is one.
-    """
-    return not _SECRET_WORDS.isdisjoint(name.upper().split("_"))
 
 
 def is_location(name: str) -> bool:
@@ -75,7 +65,7 @@ def is_location(name: str) -> bool:
 
 def find_families(name: str) -> tuple[str, ...] | None:
     """The JIT cache families that the variable can invalidate; None if it is irrelevant."""
-    if is_location(name) or is_secret(name) or _NOISE.search(name) is not None:
+    if is_location(name) or is_secret_name(name) or _NOISE.search(name) is not None:
         return None
     if name in _EXACT:
         return _EXACT[name]

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import msgspec
 
-from warmup.state import canonical
 from warmup.state.distributions import (
     Distribution,
     find_package_dir,
@@ -27,6 +26,7 @@ from warmup.state.interpreter import get_interpreter
 from warmup.state.nvcc import find_toolkit, get_nvcc_version
 from warmup.state.relevant_env import find_families, get_relevant
 from warmup.state.source_tree import get_tree_hash
+from warmup.words import encoding
 
 _HOST_CODE = (
     "triton", "inductor", "flashinfer", "tilelang", "cute_dsl", "quack", "tvm_ffi",
@@ -111,7 +111,7 @@ class VersionVector(msgspec.Struct, frozen=True):
     def key(self) -> str:
         """16 hex digits over names and values. The families are our knowledge, no input."""
         values = sorted([each.name, each.value] for each in self.ingredients)
-        return hashlib.sha256(canonical.encode(values)).hexdigest()[:16]
+        return hashlib.sha256(encoding.encode(values)).hexdigest()[:16]
 
     def diff(self, new: VersionVector) -> list[Change]:
         """What changed from this vector to `new`, in `new`'s order, what vanished last."""
@@ -164,7 +164,7 @@ def read_vector(
         ingredients.append(Ingredient(f"source:{path}", tree, _COMPILED))
     return VersionVector(
         tuple(
-            Ingredient(canonical.clean(each.name), canonical.clean(each.value), each.families)
+            Ingredient(encoding.clean(each.name), encoding.clean(each.value), each.families)
             for each in ingredients
         )
     )

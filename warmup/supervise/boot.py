@@ -15,13 +15,13 @@ from warmup.launch.launch import Engine, Launch
 from warmup.report.events import Events
 from warmup.supervise.gpu_memory import Gpu, read_gpus, wait_until_free
 from warmup.supervise.log.file import LogFile
-from warmup.supervise.log.redact import Redactor
 from warmup.supervise.log.tail import read_tail
 from warmup.supervise.log.watch import LogWatch
 from warmup.supervise.tree.supervisor import Server, Supervisor
 from warmup.supervise.watch.readiness import wait_until_ready
 from warmup.supervise.watch.request import send_request
 from warmup.words.errors import Cancelled, WarmupError
+from warmup.words.secrets import Redactor
 
 HEARTBEAT_S = 30.0
 # Weights of hundreds of GB take the driver seconds to free; more means that somebody holds them.

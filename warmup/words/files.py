@@ -127,7 +127,7 @@ class Folder:
         return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
 
     def list_names(self) -> list[str]:
-        return sorted(os.listdir(self.fd))
+        return sorted(os.listdir(self.fd))  # noqa: PTH208 - a descriptor has no path
 
     def open_file(self, name: str) -> int:
         """`open_regular` in this folder."""
@@ -231,8 +231,10 @@ class Folder:
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
     """`Folder.write_atomic` for a file that a user named; its folder exists."""
-    with Folder(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), path.parent) as f:
-        f.write_atomic(path.name, data, mode)
+    with Folder(
+        os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), path.parent
+    ) as to:
+        to.write_atomic(path.name, data, mode)
 
 
 def _check_name(name: str) -> None:
@@ -263,8 +265,7 @@ def _check_tree(folder: Folder, mount: tuple[int, str], depth: int) -> None:
 
 def _empty(folder: Folder, mount: tuple[int, str], depth: int) -> None:
     """Checked again on the way: what was mounted since the first look must not be emptied."""
-    _check_here = (folder.get_mount(), depth)
-    if _check_here[0] != mount or depth >= _MAX_DEPTH:
+    if folder.get_mount() != mount or depth >= _MAX_DEPTH:
         raise OSError(errno.EXDEV, "another mount begins there", str(folder.path))
     for name in _iter_folders(folder):
         with folder.open_folder(name) as inside:

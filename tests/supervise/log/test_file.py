@@ -12,8 +12,8 @@ import pytest
 from tests.supervise.toys import DEADLINE_S
 from warmup.supervise.log import file as log_file
 from warmup.supervise.log.file import LogFile
-from warmup.supervise.log.redact import Redactor
 from warmup.supervise.log.tail import read_tail
+from warmup.words.secrets import Redactor
 
 WRITER = """
 import os, sys

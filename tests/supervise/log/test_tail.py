@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from warmup.supervise.log.redact import Redactor
 from warmup.supervise.log.tail import Tail, read_tail
+from warmup.words.secrets import Redactor
 
 GIB = 1 << 30
 

@@ -8,8 +8,8 @@ import pytest
 from tests.supervise.toys import wait_for
 from warmup.supervise.log import watch as log_watch
 from warmup.supervise.log.file import LogFile
-from warmup.supervise.log.redact import Redactor
 from warmup.supervise.log.watch import LogWatch
+from warmup.words.secrets import Redactor
 
 PATTERN = "Scheduler hit an exception"
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.supervise.toys import TOY, Toy, run_command, run_foreign, run_toy, wait_for
-from warmup.supervise.log.redact import Redactor
 from warmup.supervise.ports import lease_ports
 from warmup.supervise.watch import readiness
 from warmup.supervise.watch.readiness import NotReady, wait_until_ready
 from warmup.supervise.watch.sockets import find_listeners
 from warmup.words.errors import Cancelled
+from warmup.words.secrets import Redactor
 
 
 def wait(toy: Toy, timeout_s: float = 20.0, redactor: Redactor | None = None) -> None:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
-from warmup.caches.names import from_text
 from warmup.caches.remove import remove_inside
+from warmup.words.escape import from_text
 
 EM_CUDA = 190
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")

@@ -10,8 +10,8 @@ import msgspec
 
 from warmup.caches.family import read_head
 from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
-from warmup.caches.names import from_text
 from warmup.caches.remove import remove_inside
+from warmup.words.escape import from_text
 
 _FIRST = ("kernel.cu", "kernel.cubin")
 _DEEP_JIT = (*_FIRST, "meta.json", ".committed")

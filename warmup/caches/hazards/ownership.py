@@ -9,7 +9,7 @@ from pathlib import Path
 
 from warmup.caches.family_table import FAMILY_NAMES
 from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
-from warmup.caches.names import from_text
+from warmup.words.escape import from_text
 
 _LOADABLE = (".so", ".cubin", ".o", ".pkl", ".pickle", ".hsaco", ".dll")
 _PICKLE_FOLDERS = ("fxgraph/", "aotautograd/", "torch_aot_compile/")  # torch 2.13, vllm 0.33

@@ -14,8 +14,8 @@ from typing import Literal
 import msgspec
 
 from warmup.caches.family import Env, Family
-from warmup.caches.names import to_line, to_text
 from warmup.caches.walk import File, RootSnapshot
+from warmup.words.escape import to_line, to_text
 
 # A note is worth knowing and no reason to fail: `audit` exits 0 if there is nothing else.
 Severity = Literal["error", "warning", "note"]

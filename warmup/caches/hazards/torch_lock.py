@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
-from warmup.caches.names import from_text
+from warmup.words.escape import from_text
 
 
 def check(scope: Scope) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ import msgspec
 from warmup.caches.families.triton import GROUP_PREFIX
 from warmup.caches.family import read_head
 from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
-from warmup.caches.names import from_text
+from warmup.words.escape import from_text
 
 _MAX_BYTES = 1 << 20
 

@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from warmup.supervise.log.redact import Redactor, strip_escapes
+from warmup.words.secrets import Redactor, strip_escapes
 
 _BLOCK_BYTES = 16 * 1024
 _MAX_LINE_CHARS = 2000

@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from warmup.supervise.log.redact import Redactor, strip_escapes
 from warmup.supervise.log.tail import clean_line, read_tail
+from warmup.words.secrets import Redactor, strip_escapes
 
 _CHUNK_BYTES = 256 * 1024
 _POLL_BYTES = 8 * 1024 * 1024  # a burst is spread over several polls

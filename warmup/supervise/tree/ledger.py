@@ -16,8 +16,8 @@ from pathlib import Path
 
 import msgspec
 
-from warmup.state.atomic import write_atomic
 from warmup.supervise.tree import proc
+from warmup.words.files import write_atomic
 
 SCHEMA = 1
 LOCK_NAME = "run.lock"

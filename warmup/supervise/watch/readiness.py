@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from warmup.supervise.log.redact import Redactor, strip_escapes
 from warmup.supervise.log.watch import LogWatch
 from warmup.supervise.protocols import Waiter, Watched
 from warmup.supervise.tree.vitals import Vitals
 from warmup.supervise.watch.exchange import Exchange, ExchangeError, Reply
 from warmup.supervise.watch.sockets import get_port_owners, list_listening
 from warmup.words.errors import WarmupError
+from warmup.words.secrets import Redactor, strip_escapes
 
 POLL_S = 0.1
 _STEP_S = 0.02  # a healthy server answers within; the rest of the turn belongs to the waiter

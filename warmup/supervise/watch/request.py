@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import msgspec
 
 from warmup.launch.launch import RequestSpec
-from warmup.supervise.log.redact import Redactor
 from warmup.supervise.log.watch import LogWatch
 from warmup.supervise.protocols import Waiter, Watched
 from warmup.supervise.tree.vitals import Vitals
 from warmup.supervise.watch.exchange import Exchange, ExchangeError, Reply
 from warmup.words.errors import WarmupError
+from warmup.words.secrets import Redactor
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 _POLL_S = 0.1

@@ -31,12 +31,18 @@ _ESCAPE = (
 _READINGS = tuple((re.compile(junk), re.compile(rf"{junk}|\s")) for junk in (_ESCAPE, _CONTROL))
 _ESCAPES = _READINGS[0][0]
 
-_SECRET_NAME = re.compile(
-    # TOKENIZERS_PARALLELISM and MAX_TOKENS are none
-    r"TOKEN(?![IS])|SECRET|PASSW|PASSPHRASE|CREDENTIAL|AUTHORIZATION|_AUTH$|(?:^|_)PAT$|_PWD$"
+# Whole words of a name, and parts that tell without being one (TOKENIZERS_PARALLELISM and
+# MAX_TOKENS are not secret).
+_SECRET_WORDS = frozenset({
+    "AUTH", "AUTHORIZATION", "APIKEY", "COOKIE", "CREDENTIAL", "CREDENTIALS", "KEY", "PASSPHRASE",
+    "PASSWD", "PASSWORD", "PAT", "PWD", "SECRET", "SECRETS", "TOKEN",
+})  # fmt: skip
+_SECRET_PART = re.compile(
+    r"TOKEN(?![IS])|SECRET|PASSW|PASSPHRASE|CREDENTIAL|AUTHORIZATION"
     r"|(?:API|ACCESS|PRIVATE|ENCRYPTION|SIGNING|SSH|DEPLOY|ACCOUNT|STORAGE)_?KEY",
     re.IGNORECASE,
 )
+_SHELL_FOLDERS = ("PWD", "OLDPWD")
 _PLACE_NAME = re.compile(r"_(?:FILE|PATH|DIR|SOCK|URL|URI|HOST|TYPE|NAME)$", re.IGNORECASE)
 _COMMON = re.compile(
     "password|passwort|changeme|postgres|administrator|disabled|required|optional|undefined|"
@@ -79,6 +85,18 @@ _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = tuple(
         ),
     )
 )
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether the value of a variable or option of this name must be neither shown nor written.
+
+    The one rule, for logs, markers and events alike. A name that says where a secret lies
+    (`…_FILE`, `…_PATH`) is not secret.
+    """
+    if name in _SHELL_FOLDERS or _PLACE_NAME.search(name):
+        return False
+    words = re.split(r"[^A-Z0-9]+", name.upper())
+    return not _SECRET_WORDS.isdisjoint(words) or _SECRET_PART.search(name) is not None
 
 
 class Redactor:
@@ -186,7 +204,7 @@ def _find_shapes(text: str) -> list[tuple[int, int]]:
 def _list_secrets(name: str, value: str) -> list[str]:
     secrets = [value[start:end] for start, end in _find_shapes(value)]
     secrets += [password for password in _list_passwords(value) if _is_worth_hiding(password)]
-    if _SECRET_NAME.search(name) and not _PLACE_NAME.search(name) and not _is_place(value):
+    if is_secret_name(name) and not _is_place(value):
         secrets += [line for line in {value, *value.splitlines()} if _is_worth_hiding(line.strip())]
     return [secret.strip() for secret in secrets]
 

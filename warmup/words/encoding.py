@@ -7,15 +7,13 @@ from typing import Any
 
 import msgspec
 
+from warmup.words import escape
+
 
 def clean(value: Any) -> Any:
-    """`value` (builtins only) with every string made encodable.
-
-    A path or an argument whose bytes are not UTF-8 reaches Python as lone surrogates (PEP 383),
-    which JSON cannot carry: they become the text of their escape, `\\udcff`.
-    """
+    """`value` (builtins only) with every string made encodable (`escape.clean`)."""
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        return escape.clean(value)
     if isinstance(value, dict):
         return {clean(key): clean(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -36,3 +34,16 @@ def encode_pretty(value: Any) -> bytes:
 def get_digest(value: Any) -> str:
     """sha256 of `encode(value)`, 64 hex digits."""
     return hashlib.sha256(encode(value)).hexdigest()
+
+
+def encode_json(value: Any) -> bytes:
+    """One JSON document for others to read, fields in their own order, without a newline.
+
+    Text that is not encodable is written as JSON's own escapes, so that it survives.
+    """
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        import json
+
+        return json.dumps(msgspec.to_builtins(value), separators=(",", ":")).encode("ascii")

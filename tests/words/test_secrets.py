@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from warmup.supervise.log.redact import Redactor, strip_escapes
+from warmup.words.secrets import Redactor, is_secret_name, strip_escapes
 
 HF = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz012345"
 
@@ -190,3 +190,26 @@ def test_hostile_text_takes_no_time_to_speak_of(text: str) -> None:
 
 def test_strip_escapes_keeps_tabs_and_line_ends() -> None:
     assert strip_escapes("a\tb\r\n\x1b[2Kc\x07") == "a\tb\r\nc"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "HF_TOKEN",
+        "aws_secret_access_key",
+        "GITHUB_PAT",
+        "PRIVATEKEY",
+        "MY_KEY",
+        "COOKIE",
+        "TRITON_KEY",
+    ],
+)
+def test_one_rule_says_which_names_are_secret(name: str) -> None:
+    assert is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["SGLANG_MAX_TOKENS", "MONKEYS", "PWD", "HF_TOKEN_PATH", "TOKENIZERS_PARALLELISM"]
+)
+def test_names_that_only_look_secret_are_not(name: str) -> None:
+    assert not is_secret_name(name)

@@ -6,7 +6,7 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmup.caches.names import from_text, to_line, to_text
+from warmup.words.escape import from_text, to_line, to_text
 
 RAW = st.binary(min_size=1, max_size=40).map(os.fsdecode)
 
