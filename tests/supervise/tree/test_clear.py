@@ -75,7 +75,7 @@ def test_an_inherited_zombie_is_reaped_and_a_popens_status_is_not() -> None:
 def test_what_cannot_be_ended_is_reported(bearer: int) -> None:
     """As a process in state D cannot be; here it belongs to root and we are nobody."""
     script = (
-        "import os; from warmup.supervise import clear\n"
+        "import os; from warmup.supervise.tree import clear\n"
         "os.setresuid(65534, 65534, 65534)\n"
         "clear.DEADLINE_S = 0.1\n"
         f"print(clear.end_bearers(range({_COOKIES.start}, {_COOKIES.stop})))"

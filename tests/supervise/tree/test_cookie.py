@@ -33,7 +33,7 @@ def test_two_runs_draw_two_numbers() -> None:
 )
 def test_a_hard_limit_is_heeded(hard: int, can: bool) -> None:
     script = (
-        "from warmup.supervise import cookie; n = cookie.find_new_cookie(); "
+        "from warmup.supervise.tree import cookie; n = cookie.find_new_cookie(); "
         "n and cookie.wear(n + 1023); print(n is not None, end='')"
     )
     limits = (hard, hard)

@@ -86,7 +86,7 @@ def test_a_lock_is_held_once_and_freed_by_a_killed_holder(tmp_path: Path) -> Non
         with ledger.hold_lock(tmp_path, create=False) as is_ours_too:
             assert not is_ours_too
     script = (
-        "import pathlib, sys; from warmup.supervise import ledger\n"
+        "import pathlib, sys; from warmup.supervise.tree import ledger\n"
         "with ledger.hold_lock(pathlib.Path(sys.argv[1]), create=False): print(flush=True); input()"
     )
     argv = [sys.executable, "-c", script, str(tmp_path)]
