@@ -11,15 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from warmup.caches.compile_lines import find_compile_lines, get_log_variables
-from warmup.caches.manifest import (
-    Snapshot,
-    encode,
-    find_new,
-    make_manifest,
-    mark_unread,
-    summaries,
-    take_snapshot,
-)
+from warmup.caches.manifest import find_new, make_manifest, summaries
+from warmup.caches.records import encode
+from warmup.caches.unread import mark_unread
+from warmup.caches.walk import Snapshot, take_snapshot
 from warmup.kernels.hook import Fallback, compile_kernels, plan_kernels
 from warmup.launch.engine_table import get_engine
 from warmup.launch.environment import get_server_env

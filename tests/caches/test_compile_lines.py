@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from warmup.caches.compile_lines import find_compile_lines, get_log_variables
-from warmup.caches.family_table import FAMILY_NAMES
+from warmup.words.names import FAMILY_NAMES
 
 LOG = (
     b"INFO: Loading weights\n"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from warmup.caches.family_table import FAMILY_NAMES, get_family
-from warmup.caches.manifest import get_variables
+from warmup.caches.family_table import get_family, get_variables
 from warmup.state.version_vector import read_vector
 from warmup.words.errors import UsageError
+from warmup.words.names import FAMILY_NAMES
 
 HOME = "/home/u"
 

@@ -14,10 +14,10 @@ from tests.caches.caches import (
     write_flashinfer,
 )
 from warmup.caches import mark
-from warmup.caches.family_table import FAMILY_NAMES
 from warmup.caches.hazards.mounts import Mount
 from warmup.caches.manifest import NewEntry
 from warmup.caches.mark import Mark, find_new_after, make_mark
+from warmup.words.names import FAMILY_NAMES
 
 
 def make(tmp_path: Path, *families: str) -> Mark:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.caches.caches import write_deep_gemm
 from warmup.caches.family_table import get_family
-from warmup.caches.walk import iter_entries, take_snapshot, walk_root
+from warmup.caches.walk import take_snapshot, walk_root
 
 DEEP_GEMM = get_family("deep_gemm")
 QUACK = get_family("quack")
@@ -17,7 +17,7 @@ QUACK = get_family("quack")
 
 def test_entries_are_found_with_the_stat_of_their_files(tmp_path: Path) -> None:
     folder = write_deep_gemm(tmp_path, cubin=b"12345")
-    entries = dict(iter_entries(DEEP_GEMM, tmp_path))
+    entries = walk_root(DEEP_GEMM, tmp_path).entries
     (files,) = entries.values()
     sizes = {file.name: file.size for file in files}
     assert list(entries) == [f"cache/{folder.name}"]

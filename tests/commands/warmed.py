@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.caches.caches import write_deep_gemm
-from warmup.caches.manifest import encode, make_manifest, summaries, take_snapshot
+from warmup.caches.manifest import make_manifest, summaries
+from warmup.caches.records import encode
+from warmup.caches.walk import take_snapshot
 from warmup.commands.audit_markers import Present
 from warmup.launch.launch import Launch
 from warmup.state.home import Home

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.launch.helpers import make_folder, make_pipeline, make_qwen_vl
-from warmup.caches.family_table import FAMILY_NAMES
 from warmup.launch.engine_table import ENGINE_NAMES, find_engines_for, get_engine
 from warmup.launch.launch import Engine
 from warmup.words.errors import UsageError
+from warmup.words.names import FAMILY_NAMES
 
 
 def test_the_names_are_those_of_the_workflow_schema() -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from warmup.caches.manifest import FamilySummary, Manifest, encode
+from warmup.caches.manifest import FamilySummary
+from warmup.caches.records import Manifest, encode
 from warmup.launch.launch import Launch
 from warmup.state.home import Home
 from warmup.state.marker import Marker, make_marker, write_marker

@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from tests.state.helpers import make_home, make_launch, make_marker_of, make_vector, warm
-from warmup.caches.manifest import Manifest, encode, make_manifest, take_snapshot
+from warmup.caches.manifest import make_manifest
+from warmup.caches.records import Manifest, encode
+from warmup.caches.walk import take_snapshot
 from warmup.state.check import check_launch, judge
 from warmup.state.marker import write_marker
 

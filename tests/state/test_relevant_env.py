@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from warmup.caches.family_table import FAMILY_NAMES, get_family
-from warmup.caches.manifest import get_variables
+from warmup.caches.family_table import get_family, get_variables
 from warmup.state.relevant_env import find_families, get_relevant, is_location
+from warmup.words.names import FAMILY_NAMES
 
 
 @pytest.mark.parametrize(

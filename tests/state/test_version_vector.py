@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.state.helpers import make_vector
-from warmup.caches.family_table import FAMILY_NAMES, get_family
+from warmup.caches.family_table import get_family
 from warmup.state.relevant_env import find_families
 from warmup.state.version_vector import Change, Ingredient, VersionVector, read_vector
 from warmup.words.errors import UsageError
+from warmup.words.names import FAMILY_NAMES
 
 NAMED = (
     "python", "torch", "torch_cuda", "triton", "deep_gemm", "deep_gemm_include", "nvcc",

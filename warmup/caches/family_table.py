@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import importlib
 from functools import cache
+from pathlib import Path
 
 from warmup.caches.family import Family
 from warmup.words.errors import UsageError
-
-FAMILY_NAMES = (
-    "deep_gemm",
-    "triton",
-    "inductor",
-    "flashinfer",
-    "tilelang",
-    "cute_dsl",
-    "quack",
-    "tvm_ffi",
-    "torch_extensions",
-    "vllm",
-    "cuda_driver",
-)
+from warmup.words.names import FAMILY_NAMES
 
 
 @cache
@@ -32,3 +20,11 @@ def get_family(name: str) -> Family:
         )
     family: Family = importlib.import_module(f"warmup.caches.families.{name}").FAMILY
     return family
+
+
+def get_variables(cache_root: Path) -> dict[str, str]:
+    """Variables that put each family under `cache_root/<family>`; servers and tests need them."""
+    variables: dict[str, str] = {}
+    for name in FAMILY_NAMES:
+        variables.update(get_family(name).get_variables(cache_root / name))
+    return variables

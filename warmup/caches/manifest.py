@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from warmup.caches.family_table import FAMILY_NAMES, get_family
+from warmup.caches.family_table import get_family
 from warmup.caches.hashing import hash_file, map_threads
 from warmup.caches.records import (
     NO_MTIME,
@@ -21,42 +21,9 @@ from warmup.caches.records import (
     FileRecord,
     Manifest,
     RootRecord,
-    decode,
-    encode,
-    read_manifest,
 )
-from warmup.caches.unread import mark_unread
-from warmup.caches.verify import (
-    Mismatch,
-    find_mismatch,
-    find_mismatches,
-    find_snapshot_mismatch,
-    verify_deep,
-)
-from warmup.caches.walk import File, RootSnapshot, Snapshot, get_cache_variables, take_snapshot
+from warmup.caches.walk import File, RootSnapshot, Snapshot
 from warmup.words.escape import from_text, to_text
-
-__all__ = [
-    "FamilySummary",
-    "Manifest",
-    "Mismatch",
-    "NewEntry",
-    "Snapshot",
-    "decode",
-    "encode",
-    "find_mismatch",
-    "find_mismatches",
-    "find_new",
-    "find_snapshot_mismatch",
-    "get_variables",
-    "list_entries",
-    "make_manifest",
-    "mark_unread",
-    "read_manifest",
-    "summaries",
-    "take_snapshot",
-    "verify_deep",
-]
 
 _EMPTY: frozenset[str] = frozenset()
 
@@ -76,11 +43,6 @@ class FamilySummary(msgspec.Struct, frozen=True):
     entries: int
     bytes: int
     digest: str
-
-
-def get_variables(cache_root: Path) -> dict[str, str]:
-    """Every family moved under one folder: what the server and the tests must both be given."""
-    return get_cache_variables(cache_root, FAMILY_NAMES)
 
 
 def find_new(before: Snapshot, after: Snapshot) -> dict[str, list[NewEntry]]:
@@ -182,11 +144,3 @@ def summaries(manifest: Manifest) -> dict[str, FamilySummary]:
         digest = sha256(msgspec.json.encode(roots)).hexdigest()
         found[name] = FamilySummary(from_text(largest.root), len(entries), size, digest)
     return found
-
-
-def list_entries(manifest: Manifest) -> dict[str, frozenset[str]]:
-    """Family → its entries' paths, as `make_manifest(stale=…)` takes them."""
-    return {
-        name: frozenset(entry.path for record in roots for entry in record.entries)
-        for name, roots in manifest.families.items()
-    }

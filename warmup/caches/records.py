@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from warmup.caches.family_table import FAMILY_NAMES
 from warmup.words.errors import IntegrityError
 from warmup.words.escape import to_line
+from warmup.words.names import FAMILY_NAMES
 
 SCHEMA = 1
 MAX_BYTES = 1 << 30

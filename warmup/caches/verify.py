@@ -75,16 +75,6 @@ def _iter_changed(record: RootRecord) -> Iterator[tuple[EntryRecord, FileRecord,
                     yield entry, file, "changed: another modification time"
 
 
-def find_mismatches(manifest: Manifest) -> list[Mismatch]:
-    """Every file that is missing or whose size or mtime is not the recorded one."""
-    return [
-        Mismatch(name, record.root, entry.path, entry.kernel, file.name, problem)
-        for name, roots in manifest.families.items()
-        for record in roots
-        for entry, file, problem in _iter_changed(record)
-    ]
-
-
 def verify_deep(manifest: Manifest) -> list[Mismatch]:
     """Hash every listed file; those whose content is not the recorded one, or cannot be read."""
     found: list[Mismatch] = []

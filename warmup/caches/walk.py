@@ -142,16 +142,3 @@ def _visit(
         elif family.is_temporary(path):
             found.temporaries.append(path)
     return num_items
-
-
-def iter_entries(family: Family, root: Path) -> Iterator[tuple[str, list[File]]]:
-    """Each entry under `root` with its files."""
-    yield from walk_root(family, root).entries.items()
-
-
-def get_cache_variables(cache_root: Path, names: Sequence[str]) -> dict[str, str]:
-    """Variables that put each named family under `cache_root/<family>`."""
-    variables: dict[str, str] = {}
-    for name in names:
-        variables.update(get_family(name).get_variables(cache_root / name))
-    return variables

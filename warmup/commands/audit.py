@@ -7,11 +7,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from warmup.caches.family_table import FAMILY_NAMES
 from warmup.caches.hazards.deep_gemm import INCLUDE_PATH
 from warmup.caches.hazards.rule import Facts, Finding
 from warmup.caches.hazards.rules import find_hazards, get_rule
-from warmup.caches.manifest import Snapshot, take_snapshot
+from warmup.caches.walk import Snapshot, take_snapshot
 from warmup.commands.audit_markers import Judged, Present, judge_markers
 from warmup.commands.audit_report import (
     Audit,
@@ -27,6 +26,7 @@ from warmup.state.version_vector import VersionVector
 from warmup.words.encoding import encode_json
 from warmup.words.errors import UsageError
 from warmup.words.escape import from_text, get_printable, to_line, to_text
+from warmup.words.names import FAMILY_NAMES
 
 _CAPABILITY = re.compile(r"\d+\.\d+")
 

@@ -8,15 +8,9 @@ from typing import Literal
 
 import msgspec
 
-from warmup.caches.manifest import (
-    Manifest,
-    Mismatch,
-    Snapshot,
-    find_mismatch,
-    find_snapshot_mismatch,
-    verify_deep,
-)
-from warmup.caches.records import EntryRecord
+from warmup.caches.records import EntryRecord, Manifest
+from warmup.caches.verify import Mismatch, find_mismatch, find_snapshot_mismatch, verify_deep
+from warmup.caches.walk import Snapshot
 from warmup.launch.launch import Launch
 from warmup.state.check import judge, read_bound_manifest
 from warmup.state.home import Home

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from warmup.caches.family_table import FAMILY_NAMES, get_family
+from warmup.caches.family_table import get_family
 from warmup.commands.doctor_finding import Finding, Level
 from warmup.state.home import Home
 from warmup.state.locks import try_lock
 from warmup.words.errors import HostError
+from warmup.words.names import FAMILY_NAMES
 
 _SHM = Path("/dev/shm")
 _GIB = 1 << 30

@@ -17,9 +17,8 @@ from pathlib import Path
 
 import msgspec
 
-from warmup.caches.family_table import FAMILY_NAMES
-from warmup.caches.manifest import take_snapshot
 from warmup.caches.remove import remove_empty_parents, remove_inside
+from warmup.caches.walk import take_snapshot
 from warmup.commands.audit_markers import AuditedMarker, Present, judge_markers
 from warmup.commands.audit_report import get_size
 from warmup.commands.gc_plan import Plan, choose_stale, find_oldest_live_run, make_plan
@@ -30,6 +29,7 @@ from warmup.words.encoding import encode_json
 from warmup.words.errors import EXIT_FAILED, EXIT_OK, HostError, WarmupError
 from warmup.words.escape import get_printable, to_line, to_text
 from warmup.words.files import Folder
+from warmup.words.names import FAMILY_NAMES
 
 
 class DroppedEntry(msgspec.Struct, frozen=True):

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from warmup.caches.manifest import Manifest, Snapshot, read_manifest
-from warmup.caches.walk import File
+from warmup.caches.records import Manifest, read_manifest
+from warmup.caches.walk import File, Snapshot
 from warmup.commands.audit_markers import AuditedMarker, Judged
 from warmup.state.home import Home
 from warmup.words.errors import IntegrityError

@@ -64,10 +64,10 @@ def observe(
     fail_on_miss, 1 where it succeeded but compiled. Raises UsageError for an empty command and
     for a document that cannot be written, before anything runs.
     """
-    from warmup.caches.family_table import FAMILY_NAMES, get_family
-    from warmup.caches.manifest import get_variables
+    from warmup.caches.family_table import get_family, get_variables
     from warmup.caches.mark import find_new_after, make_mark
     from warmup.supervise.watch.witness import Witness
+    from warmup.words.names import FAMILY_NAMES
 
     if not command:
         raise UsageError("observe needs a command", hint="warmup-ci observe -- pytest tests/")

@@ -113,7 +113,7 @@ def open_session(
     resolved = load(selection, cwd, need_models=need_models)
     variables: dict[str, str] = {}
     if resolved.cache_root:
-        from warmup.caches.manifest import get_variables
+        from warmup.caches.family_table import get_variables
 
         variables = get_variables(Path(resolved.cache_root))
     return Session(resolved, get_home(environ), {**environ, **variables}, variables)

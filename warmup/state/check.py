@@ -8,7 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from warmup.caches.manifest import Manifest, find_mismatch, read_manifest
+from warmup.caches.records import Manifest, read_manifest
+from warmup.caches.verify import find_mismatch
 from warmup.launch.launch import Launch
 from warmup.state.home import Home
 from warmup.state.marker import Marker, MarkerProblem, find_markers, make_launch_key

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from warmup.caches.manifest import read_manifest
+from warmup.caches.records import read_manifest
 from warmup.state.home import Home
 from warmup.state.marker import Marker, list_markers
 from warmup.words.errors import IntegrityError

@@ -17,7 +17,8 @@ from tests.caches.caches import set_mtime
 from tests.caches.hazards.find import find
 from warmup.caches.hazards.ninja import MTIME_INVERSION
 from warmup.caches.hazards.torch_lock import find_holder, repair
-from warmup.caches.manifest import find_new, take_snapshot
+from warmup.caches.manifest import find_new
+from warmup.caches.walk import take_snapshot
 
 pytestmark = [
     pytest.mark.slow,

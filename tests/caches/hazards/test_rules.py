@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.caches.caches import write_deep_gemm
-from warmup.caches.family_table import FAMILY_NAMES, get_family
+from warmup.caches.family_table import get_family
 from warmup.caches.hazards.rule import Facts
 from warmup.caches.hazards.rules import GROUPS, RULES, find_hazards, get_rule
-from warmup.caches.manifest import take_snapshot
+from warmup.caches.walk import take_snapshot
 from warmup.words.errors import UsageError
+from warmup.words.names import FAMILY_NAMES
 
 
 def test_every_rule_says_what_it_is() -> None:

@@ -7,9 +7,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from warmup.caches.family_table import FAMILY_NAMES
 from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
 from warmup.words.escape import from_text
+from warmup.words.names import FAMILY_NAMES
 
 _LOADABLE = (".so", ".cubin", ".o", ".pkl", ".pickle", ".hsaco", ".dll")
 _PICKLE_FOLDERS = ("fxgraph/", "aotautograd/", "torch_aot_compile/")  # torch 2.13, vllm 0.33

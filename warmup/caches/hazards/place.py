@@ -8,9 +8,9 @@ import os
 from collections.abc import Iterator
 
 from warmup.caches.family import get_temp_dir
-from warmup.caches.family_table import FAMILY_NAMES
 from warmup.caches.hazards.mounts import Mount, find_mount
 from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
+from warmup.words.names import FAMILY_NAMES
 
 _IN_MEMORY = ("tmpfs", "ramfs")
 _UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
