@@ -98,11 +98,11 @@ def test_a_killed_holder_frees_it(tmp_path: Path) -> None:
     child = start_holder(home)
     try:
         child.send_signal(signal.SIGKILL)
-        with hold_launch_lock(home, "abc", deadline=time.monotonic() + DEADLINE_S) as path:
-            assert path.exists()
+        with hold_launch_lock(home, "abc", deadline=time.monotonic() + DEADLINE_S) as lock:
+            assert lock.path.exists()
     finally:
         end(child)
-    assert path.exists(), "a lock file is never unlinked"
+    assert lock.path.exists(), "a lock file is never unlinked"
 
 
 def test_what_the_waiter_raises_ends_the_waiting(tmp_path: Path) -> None:
@@ -128,8 +128,8 @@ def test_a_home_removed_meanwhile_is_noticed(tmp_path: Path) -> None:
         deadline = time.monotonic() + DEADLINE_S
         with hold_launch_lock(
             home, "abc", deadline=deadline, on_wait=lambda holder: waits.set()
-        ) as path:
-            with path.open("rb") as current, pytest.raises(BlockingIOError):
+        ) as lock:
+            with lock.path.open("rb") as current, pytest.raises(BlockingIOError):
                 fcntl.flock(current, fcntl.LOCK_EX | fcntl.LOCK_NB)
             got.set()
 

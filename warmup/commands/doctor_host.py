@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from warmup.caches.family_table import get_family
 from warmup.commands.doctor_finding import Finding, Level
 from warmup.state.home import Home
-from warmup.state.locks import try_lock
-from warmup.words.errors import HostError
+from warmup.words.locks import find_flock_fault
 from warmup.words.names import FAMILY_NAMES
 
 _SHM = Path("/dev/shm")
 _GIB = 1 << 30
-_TIMEOUT_S = 30
 # Cold caches of one large model take some GiB, logs and manifests little.
 _DISK_FAIL, _DISK_WARN = _GIB // 4, 10 * _GIB
 _INODES_FAIL, _INODES_WARN = 1_000, 50_000
@@ -25,15 +22,6 @@ _INODES_FAIL, _INODES_WARN = 1_000, 50_000
 _SHM_WARN = _GIB
 # sglang and vLLM open sockets and cubins by the thousand.
 _FILES_FAIL, _FILES_WARN = 256, 4096
-# Exit status 7: the lock was refused, as it should be.
-_TRY_LOCK = """
-import fcntl, sys
-with open(sys.argv[1]) as file:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        sys.exit(7)
-"""
 
 
 def check_home(home: Home) -> list[Finding]:
@@ -63,30 +51,21 @@ def check_disk(home: Home, env: Mapping[str, str]) -> list[Finding]:
 
 
 def check_locks(home: Home) -> list[Finding]:
-    """Whether a second process is refused what this one has locked: NFS and overlays may not."""
-    import subprocess
-
+    """Whether a second holder is refused what a first one has locked: NFS and overlays may not."""
     folder = _get_existing(home.locks)
     path = folder / f".warmup-ci-{os.urandom(8).hex()}.tmp"
-    hint = "set WARMUP_CI_HOME to a folder on a local filesystem"
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except OSError as error:
         return [Finding("warn", "locks", f"not tried in {folder}: {error.strerror}")]
     try:
-        try_lock(fd, path)
-        command = [sys.executable, "-I", "-S", "-c", _TRY_LOCK, str(path)]
-        status = subprocess.run(command, timeout=_TIMEOUT_S, capture_output=True).returncode
-    except HostError as error:
-        return [Finding("fail", "locks", error.reason, hint)]
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return [Finding("warn", "locks", f"not tried in {folder}: {error}")]
+        fault = find_flock_fault(path)
     finally:
-        os.close(fd)
         path.unlink()
-    if status != 7:
-        return [Finding("fail", "locks", f"two processes held one lock under {folder}", hint)]
-    return [Finding("ok", "locks", f"flock excludes other processes under {folder}")]
+    if fault is not None:
+        hint = "set WARMUP_CI_HOME to a folder on a local filesystem"
+        return [Finding("fail", "locks", f"file locks do not work under {folder}: {fault}", hint)]
+    return [Finding("ok", "locks", f"flock excludes other holders under {folder}")]
 
 
 def check_shm() -> list[Finding]:

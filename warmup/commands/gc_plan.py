@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,8 @@ from warmup.commands.audit_markers import AuditedMarker, Judged
 from warmup.state.home import Home
 from warmup.words.errors import IntegrityError
 from warmup.words.escape import to_text
+from warmup.words.files import Folder
+from warmup.words.locks import is_held
 
 _RUN_ID_TIME = "%Y%m%dT%H%M%SZ"
 
@@ -51,23 +52,16 @@ class Plan:
 
 def find_oldest_live_run(home: Home) -> float | None:
     """When the oldest run began whose `run.lock` is held; None where no run is alive."""
-    held = (lock for lock in home.runs.glob("*/run.lock") if is_held(lock))
+    held = (lock for lock in home.runs.glob("*/run.lock") if _is_held(lock))
     return min(map(_get_start, held), default=None)
 
 
-def is_held(lock: Path) -> bool:
-    """Whether another process holds this flock. A shared try disturbs no other observer."""
+def _is_held(lock: Path) -> bool:
     try:
-        fd = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with Folder.open(lock.parent) as folder:
+            return is_held(folder, lock.name)
     except OSError:
         return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 def _get_start(lock: Path) -> float:

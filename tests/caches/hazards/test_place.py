@@ -10,7 +10,7 @@ from tests.caches.caches import make_cubin, write_deep_gemm
 from tests.caches.hazards.find import find
 from warmup.caches.family_table import get_family
 from warmup.caches.hazards.mounts import parse_mounts
-from warmup.caches.hazards.place import find_flock_fault, find_mount_fault
+from warmup.caches.hazards.place import find_mount_fault
 from warmup.caches.hazards.rule import Facts
 from warmup.caches.hazards.rules import find_hazards
 from warmup.caches.walk import Snapshot, walk_root
@@ -43,15 +43,6 @@ def test_a_cache_in_memory_is_noted() -> None:
 
 def test_an_empty_root_is_no_finding(tmp_path: Path) -> None:
     assert find_all(tmp_path, {}) == set()
-
-
-def test_flock_excludes_here_also_while_another_holds_it(tmp_path: Path) -> None:
-    assert find_flock_fault(str(tmp_path)) is None
-    fd = os.open(tmp_path, os.O_RDONLY)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    assert find_flock_fault(str(tmp_path)) is None
-    os.close(fd)
-    assert find_flock_fault(str(tmp_path / "missing")) is None
 
 
 @pytest.mark.parametrize(

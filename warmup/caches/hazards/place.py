@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 from collections.abc import Iterator
 
 from warmup.caches.family import get_temp_dir
 from warmup.caches.hazards.mounts import Mount, find_mount
 from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
+from warmup.words.locks import find_flock_fault
 from warmup.words.names import FAMILY_NAMES
 
 _IN_MEMORY = ("tmpfs", "ramfs")
-_UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 def _check_volatile(scope: Scope) -> Iterator[Finding]:
@@ -48,32 +46,6 @@ def find_mount_fault(mount: Mount) -> str | None:
     if mount.kind == "lustre" and "flock" not in mount.options:
         return f"{mount.point} (lustre without flock): other hosts do not see locks"
     return None
-
-
-def find_flock_fault(folder: str) -> str | None:
-    """Why flock does not exclude here; None where it does, or where it cannot be tried.
-
-    Two descriptions of one file conflict even within a process (flock(2)), so nothing is written.
-    """
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    try:
-        first = os.open(folder, flags)
-    except OSError:
-        return None
-    try:
-        second = os.open(folder, flags)
-        try:
-            fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        finally:
-            os.close(second)
-    except BlockingIOError:
-        return None
-    except OSError as error:
-        return f"flock fails: {error.strerror}" if error.errno in _UNSUPPORTED else None
-    finally:
-        os.close(first)
-    return "two holders get the same flock"
 
 
 def _check_unreadable(scope: Scope) -> Iterator[Finding]:
