@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import gzip
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
@@ -21,8 +22,9 @@ def serve_once(*pieces: bytes) -> Iterator[int]:
             with client:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 client.recv(65536)
-                for piece in pieces:
-                    client.sendall(piece)
+                with suppress(ConnectionError):  # the client has taken enough
+                    for piece in pieces:
+                        client.sendall(piece)
 
         thread = threading.Thread(target=run)
         thread.start()
@@ -72,9 +74,18 @@ def test_head_has_no_body() -> None:
         (b"", "without an answer"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", "within its answer"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "within its answer"),
-        (b"SSH-2.0-OpenSSH_9.6\r\n", "no HTTP: b'SSH-2.0"),
-        (b"HTTP/1.1 abc\r\n\r\n", "no HTTP (BadStatusLine)"),
-        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n", "no HTTP (HTTPException)"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+            "within its answer",
+        ),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * 100_000, "larger than"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000, "larger than 1000 bytes"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "not HTTP (BadStatusLine): b'SSH-2.0"),
+        (b"HTTP/1.1 abc\r\n\r\n", "not HTTP (BadStatusLine)"),
+        (
+            b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+            "header does not end (more than 100 fields)",
+        ),
         (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1001, "larger than 1000 bytes"),
     ],
 )
@@ -97,23 +108,14 @@ def test_connection_refused() -> None:
 def test_connection_to_itself_counts_as_refused() -> None:
     """What happens to whoever polls a closed port of the ephemeral range long enough."""
 
-    class SelfConnecting(Exchange):
-        def _connect(self) -> socket.socket:
-            client = socket.socket()
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            client.bind(("127.0.0.1", self._port))
-            client.connect(("127.0.0.1", self._port))
-            client.setblocking(False)
-            return client
-
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
-    with (
-        SelfConnecting(port, "/", max_bytes=10) as client,
-        pytest.raises(ExchangeError, match="connection refused"),
-    ):
-        client.step(1.0)
+    with Exchange(port, "/", max_bytes=10) as client:
+        client._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        client._socket.bind(("127.0.0.1", port))
+        with pytest.raises(ExchangeError, match="connection refused"):
+            client.step(1.0)
 
 
 def test_large_request_is_sent_whole() -> None:
@@ -156,3 +158,62 @@ def test_answer_before_the_request_was_read_is_heard() -> None:
             reply = exchange.step(10.0)
     assert reply is not None
     assert reply.status == 413
+
+
+@pytest.mark.parametrize("piece", [b"", b"HTTP/1.1 200 OK\r\nX: y", b"HTTP/1.1 200 OK\r\n\r\nbody"])
+def test_thread_ends_with_the_exchange_however_far_it_came(piece: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with Exchange(port, "/", max_bytes=1000) as exchange:
+            assert exchange.step(0.0) is None
+            client, address = server.accept()
+            with client:
+                assert address[1] == exchange.source_port
+                client.recv(65536)
+                client.sendall(piece)
+                assert exchange.step(0.1) is None
+                exchange.close()
+                assert get_exchange_threads() == []
+                assert client.recv(100) == b""  # cut, and the server sees it
+
+
+def test_thread_ends_while_a_request_is_not_read() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with Exchange(port, "/", method="POST", body=b"x" * 50_000_000, max_bytes=10) as exchange:
+            assert exchange.step(0.1) is None
+            assert len(get_exchange_threads()) == 1
+    assert get_exchange_threads() == []
+
+
+def test_no_thread_while_nobody_accepts() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        port = server.getsockname()[1]
+        with ExitStack() as stack:
+            for _ in range(3):  # until the queue of connections is full
+                filler = stack.enter_context(socket.socket())
+                filler.setblocking(False)
+                filler.connect_ex(("127.0.0.1", port))
+            exchange = stack.enter_context(Exchange(port, "/", max_bytes=10))
+            assert exchange.step(0.1) is None
+            assert exchange.step(0.0) is None
+            assert exchange.progress == "connection not accepted"
+            assert get_exchange_threads() == []
+
+
+def get_exchange_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "exchange"]
+
+
+def test_answer_that_is_compressed_is_taken_as_it_is() -> None:
+    """A bound on bytes holds only while nothing is unpacked."""
+    packed = gzip.compress(b"x" * 1_000_000)
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
+    assert exchange(head.encode() + packed, max_bytes=10_000).body == packed
+
+
+def test_redirect_keeps_its_body_and_is_not_followed() -> None:
+    answer = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 4\r\n\r\nbody"
+    assert exchange(answer) == Reply(302, b"body", "http://127.0.0.1:9/")

@@ -1,29 +1,34 @@
 """One HTTP exchange with a server on this machine that never blocks the caller.
 
 The caller's loop also watches processes and the log, so it may not wait for a server that hangs,
-drips a byte a second or never ends its headers. Proxies of the environment are ignored
-(sglang#28493), redirects are not followed, and nothing but 127.0.0.1 is talked to.
+drips a byte a second or never ends its headers. requests therefore runs in a thread, over a socket
+that the caller made: the caller cuts it when its patience ends, which ends the thread. Proxies of
+the environment are ignored (sglang#28493), redirects are not followed, and nothing but 127.0.0.1
+is talked to.
 """
 
 from __future__ import annotations
 
-import errno
-import http.client
-import io
-import os
-import re
-import select
 import socket
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from types import TracebackType
-from typing import cast
+from http.client import HTTPException, IncompleteRead, RemoteDisconnected
+from typing import TYPE_CHECKING
 
-_MAX_HEADER_BYTES = 64 * 1024
+from warmup.supervise.watch.bounded_socket import BoundedSocket, TooLarge
+from warmup.version import __version__
+
+if TYPE_CHECKING:  # requests takes 150 ms to import, and a warm run needs none of it
+    from requests import PreparedRequest
+    from requests.adapters import HTTPAdapter
+
+USER_AGENT = f"warmup-ci/{__version__}"
 _READ_BYTES = 256 * 1024
-_MAX_INTERIM = 20
-_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)\d\d")
+_CLOSED = (IncompleteRead, RemoteDisconnected)
+_END_TIMEOUT_S = 10.0  # a thread whose socket was cut ends within milliseconds
 
 
 class ExchangeError(Exception):
@@ -42,7 +47,8 @@ class Reply:
 class Exchange:
     """One request on its own connection; call `step` until it returns the reply.
 
-    max_bytes bounds the body that is taken in.
+    max_bytes bounds the body that is taken in. Raises `ExchangeError` for a request that cannot be
+    sent. The thread runs from the connection to `close`: no server may be forked in between.
     """
 
     def __init__(
@@ -57,42 +63,41 @@ class Exchange:
     ) -> None:
         self.is_connected = False
         self._port = port
-        self._method = method
         self._max_bytes = max_bytes
-        self._unsent = memoryview(_encode_request(port, path, method, headers or {}, body))
-        self._received = bytearray()
-        self._header_end = -1  # what follows is set with it
-        self._status = 0
-        self._location = ""
-        self._num_expected: int | None = None  # bytes in all; None: until the end of the stream
-        self._is_chunked = False
-        self._num_interim = 0
-        self._socket: socket.socket | None = None
+        self._request = _prepare(f"http://127.0.0.1:{port}{path}", method, headers or {}, body)
+        self._socket = BoundedSocket(max_bytes)
+        self._thread: threading.Thread | None = None
+        self._outcome: Reply | Exception | None = None
 
     def __enter__(self) -> Exchange:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        """Cut the connection and wait for the thread, which that ends."""
+        with suppress(OSError):  # closed already, or never connected
+            self._socket.shutdown(socket.SHUT_RDWR)
+        if self._thread is not None:
+            self._thread.join(_END_TIMEOUT_S)
+            if self._thread.is_alive():
+                raise RuntimeError("the thread of an HTTP exchange outlives its connection")
+        self._socket.close()
+
+    @property
+    def source_port(self) -> int:
+        """Our own end of the connection, by which a server's access log names us; 0 before."""
+        return self._socket.source_port
 
     @property
     def progress(self) -> str:
         """How far an unfinished exchange has come, for the message of a timeout."""
         if not self.is_connected:
             return "connection not accepted"
-        if not self._received:
+        if not self._socket.num_received:
             return "no answer"
-        return f"an unfinished answer of {len(self._received)} bytes"
+        return f"an unfinished answer of {self._socket.num_received} bytes"
 
     def step(self, timeout_s: float) -> Reply | None:
         """Go on for at most `timeout_s`; None while there is more to come.
@@ -100,176 +105,113 @@ class Exchange:
         Raises `ExchangeError` once it has failed for good.
         """
         deadline = time.monotonic() + timeout_s
-        try:
-            while True:
-                reply = self._advance()
-                remaining = deadline - time.monotonic()
-                if reply is not None or remaining <= 0:
-                    return reply
-                self._wait(remaining)
-        except ExchangeError:
-            raise
-        except (OSError, http.client.HTTPException) as error:
-            raise ExchangeError(self._explain(error)) from error
-
-    def _advance(self) -> Reply | None:
-        """Do whatever can be done without waiting."""
-        if self._socket is None:
-            self._socket = self._connect()
-        if not self.is_connected:
-            self._finish_connect()
-        if self.is_connected and self._unsent:
-            self._send()
-        return self._receive() if self.is_connected else None
-
-    def _connect(self) -> socket.socket:
-        client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        client.setblocking(False)
-        code = client.connect_ex(("127.0.0.1", self._port))
-        if code not in (0, errno.EINPROGRESS):
-            client.close()
-            raise OSError(code, os.strerror(code))
-        return client
-
-    def _finish_connect(self) -> None:
-        client = cast(socket.socket, self._socket)
-        if not _poll(client, select.POLLOUT, 0):
-            return
-        code = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            raise OSError(code, os.strerror(code))
-        if client.getsockname() == client.getpeername():
-            # a closed port of the ephemeral range can be connected to itself
-            raise ConnectionRefusedError(errno.ECONNREFUSED, "connected to itself")
-        self.is_connected = True
-
-    def _send(self) -> None:
-        client = cast(socket.socket, self._socket)
-        try:
-            while self._unsent:
-                self._unsent = self._unsent[client.send(self._unsent) :]
-        except BlockingIOError:
-            return
-        except (BrokenPipeError, ConnectionResetError):
-            self._unsent = self._unsent[:0]  # it may have answered before it hung up (413)
-
-    def _receive(self) -> Reply | None:
-        client = cast(socket.socket, self._socket)
-        while True:
-            try:
-                data = client.recv(_READ_BYTES)
-            except BlockingIOError:
+        if self._thread is None:
+            if not self._connect(timeout_s):
                 return None
-            self._received += data
-            reply = self._find_reply(is_end=not data)
-            if reply is not None:
-                return reply
-            if not data:
-                what = "within its answer" if self._received else "without an answer"
-                raise ExchangeError(f"the server closed the connection {what}")
+            self._thread = threading.Thread(target=self._run, name="exchange", daemon=True)
+            self._thread.start()
+        self._thread.join(max(deadline - time.monotonic(), 0.0))
+        if isinstance(self._outcome, Exception):
+            raise self._explain(self._outcome) from self._outcome
+        return self._outcome
 
-    def _find_reply(self, is_end: bool) -> Reply | None:
-        if self._header_end < 0:
-            self._find_header()
-        if self._header_end < 0:
-            return None
-        num_body = len(self._received) - self._header_end
-        if num_body > self._max_bytes:
-            raise ExchangeError(f"the answer is larger than {self._max_bytes} bytes")
-        if self._is_chunked:
-            is_whole = self._received.endswith(b"\r\n0\r\n\r\n") or is_end
-        elif self._num_expected is not None:
-            is_whole = num_body >= self._num_expected
-        else:
-            is_whole = is_end
-        if not is_whole:
-            return None
-        body = bytes(self._received[self._header_end :][: self._num_expected])
-        if self._is_chunked:
-            try:
-                body = _parse(bytes(self._received), self._method).read()
-            except http.client.IncompleteRead:
-                return None  # at the end of the stream the caller says so
-        return Reply(self._status, body, self._location)
+    def _connect(self, timeout_s: float) -> bool:
+        """False while nobody has accepted. A refusal, as from a server that starts, is known here
+        at once, without a thread."""
+        try:
+            self.is_connected = self._socket.connect_within(self._port, timeout_s)
+        except OSError as error:
+            raise self._explain(error) from error
+        return self.is_connected
 
-    def _find_header(self) -> None:
-        """Set what the header says of the body, once the header is whole."""
-        end = _find_header_end(self._received)
-        while end >= 0 and _INTERIM.match(self._received):
-            self._num_interim += 1
-            if self._num_interim > _MAX_INTERIM:
+    def _run(self) -> None:
+        try:
+            self._outcome = self._exchange()
+        except Exception as error:  # whatever it is, `step` raises it in the caller's thread
+            self._outcome = error
+
+    def _exchange(self) -> Reply:
+        # The adapter and not a Session: that one would read a redirect's body without a bound.
+        with (
+            closing(_make_adapter(self._socket)) as adapter,
+            adapter.send(self._request, stream=True) as response,
+        ):
+            if response.status_code < 200:
                 raise ExchangeError("the answer never comes, only announcements of it")
-            del self._received[:end]
-            end = _find_header_end(self._received)
-        if end >= 0:
-            response = _parse(bytes(self._received[:end]), self._method)
-            self._header_end = end
-            self._status = response.status
-            self._location = response.getheader("location") or ""
-            self._is_chunked = bool(response.chunked)
-            self._num_expected = response.length
-        elif len(self._received) > _MAX_HEADER_BYTES:
-            raise ExchangeError("the answer's header does not end")
-        elif not b"HTTP/".startswith(self._received[:5]):
-            raise ExchangeError(f"the answer is no HTTP: {bytes(self._received[:60])!r}")
+            body = bytearray()
+            for piece in response.raw.stream(_READ_BYTES, decode_content=False):
+                body += piece
+                if len(body) > self._max_bytes:
+                    raise ExchangeError(f"the answer is larger than {self._max_bytes} bytes")
+            if response.raw.length_remaining and self._request.method != "HEAD":
+                raise IncompleteRead(bytes(body))  # urllib3 1.26 does not mind
+            location = response.headers.get("location") or ""
+            return Reply(response.status_code, bytes(body), location)
 
-    def _wait(self, timeout_s: float) -> None:
-        events = select.POLLIN
-        if not self.is_connected or self._unsent:
-            events |= select.POLLOUT
-        if self._socket is not None:
-            _poll(self._socket, events, timeout_s)
+    def _explain(self, error: Exception) -> Exception:
+        """What a user should read of it; the error itself where it is a bug of ours."""
+        from urllib3.exceptions import HTTPError
 
-    def _explain(self, error: Exception) -> str:
-        if isinstance(error, ConnectionRefusedError):
+        known = (ExchangeError, TooLarge, OSError, HTTPException, HTTPError)
+        cause = [each for each in _list_causes(error) if isinstance(each, known)][-1:]
+        return ExchangeError(self._describe(cause[0])) if cause else error
+
+    def _describe(self, cause: BaseException) -> str:
+        if isinstance(cause, ExchangeError | TooLarge):
+            return str(cause)
+        if isinstance(cause, ConnectionRefusedError):
             return "connection refused"
-        if isinstance(error, ConnectionResetError):
+        if isinstance(cause, HTTPException) and "more than 100 headers" in str(cause):
+            return "the answer's header does not end (more than 100 fields)"
+        if isinstance(cause, ConnectionResetError) and not isinstance(cause, RemoteDisconnected):
             return "connection reset by the server"
-        if isinstance(error, http.client.HTTPException):
-            start = bytes(self._received[:60])
-            return f"the answer is no HTTP ({type(error).__name__}): {start!r}"
-        return f"connection failed: {error}"
+        if isinstance(cause, HTTPException) and not isinstance(cause, _CLOSED):
+            start = self._socket.first_bytes
+            return f"the answer is not HTTP ({type(cause).__name__}): {start!r}"
+        if isinstance(cause, OSError) and not isinstance(cause, _CLOSED):
+            return f"connection failed: {cause}"
+        what = "within its answer" if self._socket.num_received else "without an answer"
+        return f"the server closed the connection {what}"
 
 
-def _poll(client: socket.socket, events: int, timeout_s: float) -> bool:
-    poller = select.poll()  # select.select cannot take descriptors above 1023
-    poller.register(client, events)
-    return bool(poller.poll(timeout_s * 1000))
+def _prepare(
+    url: str, method: str, headers: Mapping[str, str], body: bytes | None
+) -> PreparedRequest:
+    import requests
+
+    fields = {"User-Agent": USER_AGENT, "Accept": "*/*", "Connection": "close"}
+    given = {name.lower() for name in headers}
+    fields = {name: value for name, value in fields.items() if name.lower() not in given}
+    # encoded here, because http.client would do it as Latin-1
+    encoded = {name: value.encode() for name, value in {**fields, **headers}.items()}
+    request = requests.Request(method, url, headers=encoded, data=body)
+    try:
+        return request.prepare()
+    except (requests.RequestException, ValueError) as error:
+        raise ExchangeError(str(error)) from error
 
 
-def _find_header_end(data: bytearray) -> int:
-    ends = [(data.find(mark), len(mark)) for mark in (b"\r\n\r\n", b"\n\n")]
-    found = [position + length for position, length in ends if position >= 0]
-    return min(found, default=-1)
+def _make_adapter(connected: socket.socket) -> HTTPAdapter:
+    """An adapter whose one connection is there already. It knows no proxy and does not retry."""
+    from requests.adapters import HTTPAdapter
+    from urllib3.connection import HTTPConnection
+    from urllib3.connectionpool import HTTPConnectionPool
+
+    class Connection(HTTPConnection):
+        def connect(self) -> None:
+            self.sock = connected
+
+    class Pool(HTTPConnectionPool):
+        ConnectionCls = Connection
+
+    adapter = HTTPAdapter()
+    adapter.poolmanager.pool_classes_by_scheme = {"http": Pool}
+    return adapter
 
 
-def _encode_request(
-    port: int, path: str, method: str, headers: Mapping[str, str], body: bytes | None
-) -> bytes:
-    fields = {"Host": f"127.0.0.1:{port}", "Accept": "*/*", "Connection": "close"}
-    if body is not None:
-        fields["Content-Length"] = str(len(body))
-    names = {name.lower() for name in headers}
-    fields = {name: value for name, value in fields.items() if name.lower() not in names}
-    lines = [f"{method} {path} HTTP/1.1"]
-    lines += [f"{name}: {value}" for name, value in {**fields, **headers}.items()]
-    for line in lines:
-        if "\r" in line or "\n" in line:
-            raise ExchangeError(f"a line break inside the request: {line!r}")
-    return "\r\n".join([*lines, "", ""]).encode() + (body or b"")
-
-
-class _Received:
-    """What http.client reads an answer from: bytes that are here already."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def makefile(self, mode: str) -> io.BytesIO:
-        return io.BytesIO(self._data)
-
-
-def _parse(data: bytes, method: str) -> http.client.HTTPResponse:
-    response = http.client.HTTPResponse(cast(socket.socket, _Received(data)), method=method)
-    response.begin()
-    return response
+def _list_causes(error: BaseException) -> list[BaseException]:
+    """The error, what it was raised for, and so on: requests and urllib3 wrap one another's."""
+    causes = [error]
+    while (deeper := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(deeper)
+    return causes
