@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.launch.helpers import make_folder, make_launch, make_qwen_vl, make_slots
-from warmup.launch.adapter import find_option
 from warmup.launch.engine_table import ENGINE_NAMES, get_engine
 from warmup.launch.launch import Launch, RequestSpec
 from warmup.words.errors import UsageError
@@ -126,19 +125,3 @@ def test_remote_code_is_trusted_only_when_the_workflow_says_so(name: str, tmp_pa
     assert "--trust-remote-code" not in argv
     trusting = make_launch(name, model, command=["x"], trust_remote_code=True)
     assert ("--trust-remote-code" in engine.get_argv(trusting, make_slots())) == (name != "command")
-
-
-@pytest.mark.parametrize(
-    ("args", "value"),
-    [
-        ([], None),
-        (["--dp", "8"], "8"),
-        (["--dp=8"], "8"),
-        (["--dp", "2", "--dp-size", "4"], "4"),
-        (["--dp"], ""),
-        (["--dp", "--other"], ""),
-        (["--other", "--dpx", "3"], None),
-    ],
-)
-def test_find_option(args: list[str], value: str | None) -> None:
-    assert find_option(args, ("--dp", "--dp-size")) == value

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.state.helpers import make_launch
+from warmup.launch.arguments import parse
 from warmup.launch.launch import RequestSpec
 from warmup.state.launch_key import (
     get_sizes,
     make_launch_key,
     make_launch_record,
     normalise_args,
-    split_args,
 )
 
 VALUES = st.text(min_size=1, max_size=5).filter(lambda text: not text.startswith("-"))
@@ -55,9 +55,9 @@ def test_a_changed_value_matters(flags: dict[str, list[str]], data: st.DataObjec
 
 @given(st.lists(st.sampled_from(["--a", "--b", "-c", "x", "y", "--a=x", "--", "-1"]), max_size=6))
 def test_nothing_is_lost_in_splitting(args: list[str]) -> None:
-    words = [word for name, values in split_args(args) for word in (name, *values) if word]
+    words = [word for name, values in parse(args, "").options for word in (name, *values) if word]
     assert " ".join(words).replace("=", " ") == " ".join(args).replace("=", " ")
-    assert sorted(normalise_args(args)) == sorted(split_args(args))
+    assert sorted(normalise_args(args)) == sorted(parse(args, "").options)
 
 
 @pytest.mark.parametrize(

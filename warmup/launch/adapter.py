@@ -135,17 +135,3 @@ def make_completion_request(launch: Launch) -> RequestSpec:
             "temperature": 0,
         },
     )
-
-
-def find_option(args: Sequence[str], names: Sequence[str]) -> str | None:
-    """The first value of the last of these options in `args`: `--a b`, `--a=b`; "" for a bare one.
-
-    None where none of them is there.
-    """
-    found: str | None = None
-    for index, argument in enumerate(args):
-        name, equals, value = argument.partition("=")
-        if name in names:
-            after = args[index + 1] if index + 1 < len(args) else "-"
-            found = value if equals else ("" if after.startswith("-") else after)
-    return found

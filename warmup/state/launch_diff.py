@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from warmup.state.launch_key import LaunchRecord, split_args
+from warmup.launch.arguments import parse
+from warmup.state.launch_key import LaunchRecord
 
 _PLAIN = {
     "engine": "engine",
@@ -63,7 +64,7 @@ def _diff_names(kind: str, old: Mapping[str, str], new: Mapping[str, str]) -> li
 def _group(args: Sequence[str]) -> dict[str, str]:
     """Flag → its values as a shell would take them; repetitions are joined by the flag itself."""
     grouped: dict[str, str] = {}
-    for name, values in split_args(args):
+    for name, values in parse(args, "").options:
         said = shlex.join(values)
         grouped[name] = f"{grouped[name]} {name} {said}" if name in grouped else said
     return grouped

@@ -10,23 +10,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
+from warmup.launch.arguments import Arguments, Option, parse
 from warmup.launch.launch import Launch
 from warmup.state.relevant_env import is_location
 from warmup.words import encoding
 from warmup.words.secrets import is_secret_name
 
-_NEGATIVE = re.compile(r"-\.?\d")
 _CONFIG_NAMES = ("config.json", "model_index.json")
 _MAX_CONFIG_BYTES = 16 << 20
-
-Argument = tuple[str, tuple[str, ...]]
-"""A flag ("" before the first, "--" for all that follows one) and its values, in order."""
 
 
 class LaunchRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,59 +85,41 @@ def make_launch_key(launch: Launch) -> str:
     return make_launch_record(launch).key
 
 
-def split_args(args: Sequence[str]) -> list[Argument]:
-    """Flags with their values, in order. `--flag=value` is `--flag value`; `-1` is a value."""
-    found: list[tuple[str, list[str]]] = []
-    is_open = True  # whether what comes next can still be a value of the last flag
-    for index, arg in enumerate(args):
-        if arg == "--":
-            return [*_freeze(found), ("--", tuple(args[index + 1 :]))]
-        if arg.startswith("-") and arg != "-" and not _NEGATIVE.match(arg):
-            name, equals, value = arg.partition("=") if arg.startswith("--") else (arg, "", "")
-            found.append((name, [value] if equals else []))
-            is_open = not equals
-        elif found and is_open:
-            found[-1][1].append(arg)
-        else:
-            found.append(("", [arg]))
-            is_open = True
-    return _freeze(found)
-
-
-def normalise_args(args: Sequence[str]) -> list[Argument]:
+def normalise_args(args: Sequence[str]) -> list[Option]:
     """Flags sorted by name; the order of values, and of repetitions of a flag, stays."""
-    return sorted(split_args(args), key=lambda argument: (argument[0] == "--", argument[0]))
+    return sorted(_split(args), key=lambda argument: (argument[0] == "--", argument[0]))
 
 
 def get_sizes(launch: Launch) -> Sizes:
     """Parallel sizes as the engines' own flags say them; `tp` is the launch's.
 
-    Flags of sglang 0.5 (srt/server_args.py, multimodal_gen), vllm 0.11 and warmup.engine.
+    Flags of sglang 0.5 (srt/server_args.py, multimodal_gen), vllm 0.33 and warmup.engine.
     """
-    values = dict(split_args((*launch.command, *launch.fallback_args)))  # the last one wins
-    dp = _find_size(values, "--dp", "--dp-size", "--data-parallel-size", "-dp")
-    ep = _find_size(values, "--ep", "--ep-size", "--expert-parallel-size")
-    cfg = _find_size(values, "--cfg-parallel-size", "--cfg-size")
-    if ep is None and "--enable-expert-parallel" in values:
+    said = parse((*launch.command, *launch.fallback_args), launch.engine)
+    dp = _find_size(said, "--dp", "--dp-size", "--data-parallel-size", "-dp")
+    ep = _find_size(said, "--ep", "--ep-size", "--expert-parallel-size")
+    cfg = _find_size(said, "--cfg-parallel-size", "--cfg-size")
+    if ep is None and "--enable-expert-parallel" in said.values:
         ep = launch.tp * (dp or 1)
-    if cfg is None and "--enable-cfg-parallel" in values:
+    if cfg is None and "--enable-cfg-parallel" in said.values:
         cfg = 2
     return Sizes(launch.tp, dp or 1, ep or 1, cfg or 1)
 
 
-def _freeze(arguments: list[tuple[str, list[str]]]) -> list[Argument]:
-    return [(name, tuple(values)) for name, values in arguments]
+def _split(args: Sequence[str]) -> tuple[Option, ...]:
+    """As written, whoever reads them: two spellings of one flag have keys of their own."""
+    return parse(args, "").options
 
 
-def _normalise_command(command: Sequence[str]) -> list[list[Argument]]:
+def _normalise_command(command: Sequence[str]) -> list[list[Option]]:
     """Runs of long flags with at most one value are sorted; all else keeps its place.
 
     A command may be an interpreter, a launcher and a server in one, where order means something:
     `python -O -m server` is not `python -m server -O`.
     """
-    runs: list[list[Argument]] = []
+    runs: list[list[Option]] = []
     was_movable = False
-    for argument in split_args(command):
+    for argument in _split(command):
         is_movable = argument[0].startswith("--") and argument[0] != "--" and len(argument[1]) < 2
         if is_movable and was_movable:
             runs[-1].append(argument)
@@ -151,12 +129,9 @@ def _normalise_command(command: Sequence[str]) -> list[list[Argument]]:
     return [sorted(run, key=lambda argument: argument[0]) for run in runs]
 
 
-def _find_size(values: dict[str, tuple[str, ...]], *names: str) -> int | None:
-    for name in names:
-        said = values.get(name, ())
-        if len(said) == 1 and said[0].isdecimal() and int(said[0]) > 0:
-            return int(said[0])
-    return None
+def _find_size(said: Arguments, *names: str) -> int | None:
+    size = said.find(*names) or ""
+    return int(size) if size.isdecimal() and int(size) > 0 else None
 
 
 def _find_config_digest(model: str) -> str | None:

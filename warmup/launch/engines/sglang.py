@@ -7,18 +7,12 @@ taken it says so at once and dies only after 136 s, so the line is a crash patte
 
 from __future__ import annotations
 
-from warmup.launch.adapter import HOST, PORT_TAKEN, Adapter, find_option, find_text_model_problem
+from warmup.launch.adapter import HOST, PORT_TAKEN, Adapter, find_text_model_problem
 from warmup.launch.answers import find_generate_fault
+from warmup.launch.arguments import parse
 from warmup.launch.folder import find_folder, get_model_argument
 from warmup.launch.launch import Launch, RequestSpec, Slots
 from warmup.words.errors import WarmupError
-
-_DP_OPTIONS = ("--dp-size", "--dp", "--data-parallel-size")
-_ATTENTION_DP_OPTIONS = (
-    "--enable-dp-attention",
-    "--attn-dp-size",
-    "--attention-data-parallel-size",
-)
 
 
 class SglangEngine(Adapter):
@@ -80,8 +74,9 @@ def _has_replicas(launch: Launch) -> bool:
     One explicit address or NCCL port would be shared by all of them (0.5.23,
     managers/data_parallel_controller.py launch_dp_schedulers binds it once per replica).
     """
-    size = find_option(launch.fallback_args, _DP_OPTIONS)
-    attention = find_option(launch.fallback_args, _ATTENTION_DP_OPTIONS)
+    arguments = parse(launch.fallback_args, "sglang")
+    size = arguments.find("--dp-size")
+    attention = arguments.find("--enable-dp-attention", "--attn-dp-size")
     return size not in (None, "", "1") and attention is None
 
 

@@ -7,8 +7,9 @@ silently serve on another one; `--strict-ports` makes that an error.
 
 from __future__ import annotations
 
-from warmup.launch.adapter import HOST, PORT_TAKEN, Adapter, find_option
+from warmup.launch.adapter import HOST, PORT_TAKEN, Adapter
 from warmup.launch.answers import find_media_fault, find_predictions_fault
+from warmup.launch.arguments import parse
 from warmup.launch.folder import (
     find_folder,
     find_name_problem,
@@ -20,7 +21,6 @@ from warmup.launch.launch import Launch, RequestSpec, Slots
 from warmup.launch.media import make_image_url
 from warmup.words.errors import UsageError, WarmupError
 
-_PIPELINE_OPTIONS = ("--pipeline", "--pipeline-class-name")
 # Words in a pipeline's class or a model's name; matched in lower case.
 _IMAGE_INPUT_WORDS = ("edit", "i2v", "imagetovideo", "img2img", "kontext")
 _VIDEO_WORDS = ("i2v", "t2v", "ti2v", "video", "wan")
@@ -59,7 +59,8 @@ class SglangDiffusionEngine(Adapter):
         folder = find_folder(launch.model)
         if problem is not None or folder is None:
             return problem
-        has_pipeline = find_option(launch.fallback_args, _PIPELINE_OPTIONS) is not None
+        arguments = parse(launch.fallback_args, self.name)
+        has_pipeline = arguments.find("--pipeline-class-name") is not None
         if read_folder(folder).pipeline is None and not has_pipeline:
             return UsageError(
                 f"{get_label(launch)}: no model_index.json in this folder",

@@ -10,11 +10,11 @@ from warmup.launch.adapter import (
     HOST,
     PORT_TAKEN,
     Adapter,
-    find_option,
     find_text_model_problem,
     make_completion_request,
 )
 from warmup.launch.answers import find_completion_fault
+from warmup.launch.arguments import parse
 from warmup.launch.folder import find_folder, get_model_argument
 from warmup.launch.launch import Launch, RequestSpec, Slots
 from warmup.words.errors import WarmupError
@@ -63,7 +63,7 @@ class VllmEngine(Adapter):
 
     def make_request(self, launch: Launch) -> RequestSpec:
         # Only the served name is known to it, and the first of several is the model's.
-        served = find_option(launch.fallback_args, ("--served-model-name", "--served_model_name"))
+        served = parse(launch.fallback_args, self.name).find("--served-model-name")
         request = make_completion_request(launch)
         body = {**request.json, "ignore_eos": True}
         return RequestSpec(path=request.path, json={**body, "model": served or body["model"]})
