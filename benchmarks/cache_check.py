@@ -32,12 +32,9 @@ MARK = COMMON + "warmed.mark()"
 CHECK = COMMON + (
     "from tests.commands.warmed import make_launch\n"
     "from warmup.state.check import check_launch\n"
-    "assert check_launch(warmed.home, make_launch(), warmed.now, warmed.env).is_warm\n"
+    "assert check_launch(warmed.home, make_launch(), warmed.vector, warmed.env).is_warm\n"
 )
-AUDIT = COMMON + (
-    "from warmup.commands.audit import audit\n"
-    "assert audit(warmed.home, warmed.env, warmed.now, warmed.present, deep=DEEP) == 0\n"
-)
+AUDIT = COMMON + ("from warmup.commands.audit import audit\nassert audit(warmed, deep=DEEP) == 0\n")
 TASKS = {
     "skip check": CHECK,
     "audit": AUDIT.replace("DEEP", "False"),

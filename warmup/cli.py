@@ -309,10 +309,7 @@ def audit(
     from warmup.commands.audit import audit
 
     return audit(
-        session.home,
-        session.env,
-        session.vector,
-        session.present,
+        session,
         deep=deep,
         fix=fix,
         dry_run=dry_run,
@@ -342,9 +339,7 @@ def gc(
 
     session = open_session(_select(values), os.environ, _get_cwd(), need_models=False)
     return gc(
-        session.home,
-        session.env,
-        session.present,
+        session,
         max_bytes=max_bytes,
         keep_last=keep_last,
         dry_run=dry_run,

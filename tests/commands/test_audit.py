@@ -2,17 +2,14 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.caches.caches import make_cubin, set_mtime, write_deep_gemm
-from tests.commands.warmed import FAMILIES, Warmed, make_launch, make_vector
+from tests.commands.warmed import FAMILIES, Unreadable, Warmed, make_launch, make_vector
 from warmup.commands.audit import audit
-from warmup.launch.launch import Launch
-from warmup.state.version_vector import VersionVector
 from warmup.words.errors import UsageError
 
 Document = dict[str, Any]
@@ -81,10 +78,7 @@ def warmed(tmp_path: Path) -> Warmed:
 def run(
     warmed: Warmed, capsys: pytest.CaptureFixture[str], **options: bool
 ) -> tuple[int, Document]:
-    status = audit(
-        warmed.home, warmed.env, warmed.now, warmed.present, families=FAMILIES,
-        json_output=True, **options,
-    )  # fmt: skip
+    status = audit(warmed, families=FAMILIES, json_output=True, **options)
     document: Document = json.loads(capsys.readouterr().out)
     assert document["exit_code"] == status and document["schema"] == 1
     return status, document
@@ -113,7 +107,7 @@ def test_an_old_vector_is_stale_and_says_why(
     warmed: Warmed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     warmed.mark()
-    warmed.now = make_vector(torch="2.14", deep_gemm="2.5")
+    warmed.vector = make_vector(torch="2.14", deep_gemm="2.5")
     status, document = run(warmed, capsys)
     assert status == 1 and get_states(document) == ["stale"]
     assert document["markers"][0]["reason"] == "torch 2.13 → 2.14"
@@ -124,11 +118,11 @@ def test_an_old_marker_beside_its_better_is_superseded_and_no_failure(
     warmed: Warmed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     warmed.mark()
-    warmed.now = make_vector(torch="2.14", deep_gemm="2.5")
+    warmed.vector = make_vector(torch="2.14", deep_gemm="2.5")
     warmed.mark()
     status, document = run(warmed, capsys)
     assert status == 0 and sorted(get_states(document)) == ["fresh", "superseded"]
-    warmed.now = make_vector(torch="2.13", deep_gemm="2.5")
+    warmed.vector = make_vector(torch="2.13", deep_gemm="2.5")
     assert sorted(get_states(run(warmed, capsys)[1])) == ["fresh", "superseded"]
 
 
@@ -136,9 +130,9 @@ def test_of_two_old_markers_the_newer_is_the_stale_one(
     warmed: Warmed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     older = warmed.mark()
-    warmed.now = make_vector(torch="2.14")
+    warmed.vector = make_vector(torch="2.14")
     newer = warmed.mark()
-    warmed.now = make_vector(torch="2.15")
+    warmed.vector = make_vector(torch="2.15")
     states = {each["path"]: each["state"] for each in run(warmed, capsys)[1]["markers"]}
     assert states == {str(older): "superseded", str(newer): "stale"}
 
@@ -213,13 +207,7 @@ def test_a_vector_that_cannot_be_read_here_is_said(
 ) -> None:
     warmed.mark()
 
-    def refuse(launch: Launch) -> VersionVector:
-        raise UsageError("no such source path")
-
-    present = replace(warmed.present, get_vector=refuse)
-    status = audit(
-        warmed.home, warmed.env, warmed.now, present, families=FAMILIES, json_output=True
-    )
+    status = audit(Unreadable(warmed.path), families=FAMILIES, json_output=True)
     document = json.loads(capsys.readouterr().out)
     assert status == 1 and get_states(document) == ["unjudged"]
 
@@ -228,9 +216,9 @@ def test_a_package_that_moved_is_told_by_the_vector_it_was_warmed_with(
     warmed: Warmed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """DeepGEMM 54e2261 writes the include path into no file, only into its key."""
-    warmed.now = make_vector(deep_gemm_include="/old/deep_gemm/include")
+    warmed.vector = make_vector(deep_gemm_include="/old/deep_gemm/include")
     warmed.mark()
-    warmed.now = make_vector(deep_gemm_include="/new/deep_gemm/include")
+    warmed.vector = make_vector(deep_gemm_include="/new/deep_gemm/include")
     status, document = run(warmed, capsys)
     (found,) = [one for one in document["findings"] if one["rule"] == "deep-gemm-include-path"]
     assert status == 1
@@ -243,11 +231,9 @@ def test_caches_of_a_launch_with_places_of_its_own_are_looked_at(
     warmed: Warmed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_deep_gemm(warmed.path / "own", "elsewhere", cubin=b"")
-    own = {**warmed.env, "DG_JIT_CACHE_DIR": str(warmed.path / "own")}
-    present = replace(warmed.present, launches=[make_launch()], get_env=lambda launch: own)
-    status = audit(
-        warmed.home, warmed.env, warmed.now, present, families=FAMILIES, json_output=True
-    )
+    warmed.launches = [make_launch()]
+    warmed.launch_env = {"DG_JIT_CACHE_DIR": str(warmed.path / "own")}
+    status = audit(warmed, families=FAMILIES, json_output=True)
     findings = json.loads(capsys.readouterr().out)["findings"]
     assert status == 1 and {one["kernel"] for one in findings} == {"", "elsewhere"}
 
@@ -299,7 +285,7 @@ def test_lines_for_people_name_hazard_link_and_remedy(
     for index in range(30):
         warmed.compile(f"broken{index}", b"")
     warmed.mark()
-    status = audit(warmed.home, warmed.env, warmed.now, warmed.present, families=FAMILIES)
+    status = audit(warmed, families=FAMILIES)
     text = capsys.readouterr().out
     assert status == 1
     assert "fresh       org/model:1: marker of " in text
@@ -314,10 +300,8 @@ def test_sarif_is_valid_and_complete(warmed: Warmed, capsys: pytest.CaptureFixtu
     jsonschema = pytest.importorskip("jsonschema")
     broken = warmed.compile("bro ken%", b"")
     warmed.mark()
-    warmed.now = make_vector(torch="2.14")
-    status = audit(
-        warmed.home, warmed.env, warmed.now, warmed.present, families=FAMILIES, sarif=True
-    )
+    warmed.vector = make_vector(torch="2.14")
+    status = audit(warmed, families=FAMILIES, sarif=True)
     document = json.loads(capsys.readouterr().out)
     jsonschema.validate(document, SARIF)
     (report,) = document["runs"]
@@ -331,4 +315,4 @@ def test_sarif_is_valid_and_complete(warmed: Warmed, capsys: pytest.CaptureFixtu
 
 def test_two_formats_at_once_are_a_users_error(warmed: Warmed) -> None:
     with pytest.raises(UsageError):
-        audit(warmed.home, warmed.env, warmed.now, warmed.present, json_output=True, sarif=True)
+        audit(warmed, json_output=True, sarif=True)

@@ -23,7 +23,7 @@ def baseline(tmp_path: Path) -> Path:
     warmed.compile("fp8_gemm", make_cubin())
     warmed.mark()
     path = tmp_path / "h200.json"
-    write_baseline(path, make_baseline(warmed.home, warmed.now))
+    write_baseline(path, make_baseline(warmed.home, warmed.vector))
     return path
 
 

@@ -8,21 +8,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.caches.caches import set_mtime
-from tests.commands.warmed import FAMILIES, Warmed, make_launch, make_vector
+from tests.commands.warmed import FAMILIES, Unreadable, Warmed, make_launch, make_vector
 from warmup.commands.gc import gc
-from warmup.commands.gc_plan import find_oldest_live_run
-from warmup.launch.launch import Launch
+from warmup.state.gc_plan import find_oldest_live_run
 from warmup.state.locks import hold_launch_lock
 from warmup.state.marker import Marker, read_marker
-from warmup.state.version_vector import VersionVector
-from warmup.words.errors import UsageError
 
 NEXT = make_vector(torch="2.14", deep_gemm="2.5")
 HOUR = 3600.0
@@ -34,9 +30,7 @@ def warmed(tmp_path: Path) -> Warmed:
 
 
 def run(warmed: Warmed, capsys: pytest.CaptureFixture[str], **options: Any) -> dict[str, Any]:
-    status = gc(
-        warmed.home, warmed.env, warmed.present, families=FAMILIES, json_output=True, **options
-    )
+    status = gc(warmed, families=FAMILIES, json_output=True, **options)
     document: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert document["exit_code"] == status and document["schema"] == 1
     return document
@@ -88,7 +82,7 @@ def test_a_stale_marker_goes_with_its_manifest_and_entries(
 ) -> None:
     entry = warmed.compile("old", b"1234")
     marker = warmed.mark()
-    warmed.now = NEXT
+    warmed.vector = NEXT
     document = run(warmed, capsys)
     manifest = warmed.home.manifests / marker.name
     assert document["markers"] == [str(marker)] and document["manifests"] == [str(manifest)]
@@ -100,7 +94,7 @@ def test_entries_shared_with_a_fresh_marker_stay(
 ) -> None:
     shared = warmed.compile("shared", b"1234")
     old = warmed.mark()
-    warmed.now = NEXT
+    warmed.vector = NEXT
     new = warmed.mark()
     run(warmed, capsys)
     assert shared.exists() and new.exists() and not old.exists()
@@ -111,7 +105,7 @@ def test_keep_last_spares_the_newest_with_its_entries(
 ) -> None:
     markers, entries = [], []
     for torch in ("2.11", "2.12", "2.13"):
-        warmed.now = make_vector(torch=torch)
+        warmed.vector = make_vector(torch=torch)
         entries.append(warmed.compile(f"k{torch.replace('.', '_')}", b"1234"))
         markers.append(warmed.mark())
         for entry in entries[:-1]:  # each marker lists its own entry alone
@@ -119,7 +113,7 @@ def test_keep_last_spares_the_newest_with_its_entries(
         markers[-1] = warmed.mark()
         for entry in entries[:-1]:
             entry.with_name("aside-" + entry.name).rename(entry)
-    warmed.now = NEXT
+    warmed.vector = NEXT
     run(warmed, capsys, keep_last=1)
     assert [marker.exists() for marker in markers] == [False, False, True]
     assert [entry.exists() for entry in entries] == [False, False, True]
@@ -130,7 +124,7 @@ def test_a_dry_run_touches_nothing_and_tells_the_same(
 ) -> None:
     warmed.compile("old", b"1234")
     warmed.mark()
-    warmed.now = NEXT
+    warmed.vector = NEXT
 
     def list_all() -> list[Path]:
         return sorted(warmed.path.rglob("*"))
@@ -181,7 +175,7 @@ def test_while_a_run_lives_what_any_other_marker_lists_stays(
     entry = warmed.compile("old", b"1234")
     warmed.mark()
     age(entry, 5 * HOUR)
-    warmed.now = NEXT
+    warmed.vector = NEXT
     with live_run(warmed, "20261121T010203Z-abc123"):
         run(warmed, capsys)
         assert entry.exists()
@@ -194,7 +188,7 @@ def test_a_marker_whose_launch_is_being_warmed_stays(
     path = warmed.mark()
     marker = read_marker(path)
     assert isinstance(marker, Marker)
-    warmed.now = NEXT
+    warmed.vector = NEXT
     with hold_launch_lock(warmed.home, marker.launch_key):
         document = run(warmed, capsys)
     assert document["held"] == [str(path)] and path.exists() and entry.exists()
@@ -239,11 +233,7 @@ def test_a_marker_that_cannot_be_judged_here_stays_with_its_entries(
 ) -> None:
     entry, marker = warmed.compile("elsewhere", b"1234"), warmed.mark()
 
-    def refuse(launch: Launch) -> VersionVector:
-        raise UsageError("no such source path")
-
-    present = replace(warmed.present, get_vector=refuse)
-    assert gc(warmed.home, warmed.env, present, families=FAMILIES) == 0
+    assert gc(Unreadable(warmed.path), families=FAMILIES) == 0
     assert entry.exists() and marker.exists()
 
 
@@ -292,8 +282,8 @@ def test_an_entry_that_is_a_link_by_now_is_not_followed(
 def test_lines_for_people(warmed: Warmed, capsys: pytest.CaptureFixture[str]) -> None:
     warmed.compile("old", b"1234")
     warmed.mark()
-    warmed.now = NEXT
-    assert gc(warmed.home, warmed.env, warmed.present, families=FAMILIES, dry_run=True) == 0
+    warmed.vector = NEXT
+    assert gc(warmed, families=FAMILIES, dry_run=True) == 0
     text = capsys.readouterr().out
     assert "would drop 1 entries of deep_gemm, 14 B" in text
     assert text.splitlines()[-1] == "would drop 14 B in all, 0 B left"

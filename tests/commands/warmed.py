@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from tests.caches.caches import write_deep_gemm
 from warmup.caches.manifest import make_manifest, summaries
 from warmup.caches.records import encode
 from warmup.caches.walk import take_snapshot
-from warmup.commands.audit_markers import Present
 from warmup.launch.launch import Launch
 from warmup.state.home import Home
 from warmup.state.marker import make_marker, write_marker
 from warmup.state.version_vector import Ingredient, VersionVector
+from warmup.words.errors import UsageError
 
 FAMILIES = ("deep_gemm", "triton")
 
@@ -32,10 +32,15 @@ def make_launch(model: str = "org/model", tp: int = 1) -> Launch:
 
 @dataclass
 class Warmed:
-    """now: the vector of the present host; change it, and every earlier marker is stale."""
+    """A `HostView`. vector: of the present host; change it, and every earlier marker is stale."""
 
     path: Path
-    now: VersionVector = field(default_factory=lambda: make_vector(torch="2.13", deep_gemm="2.5"))
+    vector: VersionVector = field(
+        default_factory=lambda: make_vector(torch="2.13", deep_gemm="2.5")
+    )
+    launches: Sequence[Launch] = ()
+    default: Launch = field(default_factory=lambda: make_launch())
+    launch_env: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.home = Home(self.path / "home")
@@ -47,12 +52,11 @@ class Warmed:
             "TRITON_CACHE_DIR": str(self.path / "triton"),
         }
 
-    @property
-    def present(self) -> Present:
-        return Present(get_vector=lambda launch: self.now, get_env=self.get_env, python="python3")
+    def get_vector(self, launch: Launch) -> VersionVector:
+        return self.vector
 
     def get_env(self, launch: Launch) -> Mapping[str, str]:
-        return self.env
+        return {**self.env, **self.launch_env}
 
     def compile(self, name: str, cubin: bytes) -> Path:
         return write_deep_gemm(self.root, name, cubin=cubin)
@@ -63,7 +67,7 @@ class Warmed:
         manifest = make_manifest(snapshot, snapshot)
         marker = make_marker(
             launch or make_launch(),
-            self.now,
+            self.vector,
             argv=("serve",),
             engine_version=None,
             families=summaries(manifest),
@@ -74,3 +78,10 @@ class Warmed:
         )
         (self.home.manifests / marker.manifest).write_bytes(encode(manifest))
         return write_marker(self.home, marker)
+
+
+class Unreadable(Warmed):
+    """A host that cannot tell a launch's vector."""
+
+    def get_vector(self, launch: Launch) -> VersionVector:
+        raise UsageError("no such source path")

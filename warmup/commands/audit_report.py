@@ -1,69 +1,17 @@
-"""What `audit` found: as a document, and as lines for people."""
+"""What `audit` found, as lines for people."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import groupby
-from typing import Literal
-
-import msgspec
 
 from warmup.caches.hazards.rule import Finding
 from warmup.caches.hazards.rules import get_rule
-from warmup.commands.audit_markers import BAD_STATES, AuditedMarker
-from warmup.words.errors import EXIT_FAILED, EXIT_INTEGRITY, EXIT_OK
+from warmup.state.audit import Audit
+from warmup.state.judge import BAD_STATES, AuditedMarker
 
 _SEVERITIES = ("error", "warning", "note")
 _MAX_LINES = 20  # of one rule; the document holds all
-
-
-class Unneeded(msgspec.Struct, frozen=True):
-    """Entries of one family that no fresh marker lists. paths: absolute."""
-
-    entries: int
-    bytes: int
-    paths: list[str]
-
-
-class Damage(msgspec.Struct, frozen=True):
-    """A listed file whose content is not what the warm-up left, or cannot be told (`--deep`)."""
-
-    family: str
-    path: str
-    kernel: str
-    problem: str
-
-
-class Repair(msgspec.Struct, frozen=True):
-    """state: `planned` in a dry run. detail: what was done, or why it could not be."""
-
-    rule: str
-    path: str
-    state: Literal["planned", "done", "failed"]
-    detail: str
-
-
-class Audit(msgspec.Struct, frozen=True, kw_only=True):
-    """The document of `audit --json`. unneeded: per family."""
-
-    schema: int = 1
-    exit_code: int
-    markers: list[AuditedMarker]
-    findings: list[Finding]
-    damage: list[Damage]
-    unneeded: dict[str, Unneeded]
-    repairs: list[Repair]
-
-
-def get_exit_code(
-    markers: Iterable[AuditedMarker], findings: Iterable[Finding], damage: Iterable[Damage]
-) -> int:
-    """4 where bytes are not what was written, 1 for anything else that is wrong, else 0."""
-    states = {marker.state for marker in markers}
-    if "corrupt" in states or any(damage):
-        return EXIT_INTEGRITY
-    is_bad = states & BAD_STATES or any(finding.severity != "note" for finding in findings)
-    return EXIT_FAILED if is_bad else EXIT_OK
 
 
 def render(audit: Audit) -> Iterator[str]:

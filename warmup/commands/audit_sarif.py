@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import quote
 
 from warmup.caches.hazards.rules import RULES
-from warmup.commands.audit_markers import BAD_STATES
-from warmup.commands.audit_report import Audit
+from warmup.state.audit import Audit
+from warmup.state.judge import BAD_STATES
 from warmup.version import __version__
 from warmup.words.escape import from_text
 
@@ -46,7 +46,9 @@ def make_sarif(audit: Audit) -> dict[str, Any]:
         if each.state in BAD_STATES
     ]
     results += [
-        _make_result("entry-content", _CONTENT[0], f"{each.kernel}: {each.problem}", each.path)
+        _make_result(
+            "entry-content", _CONTENT[0], f"{each.kernel}: {each.problem}", from_text(each.path)
+        )
         for each in audit.damage
     ]
     driver = {

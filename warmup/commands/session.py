@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from warmup.launch.engine_table import get_engine
 from warmup.launch.environment import UNSTARTED, get_server_env
@@ -15,9 +14,6 @@ from warmup.state.check import MarkerCheck, check_launch
 from warmup.state.home import Home, get_home
 from warmup.state.version_vector import VersionVector, read_vector
 from warmup.workflow.selection import Resolved, Selection, load
-
-if TYPE_CHECKING:
-    from warmup.commands.audit_markers import Present
 
 # Where a compiler is looked for; everything else that a vector reads of the environment is
 # `get_relevant`'s.
@@ -41,6 +37,11 @@ class Session:
     def launches(self) -> tuple[Launch, ...]:
         return self.resolved.launches
 
+    @property
+    def default(self) -> Launch:
+        """What a model without words of its own takes."""
+        return self.resolved.default
+
     def get_vector(self, launch: Launch) -> VersionVector:
         """The vector that this launch's server would meet. Raises UsageError.
 
@@ -63,20 +64,6 @@ class Session:
     def get_env(self, launch: Launch) -> dict[str, str]:
         """The server's environment, as far as it is known before it has a port."""
         return get_server_env(launch, get_engine(launch.engine), UNSTARTED, self.env)
-
-    @property
-    def present(self) -> Present:
-        """How launches are seen today, for the judging of markers."""
-        from warmup.commands.audit_markers import Present
-
-        default = self.resolved.default
-        return Present(
-            get_vector=self.get_vector,
-            get_env=self.get_env,
-            launches=self.launches,
-            python=default.python,
-            workflow_dir=default.workflow_dir,
-        )
 
     def check(self, launch: Launch) -> MarkerCheck:
         """Whether the launch is warm, as marker, vector and caches say it."""

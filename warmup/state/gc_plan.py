@@ -10,8 +10,8 @@ from pathlib import Path
 
 from warmup.caches.records import Manifest, read_manifest
 from warmup.caches.walk import File, Snapshot
-from warmup.commands.audit_markers import AuditedMarker, Judged
 from warmup.state.home import Home
+from warmup.state.judge import AuditedMarker, Judged
 from warmup.words.errors import IntegrityError
 from warmup.words.escape import to_text
 from warmup.words.files import Folder

@@ -1,10 +1,10 @@
-"""The markers of a home held against the present host and caches, for `audit` and `gc`."""
+"""The markers of a home held against the present host and caches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -55,45 +55,56 @@ class AuditedMarker(msgspec.Struct, frozen=True, kw_only=True):
     entries: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Present:
-    """How a launch is seen today. Both may raise UsageError.
+class HostView(Protocol):
+    """How this host sees launches today; a command's session is one.
 
-    get_vector, get_env: the version vector and the environment that its server would meet.
-    launches: of the workflow. python, workflow_dir: for the markers of other launches.
+    env: of servers, before a launch's own. vector: of all launches together. default: what a
+    launch that no workflow describes would take (python, workflow_dir).
     """
 
-    get_vector: Callable[[Launch], VersionVector]
-    get_env: Callable[[Launch], Mapping[str, str]]
-    launches: Sequence[Launch] = ()
-    python: str
-    workflow_dir: str = ""
+    @property
+    def home(self) -> Home: ...
+    @property
+    def env(self) -> Mapping[str, str]: ...
+    @property
+    def vector(self) -> VersionVector: ...
+    @property
+    def launches(self) -> Sequence[Launch]: ...
+    @property
+    def default(self) -> Launch: ...
+    def get_vector(self, launch: Launch) -> VersionVector:
+        """The vector that its server would meet. Raises UsageError."""
 
-    def list_envs(self) -> list[Mapping[str, str]]:
-        """The environments of the workflow's servers: each may put a family elsewhere."""
-        return [self.get_env(launch) for launch in self.launches]
+    def get_env(self, launch: Launch) -> Mapping[str, str]:
+        """The environment of its server, which says where each family lies."""
 
-    def get_launch(self, marker: Marker) -> Launch:
-        """The workflow's launch of that key, else one made of what the marker recorded."""
-        for launch in self.launches:
-            if make_launch_key(launch) == marker.launch_key:
-                return launch
-        record = marker.launch
-        named = (each.name.partition(":") for each in marker.version_vector)
-        return Launch(
-            model=record.model,
-            tp=record.tp,
-            engine=record.engine,
-            python=self.python,
-            revision=record.revision,
-            fallback_args=record.fallback_args,
-            env=record.env,
-            command=record.command,
-            weights="dummy" if record.weights == "dummy" else "real",
-            trust_remote_code=record.trust_remote_code,
-            source_paths=tuple(path for kind, _, path in named if kind == "source"),
-            workflow_dir=self.workflow_dir,
-        )
+
+def list_envs(view: HostView) -> list[Mapping[str, str]]:
+    """The environments of the workflow's servers: each may put a family elsewhere."""
+    return [view.get_env(launch) for launch in view.launches]
+
+
+def get_launch(view: HostView, marker: Marker) -> Launch:
+    """The workflow's launch of that key, else one made of what the marker recorded."""
+    for launch in view.launches:
+        if make_launch_key(launch) == marker.launch_key:
+            return launch
+    record = marker.launch
+    named = (each.name.partition(":") for each in marker.version_vector)
+    return Launch(
+        model=record.model,
+        tp=record.tp,
+        engine=record.engine,
+        python=view.default.python,
+        revision=record.revision,
+        fallback_args=record.fallback_args,
+        env=record.env,
+        command=record.command,
+        weights="dummy" if record.weights == "dummy" else "real",
+        trust_remote_code=record.trust_remote_code,
+        source_paths=tuple(path for kind, _, path in named if kind == "source"),
+        workflow_dir=view.default.workflow_dir,
+    )
 
 
 @dataclass
@@ -137,13 +148,11 @@ class Judged:
 
 
 def judge_markers(
-    home: Home, present: Present, *, snapshot: Snapshot | None = None, deep: bool = False
+    view: HostView, *, snapshot: Snapshot | None = None, deep: bool = False
 ) -> Judged:
     """Every file under `markers/`, by name. snapshot: of all families, instead of more stats."""
-    found = list_markers(home)
-    verdicts = {
-        each.name: _judge_vector(each, present) for each in found if isinstance(each, Marker)
-    }
+    found = list_markers(view.home)
+    verdicts = {each.name: _judge_vector(each, view) for each in found if isinstance(each, Marker)}
     judged = Judged()
     for each in found:
         if isinstance(each, MarkerProblem):
@@ -153,12 +162,12 @@ def judge_markers(
             continue
         state, reason = verdicts[each.name]
         if state == "fresh":
-            state, reason = _judge_manifest(home, each, present, judged, snapshot, deep, reason)
+            state, reason = _judge_manifest(each, view, judged, snapshot, deep, reason)
         elif state == "stale" and _is_superseded(each, found, verdicts):
             state = "superseded"
         if state == "stale":
             judged.stale.append(each)
-        judged.markers.append(_describe(home, each, state, reason))
+        judged.markers.append(_describe(view.home, each, state, reason))
     return judged
 
 
@@ -174,34 +183,33 @@ def _is_superseded(
     return any(each.created > marker.created or verdicts[each.name][0] == "fresh" for each in same)
 
 
-def _judge_vector(marker: Marker, present: Present) -> tuple[MarkerState, str]:
+def _judge_vector(marker: Marker, view: HostView) -> tuple[MarkerState, str]:
     try:
-        check = judge(marker, present.get_vector(present.get_launch(marker)))
+        check = judge(marker, view.get_vector(get_launch(view, marker)))
     except UsageError as error:
         return "unjudged", f"its vector cannot be read here: {error.reason}"
     return ("fresh" if check.is_warm else "stale"), check.reason
 
 
 def _judge_manifest(
-    home: Home,
     marker: Marker,
-    present: Present,
+    view: HostView,
     judged: Judged,
     snapshot: Snapshot | None,
     deep: bool,
     reason: str,
 ) -> tuple[MarkerState, str]:
-    path = home.manifests / marker.manifest
+    path = view.home.manifests / marker.manifest
     if not path.exists():
         return "dangling", "its manifest is gone"
     try:
-        manifest = read_bound_manifest(home, marker)
+        manifest = read_bound_manifest(view.home, marker)
     except IntegrityError as error:
         return "corrupt", error.reason
     judged.need(manifest)
     if deep:
         judged.verify(manifest)
-    env = present.get_env(present.get_launch(marker))
+    env = view.get_env(get_launch(view, marker))
     if snapshot is None or not _has_roots(snapshot, manifest):
         mismatch = find_mismatch(manifest, env)
     else:

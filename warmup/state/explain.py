@@ -1,0 +1,150 @@
+"""Why a launch is cold: which ingredient or argument, old → new, and what went with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from warmup.launch.launch import Launch
+from warmup.state.check import CheckState, MarkerCheck, check_launch, find_nearest
+from warmup.state.home import Home
+from warmup.state.launch_diff import LaunchChange, diff_launches
+from warmup.state.launch_key import LaunchRecord, make_launch_record
+from warmup.state.marker import Marker, list_markers
+from warmup.state.version_vector import Change, VersionVector
+from warmup.words.errors import EXIT_FAILED, EXIT_OK
+
+
+class TouchedChange(msgspec.Struct, frozen=True):
+    """An ingredient old → new. entries: of the nearest marker, in the families that it touches."""
+
+    name: str
+    old: str | None
+    new: str | None
+    families: tuple[str, ...]
+    entries: dict[str, int]
+
+
+class Nearest(msgspec.Struct, frozen=True):
+    """The earlier marker that this launch is compared with. seconds: what it took, cold."""
+
+    path: str
+    created: str
+    version_key: str
+    launch_key: str
+    entries: dict[str, int]
+    seconds: float
+
+
+class FileProblem(msgspec.Struct, frozen=True):
+    """A file in the place of one of this launch's markers that is no good marker."""
+
+    path: str
+    kind: str
+    reason: str
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """The document of `why --json`.
+
+    check: how its marker was found (`fresh`, `stale`, `dangling`, `missing`, `corrupt`, …).
+    changes, launch_changes: against `nearest`. lost_entries, lost_seconds: what went with them, by
+    the nearest marker; entries only of the families that the changes touch.
+    """
+
+    schema: int = 1
+    exit_code: int
+    model: str
+    tp: int
+    engine: str
+    state: Literal["warm", "cold"]
+    check: CheckState
+    reason: str
+    marker: str | None
+    nearest: Nearest | None
+    changes: tuple[TouchedChange, ...]
+    launch_changes: tuple[LaunchChange, ...]
+    problems: tuple[FileProblem, ...]
+    lost_entries: int
+    lost_seconds: float
+
+
+def explain(home: Home, launch: Launch, vector: VersionVector, env: Mapping[str, str]) -> Answer:
+    """What `why` prints. Reads the home and the caches, changes nothing."""
+    check = check_launch(home, launch, vector, env)
+    record = make_launch_record(launch)
+    nearest = check.marker or _find_other_launch(home, record, vector)
+    changes = nearest.vector.diff(vector) if nearest is not None else []
+    launch_changes = diff_launches(nearest.launch, record) if nearest is not None else []
+    return Answer(
+        exit_code=EXIT_OK if check.is_warm else EXIT_FAILED,
+        model=launch.label or launch.model,
+        tp=launch.tp,
+        engine=launch.engine,
+        state="warm" if check.is_warm else "cold",
+        check=check.state,
+        reason=_get_reason(check, launch_changes),
+        marker=str(check.path) if check.is_warm else None,
+        nearest=_describe(home, nearest) if nearest is not None else None,
+        changes=tuple(_touch(change, nearest) for change in changes),
+        launch_changes=tuple(launch_changes),
+        problems=tuple(
+            FileProblem(str(each.path), each.kind, each.reason) for each in check.problems
+        ),
+        lost_entries=_count_lost(check, nearest, changes, launch_changes),
+        lost_seconds=0.0 if nearest is None or check.is_warm else nearest.seconds,
+    )
+
+
+def _find_other_launch(home: Home, record: LaunchRecord, vector: VersionVector) -> Marker | None:
+    """The good marker of the same model whose launch differs least from this one."""
+    markers = [
+        marker
+        for marker in list_markers(home)
+        if isinstance(marker, Marker) and marker.launch.model == record.model
+    ]
+    if not markers:
+        return None
+    counts = {marker.launch_key: len(diff_launches(marker.launch, record)) for marker in markers}
+    fewest = min(counts.values())
+    return find_nearest([each for each in markers if counts[each.launch_key] == fewest], vector)
+
+
+def _get_reason(check: MarkerCheck, launch_changes: Sequence[LaunchChange]) -> str:
+    if check.state == "missing" and launch_changes:
+        return "the launch differs: " + ", ".join(map(str, launch_changes))
+    return check.reason
+
+
+def _describe(home: Home, marker: Marker) -> Nearest:
+    return Nearest(
+        path=str(home.markers / f"{marker.name}.json"),
+        created=marker.created,
+        version_key=marker.version_key,
+        launch_key=marker.launch_key,
+        entries={name: family.entries for name, family in marker.families.items()},
+        seconds=marker.seconds,
+    )
+
+
+def _touch(change: Change, nearest: Marker | None) -> TouchedChange:
+    families = nearest.families if nearest is not None else {}
+    entries = {name: families[name].entries for name in change.families if name in families}
+    return TouchedChange(change.name, change.old, change.new, change.families, entries)
+
+
+def _count_lost(
+    check: MarkerCheck,
+    nearest: Marker | None,
+    changes: Sequence[Change],
+    launch_changes: Sequence[LaunchChange],
+) -> int:
+    """Another launch, or a cache that is not what it was, may ask for anything again."""
+    if nearest is None or check.is_warm:
+        return 0
+    if launch_changes or not changes:
+        return nearest.num_entries
+    touched = {name for change in changes for name in change.families}
+    return sum(family.entries for name, family in nearest.families.items() if name in touched)
