@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from warmup.caches.family_table import get_family, get_variables
-from warmup.state.relevant_env import find_families, get_relevant, is_location
+from warmup.state.relevant_env import find_families, get_relevant
+from warmup.words.locations import is_location
 from warmup.words.names import FAMILY_NAMES
 
 

@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from warmup.words.locations import expand, get_cache_home
+
 Env = Mapping[str, str]
 
 # Written by ninja, locks and editors beside the artifacts; rewritten by runs that compile nothing.
@@ -67,12 +69,6 @@ class Family:
     compile_line: re.Pattern[bytes] | None = None
 
 
-def get_home_dir(env: Env) -> Path:
-    """`os.path.expanduser("~")` as a process with this environment would see it."""
-    home = env.get("HOME")
-    return Path(home if home else pwd.getpwuid(os.getuid()).pw_dir)
-
-
 def get_user(env: Env) -> str:
     """`getpass.getuser()` as a process with this environment would see it (CPython 3.13)."""
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
@@ -92,13 +88,6 @@ def get_temp_dir(env: Env) -> Path:
     return Path("/tmp")
 
 
-def get_cache_home(env: Env) -> Path:
-    """`$XDG_CACHE_HOME`, else `~/.cache`."""
-    return (
-        Path(env["XDG_CACHE_HOME"]) if env.get("XDG_CACHE_HOME") else get_home_dir(env) / ".cache"
-    )
-
-
 def get_sglang_cache(env: Env) -> Path:
     """`SGLANG_CACHE_DIR` (sglang 0.5.23, srt/environ.py): all of its caches live under it."""
     return expand(env.get("SGLANG_CACHE_DIR") or "~/.cache/sglang", env)
@@ -111,13 +100,6 @@ def get_vllm_cache(env: Env) -> Path:
         if env.get("VLLM_CACHE_ROOT")
         else (get_cache_home(env) / "vllm")
     )
-
-
-def expand(path: str, env: Env) -> Path:
-    """An absolute path; a leading `~` is this environment's home."""
-    if path == "~" or path.startswith("~/"):
-        path = str(get_home_dir(env)) + path[1:]
-    return Path(os.path.normpath(Path.cwd() / path))
 
 
 def unique(paths: Sequence[Path]) -> tuple[Path, ...]:

@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from warmup.caches.family import expand, get_cache_home
 from warmup.kernels.shapes.architecture import NotModelledError
 from warmup.words.errors import UsageError
+from warmup.words.locations import expand, get_cache_home
 
 _HUB_ID = re.compile(r"(?!.*(--|\.\.))\w[\w.-]*(?:/\w[\w.-]*)?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -17,8 +17,8 @@ import msgspec
 
 from warmup.launch.arguments import Arguments, Option, parse
 from warmup.launch.launch import Launch
-from warmup.state.relevant_env import is_location
 from warmup.words import encoding
+from warmup.words.locations import is_location
 from warmup.words.secrets import is_secret_name
 
 _CONFIG_NAMES = ("config.json", "model_index.json")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from warmup.words.locations import is_location
 from warmup.words.secrets import is_secret_name
 
 _BUILDS = ("flashinfer", "tvm_ffi", "torch_extensions")
@@ -44,23 +45,11 @@ _PREFIXES: tuple[tuple[str, tuple[str, ...]], ...] = (
 # Compilers of host code. Exact, because the prefixes would match anything.
 _EXACT = dict.fromkeys(("CC", "CXX", "CFLAGS", "CXXFLAGS"), ("inductor", "triton", *_BUILDS))
 
-# Where something lies: named by no family, or moved together with its root.
-_LOCATIONS = frozenset({
-    "TRITON_HOME", "TRITON_DUMP_DIR", "TORCH_HOME", "TORCH_EXTENSIONS_DIR", "TORCH_TRACE",
-    "FLASHINFER_WORKSPACE_BASE", "FLASHINFER_CUBIN_DIR", "TILELANG_TMP_DIR", "VLLM_CONFIG_ROOT",
-    "VLLM_ASSETS_CACHE", "VLLM_RPC_BASE_PATH", "TORCHINDUCTOR_DUMP_LAUNCH_PARAMS",
-})  # fmt: skip
-_LOCATION = re.compile(r"_CACHE_(DIR|ROOT|PATH|HOME|FOLDER)$")
 _NOISE = re.compile(
     r"_(PORT|PORTS|HOST|IP|ADDR|ADDRESS|URL|URI|ENDPOINT|TIMEOUT|TIMEOUT_S|LOGS?|LOG_LEVEL|VERBOSE)$"
     r"|_(LOGGING|LOG|PRINT|NCCL|TRACE)_|^TORCH_(LOGS|SHOW|DISTRIBUTED_DEBUG|CPP_LOG)"
     r"|^DG_JIT_(DEBUG|DUMP)|^(VLLM|SGLANG)_(USAGE|NO_USAGE|DO_NOT_TRACK)"
 )
-
-
-def is_location(name: str) -> bool:
-    """Whether the variable says where a cache lies, which the cache manifest checks by itself."""
-    return name in _LOCATIONS or _LOCATION.search(name) is not None
 
 
 def find_families(name: str) -> tuple[str, ...] | None:

@@ -13,12 +13,12 @@ from pathlib import Path
 from warmup.caches.family import (
     Env,
     Family,
-    expand,
     find_file_entry,
     get_last_part,
     get_sglang_cache,
     unique,
 )
+from warmup.words.locations import expand
 
 
 def get_roots(env: Env) -> tuple[Path, ...]:

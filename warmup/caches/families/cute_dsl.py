@@ -16,7 +16,6 @@ from pathlib import Path
 from warmup.caches.family import (
     Env,
     Family,
-    expand,
     find_file_entry,
     get_last_part,
     get_sglang_cache,
@@ -25,6 +24,7 @@ from warmup.caches.family import (
     is_temporary_path,
     unique,
 )
+from warmup.words.locations import expand
 
 
 def get_roots(env: Env) -> tuple[Path, ...]:

@@ -28,13 +28,12 @@ from pathlib import Path
 from warmup.caches.family import (
     Env,
     Family,
-    expand,
-    get_home_dir,
     get_sglang_cache,
     get_vllm_cache,
     is_temporary_path,
     unique,
 )
+from warmup.words.locations import expand, get_home_dir
 
 
 def get_roots(env: Env) -> tuple[Path, ...]:

@@ -19,11 +19,11 @@ from warmup.caches.family import (
     VOLATILE_NAMES,
     Env,
     Family,
-    expand,
     get_sglang_cache,
     is_temporary_path,
     unique,
 )
+from warmup.words.locations import expand
 
 
 def get_roots(env: Env) -> tuple[Path, ...]:

@@ -20,7 +20,6 @@ from warmup.caches.family import (
     VOLATILE_NAMES,
     Env,
     Family,
-    expand,
     get_sglang_cache,
     get_temp_dir,
     get_user,
@@ -28,6 +27,7 @@ from warmup.caches.family import (
     read_head,
     unique,
 )
+from warmup.words.locations import expand
 
 # Sources name the kernels that they define or call; a C++ one is just `kernel` in its own file.
 KERNEL = re.compile(rb"\b((?:cpp|triton_[a-z]+)_fused_\w+)|\bdef +(triton_\w+)\(")

@@ -14,13 +14,13 @@ from pathlib import Path
 from warmup.caches.family import (
     Env,
     Family,
-    expand,
     find_file_entry,
     get_last_part,
     get_temp_dir,
     get_user,
     is_temporary_path,
 )
+from warmup.words.locations import expand
 
 
 def get_roots(env: Env) -> tuple[Path, ...]:

@@ -17,13 +17,13 @@ from pathlib import Path
 from warmup.caches.family import (
     Env,
     Family,
-    expand,
     find_folder_entry,
     get_sglang_cache,
     is_temporary_path,
     read_head,
     unique,
 )
+from warmup.words.locations import expand
 
 KERNEL = re.compile(rb"__global__ void (?:__launch_bounds__\([^)]*\) )?([A-Za-z_]\w*)\(")
 

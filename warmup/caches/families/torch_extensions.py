@@ -12,14 +12,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from warmup.caches.family import (
-    VOLATILE_NAMES,
-    Env,
-    Family,
-    expand,
-    get_cache_home,
-    is_temporary_path,
-)
+from warmup.caches.family import VOLATILE_NAMES, Env, Family, is_temporary_path
+from warmup.words.locations import expand, get_cache_home
 
 BUILD_FOLDER = re.compile(r"^py\d+\w*_(?:cpu|cu\d+|rocm\d+|xpu)")
 

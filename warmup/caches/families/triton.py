@@ -18,13 +18,12 @@ from pathlib import Path
 from warmup.caches.family import (
     Env,
     Family,
-    expand,
     find_folder_entry,
-    get_cache_home,
     get_sglang_cache,
     is_temporary_path,
     unique,
 )
+from warmup.words.locations import expand, get_cache_home
 
 GROUP_PREFIX = "__grp__"
 

@@ -14,14 +14,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from warmup.caches.family import (
-    VOLATILE_NAMES,
-    Env,
-    Family,
-    expand,
-    is_temporary_path,
-    unique,
-)
+from warmup.caches.family import VOLATILE_NAMES, Env, Family, is_temporary_path, unique
+from warmup.words.locations import expand
 
 SGLANG_ENTRY = re.compile(r"^((?:.*/)?([^/]+)/build-[^/]+/deps-[^/]+)/")
 
