@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy
 import pytest
+import torch
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit
 from diffusers.pipelines.wan import pipeline_wan_i2v
 
@@ -106,10 +107,22 @@ def test_dummy_weights_are_real_sizes_and_repeat(tiny: Callable[[str], Path]) ->
 def test_bf16_makes_pictures(tiny: Callable[[str], Path], family: str, load_format: str) -> None:
     """What a GPU computes in; and a single step, whose schedule is an edge of its own."""
     runner = make_local_runner(tiny(family), load_format=load_format, dtype="bfloat16")
+    for name, component in runner.model.spec.components.items():
+        part = getattr(runner.model.parts, name)
+        if isinstance(part, torch.nn.Module):
+            wanted = torch.float32 if component.in_float32 else torch.bfloat16
+            assert _get_free_dtypes(part) == {wanted}, name
     given = Sampling(prompt="x", num_inference_steps=1)
     image = make_picture() if runner.model.spec.task.accepts_image else None
     made = runner.generate(merge(given, runner.model.parts.defaults, image))
     assert read_frames(made["media"][0]).std() > 0.05
+
+
+def _get_free_dtypes(part: Any) -> set[torch.dtype]:
+    """Of the parameters that the part's class does not keep in float32 itself."""
+    kept = set(getattr(part, "_keep_in_fp32_modules", None) or ())
+    named = list(part.named_parameters())
+    return {each.dtype for name, each in named if not kept & set(name.split("."))}
 
 
 def test_negative_prompts_are_encoded_once(tiny: Callable[[str], Path]) -> None:

@@ -121,8 +121,8 @@ def test_a_batch_gives_each_request_what_it_gets_alone(folder: Path) -> None:
         torch.testing.assert_close(ours, exact, rtol=1e-4, atol=1e-4)
 
 
-def _run_rank(ranks: Ranks, folder: str) -> list[torch.Tensor]:
-    return _run_batch(_make_model(Path(folder), ranks))
+def _run_rank(ranks: Ranks, folder: str, dtype: str) -> list[torch.Tensor]:
+    return _run_batch(_make_model(Path(folder), ranks, dtype=dtype))
 
 
 # With 4 ranks, two share each KV head.
@@ -131,9 +131,20 @@ def test_tensor_parallel_logits_equal_those_of_one_rank(
     folder: Path, tmp_path: Path, world_size: int
 ) -> None:
     exact = _run_batch(_make_model(folder))
-    for rank in run_ranks(tmp_path, _run_rank, str(folder), world_size=world_size):
+    for rank in run_ranks(tmp_path, _run_rank, str(folder), "auto", world_size=world_size):
         for ours, one in zip(rank, exact, strict=True):
             torch.testing.assert_close(ours, one, rtol=1e-4, atol=1e-4)
+
+
+# Two layers of random weights as large as the tiny model's amplify rounding: bf16's 2⁻⁹ a step.
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_bf16_is_near_float32(folder: Path, tmp_path: Path, world_size: int) -> None:
+    """A GPU's default. Rounding alone tells the two apart."""
+    exact = torch.stack(_run_batch(_make_model(folder)))
+    for rank in run_ranks(tmp_path, _run_rank, str(folder), "bfloat16", world_size=world_size):
+        ours = torch.stack(rank)
+        assert ours.dtype == torch.bfloat16
+        assert (ours.float() - exact).norm() / exact.norm() < 5e-2
 
 
 def test_what_does_not_fit_is_refused_before_any_collective(folder: Path) -> None:

@@ -60,11 +60,13 @@ def build(
     step = Step()
     plan = Plan()
     with torch.device("meta"):
-        model = getattr(transformers, family.model_class)(config).to(dtype).eval()
+        model = getattr(transformers, family.model_class)(config).eval()
         for index, layer in enumerate(model.model.language_model.layers):
             _replace_text_layer(plan, layer, f"{TEXT}.layers.{index}", text, tp, cache, step, index)
         _replace_vision(plan, model.model.visual, config.vision_config, family, tp)
         _replace_head(plan, model, text.vocab_size, tp)
+    # Our parts among them: before the slots are listed, while a parameter's name can be its place.
+    model.to(dtype)
     plan.add_whole("", model)
     rotaries = _remake_rotaries(model)
     model.to_empty(device=device).requires_grad_(False)
