@@ -1,28 +1,29 @@
-"""The command line: click options; each body imports and calls one command.
+"""The command line: click options; each body opens a session and calls one command.
 
 Nothing heavy is imported up here: `warmup-ci --help` costs what a bare click program does.
 """
 
 from __future__ import annotations
 
-import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from warmup.version import __version__
 
 if TYPE_CHECKING:
-    from warmup.workflow.selection import Selection
+    from warmup.commands.session import Session
+    from warmup.words.errors import WarmupError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class Seconds(click.FloatRange):
-    """A number of seconds; `nan` lies in every range, and is none."""
+    """A number of seconds. `nan` lies in every range, so it is refused here."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         seconds = super().convert(value, param, ctx)
@@ -34,8 +35,29 @@ class Seconds(click.FloatRange):
 _SECONDS = Seconds(min=0, min_open=True, max=1_000_000)
 
 
-# Options that take one value or more, up to the next argument that starts with a dash.
-_SPREAD = ("--models", "--launch-args")
+# `--help` lists the commands in this order; a name that is not there (yet) is left out.
+_SECTIONS = {
+    "Warm": "run plan exec observe why",
+    "Caches": "audit forecast drift key push pull verify gc",
+    "Host": "doctor reap",
+    "More": "report fleet kernels serve",
+}
+
+
+class Program(click.Group):
+    """A group whose `--help` lists its commands by section."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, self.commands))
+        for section, names in _SECTIONS.items():
+            found = [self.commands[name] for name in names.split() if name in self.commands]
+            with formatter.section(section):
+                formatter.write_dl(
+                    [
+                        (str(each.name).ljust(width), each.get_short_help_str(formatter.width))
+                        for each in found
+                    ]
+                )
 
 
 class SpreadCommand(click.Command):
@@ -46,7 +68,7 @@ class SpreadCommand(click.Command):
 
 
 def spread(args: list[str]) -> list[str]:
-    """Repeat each of the `_SPREAD` options before every value of it, as click wants it.
+    """Repeat `--models` before every value of it, up to the next argument with a dash.
 
     Raises click.UsageError where no value follows.
     """
@@ -57,14 +79,14 @@ def spread(args: list[str]) -> list[str]:
         if arg == "--":
             return [*found, arg, *rest]
         name, equals, value = arg.partition("=")
-        if name not in _SPREAD:
+        if name != "--models":
             found.append(arg)
             continue
         values = [value] if equals else []
         while rest and not rest[0].startswith("-"):
             values.append(rest.pop(0))
         if not values:
-            raise click.UsageError(f"{name} names no {name[2:].rstrip('s')}; give one or more")
+            raise click.UsageError("--models names no model; give one or more")
         found += [f"{name}={value}" for value in values]
     return found
 
@@ -78,19 +100,34 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[_Function], _Function]
     return decorate
 
 
-def _option(name: str, **settings: Any) -> Callable[[Any], Any]:
+def _option(name: str, *also: str, **settings: Any) -> Callable[[Any], Any]:
     """An option that `WARMUP_CI_<NAME>` sets too."""
     variable = "WARMUP_CI_" + name.partition("/")[0].removeprefix("--").replace("-", "_").upper()
-    return click.option(name, envvar=variable, show_envvar=True, **settings)
+    return click.option(name, *also, envvar=variable, show_envvar=True, **settings)
 
 
-json_option = click.option("--json", "json_output", is_flag=True, help="One document on stdout.")
+def _note_json(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
+    """So that an error, too, becomes a document."""
+    ctx.ensure_object(dict)["json"] = value
+    return value
+
+
+json_option = click.option(
+    "--json",
+    "json_output",
+    is_flag=True,
+    is_eager=True,
+    callback=_note_json,
+    help="One document on stdout.",
+)
+path_type = click.Path(path_type=Path)
+root_option = _option("--cache-root", help="One folder for every JIT cache family.")
 
 selection_options = _options(
-    _option("--workflow", type=click.Path(path_type=Path), help="Workflow file (TOML)."),
+    _option("--workflow", type=path_type, help="Workflow file (TOML)."),
     _option("--engine", help="Engine of models that no workflow describes.  [default: reference]"),
     _option("--python", help="Interpreter of the engine's environment.  [default: this one]"),
-    _option("--cache-root", help="One folder for every JIT cache family."),
+    root_option,
 )
 
 model_options = _options(
@@ -110,43 +147,20 @@ timeout_options = _options(
 )
 
 
-def _get_cwd() -> Path:
-    """Raises HostError where the folder we stand in was removed."""
-    from warmup.words.errors import HostError
-
-    try:
-        return Path.cwd()
-    except FileNotFoundError as error:
-        raise HostError("the current folder does not exist", hint="cd to one that does") from error
-
-
-def _select(values: dict[str, Any]) -> Selection:
-    """Take the options of `model_options` and `timeout_options` out of `values`."""
+def _open(values: dict[str, Any]) -> Session:
+    """A session of the options that speak of models, which are taken out of `values`."""
+    from warmup.commands.session import Session
     from warmup.workflow.selection import Selection
-    from warmup.workflow.settings import Settings
+    from warmup.workflow.settings import FIELDS, Settings
 
-    said = {
-        name: values.pop(name, None)
-        for name in (
-            "python",
-            "start_timeout_s",
-            "request_timeout_s",
-            "stop_grace_s",
-            "strategy",
-            "prove",
-        )
-    }
-    return Selection(
-        models=values.pop("models"),
-        workflow=values.pop("workflow"),
-        engine=values.pop("engine"),
-        cache_root=values.pop("cache_root"),
-        deadline_s=values.pop("deadline", None),
-        settings=Settings(**{name: value for name, value in said.items() if value is not None}),
-    )
+    said = {name: values.pop(name) for name in FIELDS if name != "engine" and name in values}
+    taken = {name: values.pop(name) for name in Selection.__struct_fields__ if name in values}
+    settings = Settings(**{name: value for name, value in said.items() if value is not None})
+    return Session(selection=Selection(**taken, settings=settings))
 
 
 @click.group(
+    cls=Program,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     no_args_is_help=False,  # what that does differs between click 8.1 and 8.2
 )
@@ -165,7 +179,9 @@ def cli() -> None:
 @_option("--force", is_flag=True, help="Warm though the marker is valid.")
 @_option("--prove/--no-prove", default=None, help="Boot again: it must compile nothing.")
 @_option("--fail-fast", is_flag=True, help="Skip the others once a model failed.")
-@_option("--deadline", type=_SECONDS, metavar="SECONDS", help="Budget of the whole step.")
+@_option(
+    "--deadline", "deadline_s", type=_SECONDS, metavar="SECONDS", help="Budget of the whole step."
+)
 @_option("--strategy", type=click.Choice(["auto", "kernels", "server"]), help="How to warm.")
 @_option(
     "--log-lines",
@@ -184,76 +200,46 @@ def cli() -> None:
 @json_option
 def run(**values: Any) -> int:
     """Warm whatever is cold; skip what is provably warm."""
-    from warmup.commands.run import RunOptions, run
+    from warmup.commands.run import run
 
-    selection = _select(values)
-    return run(selection, RunOptions(**values), environ=os.environ, cwd=_get_cwd())
+    return run(_open(values), **values)
 
 
 @cli.command(cls=SpreadCommand)
 @model_options
 @click.option("--force", is_flag=True, help="Plan as `run --force` would do.")
 @json_option
-def plan(force: bool, json_output: bool, **values: Any) -> int:
+def plan(**values: Any) -> int:
     """What `run` would do and why, launching nothing."""
     from warmup.commands.plan import plan
 
-    return plan(
-        _select(values), force=force, json_output=json_output, environ=os.environ, cwd=_get_cwd()
-    )
+    return plan(_open(values), **values)
 
 
-@cli.command(cls=SpreadCommand)
-@model_options
-@click.option("--only-key", is_flag=True, help="Print the version key alone.")
-@click.option("--export", is_flag=True, help="Print the cache variables as shell lines.")
-@click.option("--github", is_flag=True, help="Append the cache variables to $GITHUB_ENV.")
-@click.option(
-    "--write-baseline", type=click.Path(path_type=Path), help="File for `audit --baseline`."
-)
-@json_option
-def key(
-    only_key: bool,
-    export: bool,
-    github: bool,
-    write_baseline: Path | None,
-    json_output: bool,
-    **values: Any,
-) -> int:
-    """The version vector and its key (for a cache key in a workflow)."""
-    from warmup.commands.key import key
-    from warmup.commands.session import open_session
+@cli.command(context_settings={"allow_interspersed_args": False})
+@click.option("--json", "json_path", type=path_type, help="Document to write.")
+@click.option("--fail-on-miss", is_flag=True, help="Exit 1 if it succeeded but compiled.")
+@root_option
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- CMD...")
+def observe(**values: Any) -> int:
+    """Run a command, then list every kernel that it had to compile.
 
-    session = open_session(_select(values), os.environ, _get_cwd(), need_models=False)
-    return key(
-        session.vector,
-        home=session.home,
-        cache_variables=session.cache_variables,
-        environ=os.environ,
-        json_output=json_output,
-        only_key=only_key,
-        export=export,
-        github=github,
-        write_baseline=write_baseline,
-    )
+    Passes the command's exit status and its signals.
+    """
+    from warmup.commands.observe import observe
+
+    return observe(_open(values), **values)
 
 
 @cli.command()
 @click.argument("model", metavar="MODEL[:TP]")
 @selection_options
 @json_option
-def why(model: str, json_output: bool, **values: Any) -> int:
+def why(model: str, **values: Any) -> int:
     """Which ingredient made it cold, old → new."""
-    from warmup.commands.session import open_session
     from warmup.commands.why import why
 
-    session = open_session(_select({"models": (model,), **values}), os.environ, _get_cwd())
-    if len(session.launches) > 1:
-        names = ", ".join(launch.name for launch in session.launches)
-        raise click.UsageError(f"{model} is listed at several sizes: name one of {names}")
-    (launch,) = session.launches
-    vector, env = session.get_vector(launch), session.get_env(launch)
-    return why(session.home, launch, vector, env, json_output=json_output)
+    return why(_open({**values, "models": (model,)}), json_output=values["json_output"])
 
 
 @cli.command(cls=SpreadCommand)
@@ -264,58 +250,52 @@ def why(model: str, json_output: bool, **values: Any) -> int:
 @click.option(
     "--format", "style", type=click.Choice(["text", "sarif"]), default="text", show_default=True
 )
-@click.option(
-    "--baseline",
-    type=click.Path(path_type=Path),
-    help="Committed version vector: which models would this host's turn cold?",
-)
-@click.option(
-    "--launch-args",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="PATH...",
-    help="Hold the server launches of these Python tests against the workflow.",
-)
 @json_option
-def audit(
-    baseline: Path | None,
-    launch_args: tuple[Path, ...],
-    deep: bool,
-    fix: bool,
-    dry_run: bool,
-    style: str,
-    json_output: bool,
-    **values: Any,
-) -> int:
+def audit(**values: Any) -> int:
     """Hold markers and caches against reality; known hazards of each family."""
-    from warmup.commands.session import open_session
-
-    is_of_models = baseline is not None or bool(launch_args)
-    session = open_session(_select(values), os.environ, _get_cwd(), need_models=is_of_models)
-    if is_of_models and (style == "sarif" or deep or fix or dry_run):
-        raise click.UsageError("--baseline and --launch-args go with --json alone")
-    if baseline is not None and launch_args:
-        raise click.UsageError("--baseline and --launch-args are two audits: ask for one")
-    if baseline is not None:
-        from warmup.commands.audit_baseline import audit_baseline
-
-        return audit_baseline(
-            baseline, session.launches, session.vector, session.get_vector, json_output=json_output
-        )
-    if launch_args:
-        from warmup.commands.audit_launch_args import audit_launch_args
-
-        return audit_launch_args(launch_args, session.launches, json_output=json_output)
     from warmup.commands.audit import audit
 
-    return audit(
-        session,
-        deep=deep,
-        fix=fix,
-        dry_run=dry_run,
-        json_output=json_output,
-        sarif=style == "sarif",
-    )
+    return audit(_open(values), **values)
+
+
+@cli.command(cls=SpreadCommand)
+@click.argument("baseline", type=path_type)
+@model_options
+@json_option
+def forecast(**values: Any) -> int:
+    """Which models a dependency bump turns cold, and what that costs.
+
+    BASELINE: a committed version vector, as `key --write-baseline` writes it.
+    """
+    from warmup.commands.forecast import forecast
+
+    return forecast(_open(values), **values)
+
+
+@cli.command(cls=SpreadCommand)
+@click.argument("paths", nargs=-1, required=True, type=path_type, metavar="PATH...")
+@model_options
+@json_option
+def drift(**values: Any) -> int:
+    """Hold the server launches of Python tests against the workflow."""
+    from warmup.commands.audit_launch_args import audit_launch_args
+
+    launches = _open(values).get_launches()
+    return audit_launch_args(values["paths"], launches, json_output=values["json_output"])
+
+
+@cli.command(cls=SpreadCommand)
+@model_options
+@click.option("--only-key", is_flag=True, help="Print the version key alone.")
+@click.option("--export", is_flag=True, help="Print the cache variables as shell lines.")
+@click.option("--github", is_flag=True, help="Append the cache variables to $GITHUB_ENV.")
+@click.option("--write-baseline", type=path_type, help="File for `forecast`.")
+@json_option
+def key(**values: Any) -> int:
+    """The version vector and its key (for a cache key in a workflow)."""
+    from warmup.commands.key import key
+
+    return key(_open(values), **values)
 
 
 @cli.command(cls=SpreadCommand)
@@ -330,43 +310,64 @@ def audit(
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
 @json_option
-def gc(
-    max_bytes: int | None, keep_last: int, dry_run: bool, json_output: bool, **values: Any
-) -> int:
+def gc(**values: Any) -> int:
     """Drop stale markers and the cache entries that none needs."""
     from warmup.commands.gc import gc
-    from warmup.commands.session import open_session
 
-    session = open_session(_select(values), os.environ, _get_cwd(), need_models=False)
-    return gc(
-        session,
-        max_bytes=max_bytes,
-        keep_last=keep_last,
-        dry_run=dry_run,
-        json_output=json_output,
-    )
+    return gc(_open(values), **values)
 
 
 @cli.command()
-@_option("--cache-root", help="One folder for every JIT cache family.")
+@root_option
 @json_option
-def doctor(cache_root: str | None, json_output: bool) -> int:
+def doctor(**values: Any) -> int:
     """Is this host fit: driver, disk, locks, /dev/shm, cache ownership."""
     from warmup.commands.doctor import doctor
-    from warmup.commands.session import open_session
-    from warmup.workflow.selection import Selection
 
-    selection = Selection(cache_root=cache_root)
-    session = open_session(selection, os.environ, _get_cwd(), need_models=False)
-    return doctor(session.home, session.env, json_output=json_output)
+    return doctor(_open(values), **values)
 
 
-@cli.command(cls=SpreadCommand)
-@click.argument("named", nargs=-1, metavar="[MODEL[:TP]]...")
-@model_options
-@click.option("--list", "only_list", is_flag=True, help="Print the shapes; needs no GPU.")
-@click.option("--full", is_flag=True, help="Every M, not the distinct ones alone.")
-@click.option("--download", is_flag=True, help="Fetch each config.json that the hub cache lacks.")
+@cli.command()
+@json_option
+def reap(**values: Any) -> int:
+    """End what earlier runs left behind: ours alone, never by name."""
+    from warmup.commands.reap import reap
+
+    return reap(_open(values), **values)
+
+
+@cli.group(no_args_is_help=False)
+def kernels() -> None:
+    """Compile kernels from a model's config.json alone, without weights."""
+
+
+named_options = _options(
+    click.argument("named", nargs=-1, metavar="[MODEL[:TP]]..."),
+    model_options,
+    click.option("--full", is_flag=True, help="Every M, not the distinct ones alone."),
+    click.option(
+        "--download", is_flag=True, help="Fetch each config.json that the hub cache lacks."
+    ),
+    json_option,
+)
+compile_options = _options(
+    click.option("--out", type=path_type, help="Cache folder to write."),
+    click.option("--jobs", type=click.IntRange(min=1), help="Processes.  [default: what fits]"),
+)
+
+
+@kernels.command("list", cls=SpreadCommand)
+@named_options
+def list_kernels(named: tuple[str, ...], **values: Any) -> int:
+    """Print the shapes; needs no GPU."""
+    from warmup.commands.kernels import KernelOptions, kernels
+
+    values["models"] = (*named, *values["models"])
+    return kernels(_open(values), KernelOptions(only_list=True, **values))
+
+
+@kernels.command("compile", cls=SpreadCommand)
+@named_options
 @click.option(
     "--target",
     default="",
@@ -374,83 +375,37 @@ def doctor(cache_root: str | None, json_output: bool) -> int:
     help="Compile the reference engine's Triton kernels for that GPU, on any machine.",
 )
 @click.option("--fp8", is_flag=True, help="With --target: what the engine's --fp8 needs.")
-@click.option(
-    "--rebuild",
-    "rebuild_from",
-    type=click.Path(path_type=Path),
-    metavar="FROM_CACHE",
-    help="Compile a DeepGEMM cache's recorded sources again, for this environment.",
-)
+@compile_options
+def compile_kernels(named: tuple[str, ...], **values: Any) -> int:
+    """Compile them here, on the GPUs, or for a GPU elsewhere.
+
+    Here DeepGEMM's; with --target the Triton kernels of the reference engine.
+    """
+    from warmup.commands.kernels import KernelOptions, kernels
+
+    values["models"] = (*named, *values["models"])
+    return kernels(_open(values), KernelOptions(**values))
+
+
+@kernels.command("rebuild")
+@click.argument("rebuild_from", type=path_type, metavar="FROM_CACHE")
 @click.option(
     "--was-include",
     multiple=True,
-    type=click.Path(path_type=Path),
-    help="With --rebuild: include path of the package when the sources were recorded.",
+    type=path_type,
+    help="Include path of the package when the sources were recorded.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Cache folder to write.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes.  [default: what fits]")
+@selection_options
+@compile_options
 @json_option
-def kernels(
-    named: tuple[str, ...],
-    only_list: bool,
-    full: bool,
-    download: bool,
-    target: str,
-    fp8: bool,
-    rebuild_from: Path | None,
-    was_include: tuple[Path, ...],
-    out: Path | None,
-    jobs: int | None,
-    json_output: bool,
-    **values: Any,
-) -> int:
-    """Compile kernels from a model's config.json alone, without weights."""
-    from warmup.commands.kernels import KernelOptions, kernels
-    from warmup.commands.session import open_session
+def rebuild_kernels(**values: Any) -> int:
+    """Compile a cache's recorded sources again.
 
-    values["models"] = (*named, *values["models"])
-    need_models = rebuild_from is None
-    session = open_session(_select(values), os.environ, Path.cwd(), need_models=need_models)
-    return kernels(
-        session,
-        KernelOptions(
-            only_list=only_list,
-            target=target,
-            fp8=fp8,
-            rebuild_from=rebuild_from,
-            was_include=was_include,
-            download=download,
-            full=full,
-            out=out,
-            jobs=jobs,
-            json_output=json_output,
-        ),
-    )
-
-
-@cli.command()
-@json_option
-def reap(json_output: bool) -> int:
-    """End what earlier runs left behind: ours alone, never by name."""
-    from warmup.commands.reap import reap
-    from warmup.state.home import get_home
-
-    return reap(get_home(os.environ).path, json_output=json_output)
-
-
-@cli.command(context_settings={"allow_interspersed_args": False})
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Document to write.")
-@click.option("--fail-on-miss", is_flag=True, help="Exit 1 if it succeeded but compiled.")
-@_option("--cache-root", help="One folder for every JIT cache family.")
-@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- CMD...")
-def observe(command: tuple[str, ...], **values: Any) -> int:
-    """Run a command, then list every kernel that it had to compile.
-
-    Passes the command's exit status and its signals.
+    A DeepGEMM cache's, with nvcc, under the keys that this environment looks up.
     """
-    from warmup.commands.observe import observe
+    from warmup.commands.kernels import KernelOptions, kernels
 
-    return observe(command, environ=os.environ, **values)
+    return kernels(_open(values), KernelOptions(**values))
 
 
 @cli.command(
@@ -462,11 +417,20 @@ def serve(args: tuple[str, ...]) -> int:
     """The reference engine; `serve --help` lists its flags."""
     from warmup.commands.serve import serve
 
-    return serve(list(args))
+    return serve(args)
+
+
+class _Terminated(BaseException):
+    """SIGTERM where nothing is supervised. As KeyboardInterrupt is, no `except Exception`'s."""
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise _Terminated
 
 
 def main() -> None:
     """Run the program; the one place where errors become lines and an exit status."""
+    signal.signal(signal.SIGTERM, _terminate)  # a supervisor puts its own in place of it
     status = _main(sys.argv[1:])
     for name in ("stdout", "stderr"):
         try:
@@ -479,38 +443,46 @@ def main() -> None:
 
 
 def _main(args: list[str]) -> int:
-    from warmup.report.output import Output
-    from warmup.words.errors import WarmupError
+    from warmup.words.errors import Cancelled, WarmupError
 
+    asked: dict[str, bool] = {}
     try:
-        status = cli.main(args, prog_name="warmup-ci", standalone_mode=False)
+        status = cli.main(args, prog_name="warmup-ci", standalone_mode=False, obj=asked)
     except click.exceptions.Exit as ended:
         return int(ended.exit_code)
     except click.ClickException as error:
-        return _report_usage(error)
+        return _report(_make_usage_error(error), asked)
     except (click.Abort, KeyboardInterrupt):
-        Output(sys.stderr).line("error: cancelled by SIGINT")
-        return 130
+        return _report(Cancelled(signal.SIGINT, "SIGINT"), asked)
+    except _Terminated:
+        return _report(Cancelled(signal.SIGTERM, "SIGTERM"), asked)
     except WarmupError as error:
-        Output(sys.stderr).line(error.render())
-        return error.exit_status
+        return _report(error, asked)
     except Exception:
         import traceback
 
-        err = Output(sys.stderr)
-        err.line(traceback.format_exc().rstrip())
-        err.line("error: this is a bug in warmup-ci")
-        err.line("hint: report it with the lines above")
-        return 1
+        from warmup.report.output import Output
+
+        Output(sys.stderr).line(traceback.format_exc().rstrip())
+        hint = "report it with the lines above"
+        return _report(WarmupError("this is a bug in warmup-ci", hint=hint), asked)
     return status if isinstance(status, int) else 0
 
 
-def _report_usage(error: click.ClickException) -> int:
-    from warmup.report.output import Output
+def _make_usage_error(error: click.ClickException) -> WarmupError:
     from warmup.words.errors import UsageError
 
     name = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else None
     message = error.format_message().rstrip(".")
-    usage = UsageError(message, hint=f"try `{name or 'warmup-ci'} --help`")
-    Output(sys.stderr).line(usage.render())
-    return error.exit_code if isinstance(error.exit_code, int) else 2
+    return UsageError(message, hint=f"try `{name or 'warmup-ci'} --help`")
+
+
+def _report(error: WarmupError, asked: dict[str, bool]) -> int:
+    """Lines on stderr; under `--json` a document on stdout as well. Returns the exit status."""
+    from warmup.report.document import ErrorDocument
+    from warmup.report.output import Output
+
+    Output(sys.stderr).line(error.render())
+    if asked.get("json"):
+        Output(sys.stdout).line(ErrorDocument.make(error).encode())
+    return error.exit_status

@@ -60,11 +60,11 @@ class Step:
     check: Callable[[Launch], MarkerCheck]
     get_vector: Callable[[Launch], VersionVector]
     log_names: Mapping[str, str]
+    log_lines: int
+    max_log_bytes: int
     visible_gpus: tuple[str, ...] = ()
     deadline: float | None = None
     force: bool = False
-    log_lines: int = 30
-    max_log_bytes: int = 64 << 20
 
 
 @dataclass

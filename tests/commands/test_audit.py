@@ -75,9 +75,7 @@ def warmed(tmp_path: Path) -> Warmed:
     return warmed
 
 
-def run(
-    warmed: Warmed, capsys: pytest.CaptureFixture[str], **options: bool
-) -> tuple[int, Document]:
+def run(warmed: Warmed, capsys: pytest.CaptureFixture[str], **options: Any) -> tuple[int, Document]:
     status = audit(warmed, families=FAMILIES, json_output=True, **options)
     document: Document = json.loads(capsys.readouterr().out)
     assert document["exit_code"] == status and document["schema"] == 1
@@ -301,7 +299,7 @@ def test_sarif_is_valid_and_complete(warmed: Warmed, capsys: pytest.CaptureFixtu
     broken = warmed.compile("bro ken%", b"")
     warmed.mark()
     warmed.vector = make_vector(torch="2.14")
-    status = audit(warmed, families=FAMILIES, sarif=True)
+    status = audit(warmed, families=FAMILIES, style="sarif")
     document = json.loads(capsys.readouterr().out)
     jsonschema.validate(document, SARIF)
     (report,) = document["runs"]
@@ -315,4 +313,4 @@ def test_sarif_is_valid_and_complete(warmed: Warmed, capsys: pytest.CaptureFixtu
 
 def test_two_formats_at_once_are_a_users_error(warmed: Warmed) -> None:
     with pytest.raises(UsageError):
-        audit(warmed, json_output=True, sarif=True)
+        audit(warmed, json_output=True, style="sarif")

@@ -14,6 +14,7 @@ from tests.state.helpers import make_home, run_as_nobody
 from warmup.commands import doctor_gpu, doctor_host
 from warmup.commands.doctor import doctor
 from warmup.commands.doctor_finding import Finding
+from warmup.commands.session import Session
 from warmup.state.gpus import GpuFacts
 from warmup.state.home import Home
 from warmup.supervise import gpu_memory
@@ -30,7 +31,7 @@ def list_files(folder: Path) -> list[Path]:
 def test_this_host(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     home, env = make_home(tmp_path), {**os.environ, "HOME": str(tmp_path)}
     before = list_files(tmp_path)
-    status = doctor(home, env)
+    status = doctor(Session(environ={**env, "WARMUP_CI_HOME": str(home.path)}))
     lines = capsys.readouterr().out.splitlines()
     assert status == (3 if any(line.startswith("fail") for line in lines) else 0)
     assert {line.split()[0] for line in lines} <= {"ok", "warn", "fail"}
@@ -41,7 +42,10 @@ def test_this_host(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
-    status = doctor(Home(tmp_path / "file" / "home"), {"HOME": str(tmp_path)}, json_output=True)
+    status = doctor(
+        Session(environ={"HOME": str(tmp_path), "WARMUP_CI_HOME": str(tmp_path / "file" / "home")}),
+        json_output=True,
+    )
     document = json.loads(capsys.readouterr().out)
     assert (document["schema"], document["exit_code"], status) == (1, 3, 3)
     [home] = [check for check in document["checks"] if check["name"] == "home"]

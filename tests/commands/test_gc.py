@@ -285,7 +285,7 @@ def test_lines_for_people(warmed: Warmed, capsys: pytest.CaptureFixture[str]) ->
     warmed.vector = NEXT
     assert gc(warmed, families=FAMILIES, dry_run=True) == 0
     text = capsys.readouterr().out
-    assert "would drop 1 entries of deep_gemm, 14 B" in text
+    assert "would drop 1 entry of deep_gemm, 14 B" in text
     assert text.splitlines()[-1] == "would drop 14 B in all, 0 B left"
 
 

@@ -7,23 +7,24 @@ from typing import Any
 
 import pytest
 
+from tests.commands.hosts import make_session
 from tests.state.helpers import make_home, make_launch, make_vector, warm
 from warmup.commands.key import key
 from warmup.state.baseline import read_baseline
-from warmup.state.version_vector import VersionVector
 from warmup.words.errors import HostError, UsageError
 
 VECTOR = make_vector()
 VARIABLES = {"TRITON_CACHE_DIR": "/c/it's $HOME", "DG_JIT_CACHE_DIR": "/c/deep_gemm"}
 
 
-def run(tmp_path: Path, vector: VersionVector = VECTOR, **changes: Any) -> int:
-    arguments: dict[str, Any] = {
-        "home": make_home(tmp_path),
-        "cache_variables": {},
-        "environ": {},
-    }
-    return key(vector, **{**arguments, **changes})
+def run(
+    tmp_path: Path,
+    variables: dict[str, str] | None = None,
+    env: dict[str, str] | None = None,
+    **options: Any,
+) -> int:
+    session = make_session(make_home(tmp_path), VECTOR, variables=variables, env=env)
+    return key(session, **options)
 
 
 def test_every_ingredient_and_the_key_last(
@@ -43,7 +44,7 @@ def test_one_line_for_a_script(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_the_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(tmp_path, json_output=True, cache_variables=VARIABLES)
+    run(tmp_path, json_output=True, variables=VARIABLES)
     assert json.loads(capsys.readouterr().out) == {
         "schema": 1,
         "version_key": VECTOR.key,
@@ -56,7 +57,7 @@ def test_the_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_shell_takes_the_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(tmp_path, export=True, cache_variables=VARIABLES)
+    run(tmp_path, export=True, variables=VARIABLES)
     lines = capsys.readouterr().out
     assert lines.endswith("export DG_JIT_CACHE_DIR='/c/deep_gemm'\n")
     script = lines + 'printf %s "$TRITON_CACHE_DIR|$DG_JIT_CACHE_DIR"'
@@ -67,7 +68,7 @@ def test_a_shell_takes_the_export(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_github_env_gets_what_the_runner_reads(tmp_path: Path) -> None:
     path = tmp_path / "env"
     path.write_text("EARLIER=1")
-    run(tmp_path, github=True, cache_variables=VARIABLES, environ={"GITHUB_ENV": str(path)})
+    run(tmp_path, github=True, variables=VARIABLES, env={"GITHUB_ENV": str(path)})
     found, lines = {}, iter(path.read_text().splitlines())
     assert next(lines) == "EARLIER=1"
     for line in lines:
@@ -88,9 +89,9 @@ def test_without_a_cache_root_there_is_nothing_to_export(
 
 def test_github_env_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="GITHUB_ENV"):
-        run(tmp_path, github=True, cache_variables=VARIABLES)
+        run(tmp_path, github=True, variables=VARIABLES)
     with pytest.raises(HostError, match="GITHUB_ENV"):
-        run(tmp_path, github=True, environ={"GITHUB_ENV": str(tmp_path)})
+        run(tmp_path, github=True, env={"GITHUB_ENV": str(tmp_path)})
 
 
 def test_forms_that_exclude_each_other(tmp_path: Path) -> None:
@@ -105,4 +106,4 @@ def test_a_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert read_baseline(path).models[0].seconds == 41.2
     captured = capsys.readouterr()
     assert captured.out == f"{VECTOR.key}\n"
-    assert "1 models" in captured.err
+    assert "baseline with 1 model:" in captured.err

@@ -11,7 +11,12 @@ import pytest
 from tests.supervise.tree.test_reap import _COOKIE, write_run
 from tests.supervise.trees import DEADLINE_S
 from warmup.commands.reap import reap
+from warmup.commands.session import Session
 from warmup.supervise.tree import ledger
+
+
+def get_session(home: Path) -> Session:
+    return Session(environ={"WARMUP_CI_HOME": str(home)})
 
 
 def spawn_worker() -> subprocess.Popen[bytes]:
@@ -22,7 +27,7 @@ def spawn_worker() -> subprocess.Popen[bytes]:
 
 
 def test_a_home_without_runs_is_clean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert reap(tmp_path / "home", json_output=False) == 0
+    assert reap(get_session(tmp_path / "home")) == 0
     assert capsys.readouterr() == ("nothing was left behind\n", "")
     assert not (tmp_path / "home").exists()
 
@@ -30,7 +35,7 @@ def test_a_home_without_runs_is_clean(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_what_was_ended_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(tmp_path)
     worker = spawn_worker()
-    assert reap(tmp_path, json_output=False) == 0
+    assert reap(get_session(tmp_path)) == 0
     worker.wait(DEADLINE_S)
     assert capsys.readouterr() == (f"ended pid {worker.pid} (sleep 60) of run r1\n", "")
 
@@ -38,7 +43,7 @@ def test_what_was_ended_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_the_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(tmp_path)
     worker = spawn_worker()
-    assert reap(tmp_path, json_output=True) == 0
+    assert reap(get_session(tmp_path), json_output=True) == 0
     worker.wait(DEADLINE_S)
     output = capsys.readouterr()
     assert json.loads(output.out) == {
@@ -55,7 +60,7 @@ def test_an_unreadable_ledger_is_a_finding(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], json_output: bool
 ) -> None:
     (write_run(tmp_path) / ledger.LEDGER_NAME).write_text("{")
-    assert reap(tmp_path, json_output=json_output) == 1
+    assert reap(get_session(tmp_path), json_output=json_output) == 1
     output = capsys.readouterr()
     assert "its ledger is no ledger" in output.out
     assert output.err.startswith("warning: run r1: its ledger is no ledger")
@@ -67,5 +72,5 @@ def test_another_hosts_run_is_said_and_no_finding(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run(tmp_path, pid_namespace=os.getpid())
-    assert reap(tmp_path, json_output=False) == 0
+    assert reap(get_session(tmp_path)) == 0
     assert capsys.readouterr().out.startswith("run r1: elsewhere: of another PID namespace")

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 # The command replaces its process, so it runs in one of its own.
@@ -30,3 +33,20 @@ def test_the_engines_exit_status_is_the_commands() -> None:
     done = run("--model", "no/such folder", "--warmup-resolutions=foo")
     assert done.returncode == 2
     assert done.stderr.startswith("error: --warmup-resolutions: 'foo' is no resolution\n")
+
+
+@pytest.mark.parametrize("name", ["json", "torch", "warmup", "msgspec", "runpy"])
+def test_nothing_of_the_current_folder_is_run(tmp_path: Path, name: str) -> None:
+    """A runner's checkout may hold a pull request's `json.py`."""
+    (tmp_path / f"{name}.py").write_text("open('ran', 'w').close()\n")
+    code = f"import sys; sys.path[:] = [each for each in sys.path if each]; {CODE}"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--model", "no/such folder"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert not (tmp_path / "ran").exists()
+    assert done.returncode == 2, done.stderr

@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
+from tests.commands.hosts import make_session
 from tests.state.helpers import make_home, make_launch, make_vector, warm
+from warmup.caches.manifest import FamilySummary
 from warmup.commands.why import why
 from warmup.launch.launch import Launch
 from warmup.state.home import Home
 from warmup.state.version_vector import VersionVector
+from warmup.words.errors import UsageError
 
 LAUNCH, VECTOR = make_launch(), make_vector()
-ENV = {"HOME": "/nonexistent"}
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def home(tmp_path: Path) -> Home:
 def ask(
     capsys: pytest.CaptureFixture[str], home: Home, launch: Launch, vector: VersionVector
 ) -> dict[str, Any]:
-    status = why(home, launch, vector, ENV, json_output=True)
+    status = why(make_session(home, vector, [launch]), json_output=True)
     answer: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert answer["exit_code"] == status == (0 if answer["state"] == "warm" else 1)
     assert answer["schema"] == 1
@@ -73,7 +75,7 @@ def test_the_nearest_marker_is_the_one_with_the_fewest_changes(
 
 def test_the_lines(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     marker = warm(home, LAUNCH, VECTOR)
-    assert why(home, LAUNCH, make_vector(triton="4.0", nvcc="14"), ENV) == 1
+    assert why(make_session(home, make_vector(triton="4.0", nvcc="14"), [LAUNCH])) == 1
     assert capsys.readouterr().out.splitlines() == [
         "org/Name-1B:2 is cold: triton 3.9.0 → 4.0, nvcc 13.0.88 → 14",
         f"  nearest marker: {marker.created}  {home.markers / marker.name}.json",
@@ -143,7 +145,7 @@ def test_a_corrupt_marker(home: Home, capsys: pytest.CaptureFixture[str]) -> Non
     assert (answer["state"], answer["check"]) == ("cold", "corrupt")
     [problem] = answer["problems"]
     assert (problem["path"], problem["kind"]) == (str(path), "corrupt")
-    assert why(home, LAUNCH, VECTOR, ENV) == 1
+    assert why(make_session(home, VECTOR, [LAUNCH])) == 1
     assert str(path) in capsys.readouterr().out
 
 
@@ -152,3 +154,18 @@ def test_a_manifest_that_is_gone(home: Home, capsys: pytest.CaptureFixture[str])
     answer = ask(capsys, home, LAUNCH, VECTOR)
     assert answer["check"] == "dangling"
     assert (answer["changes"], answer["lost_entries"]) == ([], 50)
+
+
+def test_a_model_of_several_sizes_must_be_named_with_one(home: Home) -> None:
+    sizes = [make_launch(tp=2), make_launch(tp=4)]
+    with pytest.raises(UsageError, match="name one of org/Name-1B:2, org/Name-1B:4"):
+        why(make_session(home, VECTOR, sizes))
+
+
+def test_one_is_one(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    one = {"triton": FamilySummary("/caches/triton", 1, 100, "1" * 64)}
+    warm(home, LAUNCH, VECTOR, families=one)
+    why(make_session(home, make_vector(triton="4.0"), [LAUNCH]))
+    text = capsys.readouterr().out
+    assert "triton (1 entry)" in text
+    assert "went with it: 1 entry;" in text

@@ -7,7 +7,8 @@ import pytest
 
 from tests.commands.program import call_json, get_env, write_workflow
 from tests.faults.helpers import list_events
-from warmup.commands.run import RunOptions, run
+from warmup.commands.run import run
+from warmup.commands.session import Session
 from warmup.supervise.gpu_memory import Gpu
 from warmup.words.errors import WarmupError
 from warmup.workflow.selection import Selection
@@ -23,7 +24,8 @@ def test_the_memory_of_a_server_that_failed_is_waited_for_too(
     monkeypatch.setattr("warmup.supervise.boot.read_gpus", lambda: [gpu])
     monkeypatch.setattr("warmup.supervise.boot.wait_until_free", refuse)
     selection = Selection(workflow=write_workflow(tmp_path, "--answer", "500"))
-    assert run(selection, RunOptions(), environ=get_env(tmp_path), cwd=tmp_path) == 1
+    session = Session(selection=selection, environ=get_env(tmp_path), folder=tmp_path)
+    assert run(session, log_lines=30, max_log_bytes=1 << 20) == 1
     events = {event["kind"]: event["data"] for event in list_events(tmp_path)}
     assert events["warning"]["text"] == "GPU memory was not given back"
     assert "HTTP 500" in events["model_finished"]["reason"]

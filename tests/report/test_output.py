@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from warmup.report.output import Output
+from warmup.report.output import Output, show
 
 WRITE_THREE = """
 import sys
@@ -85,3 +86,10 @@ def test_the_guard_sees_lines_but_not_our_own_commands() -> None:
     output.line("a")
     output.raw_line("b")
     assert stream.getvalue() == "A\nb\n"
+
+
+def test_what_a_command_found_is_one_document_or_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    show({"schema": 1, "name": "\udcff"}, iter(["a\x1b[2J"]), json_output=True)
+    assert json.loads(capsys.readouterr().out) == {"schema": 1, "name": "\udcff"}
+    show({}, iter(["a\x1b[2J", "b"]), json_output=False)
+    assert capsys.readouterr().out == "a\\x1b[2J\nb\n"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
+from typing import Literal
 
 from warmup.commands.audit_report import render
-from warmup.report.output import DataOutput
+from warmup.report.output import show
 from warmup.state.audit import make_audit
 from warmup.state.judge import HostView
-from warmup.words.encoding import encode_json
 from warmup.words.errors import UsageError
-from warmup.words.escape import get_printable
 from warmup.words.names import FAMILY_NAMES
 
 
@@ -22,24 +20,20 @@ def audit(
     deep: bool = False,
     fix: bool = False,
     dry_run: bool = False,
+    style: Literal["text", "sarif"] = "text",
     json_output: bool = False,
-    sarif: bool = False,
 ) -> int:
     """Print what is wrong. Returns 0 (nothing but notes), 1 (findings), 4 (bytes were changed).
 
     The options are `make_audit`'s. Raises UsageError.
     """
-    if json_output and sarif:
+    if json_output and style == "sarif":
         raise UsageError("--json and --format sarif exclude each other")
     found = make_audit(session, families=families, deep=deep, fix=fix, dry_run=dry_run)
-    out = DataOutput(sys.stdout)
-    if sarif:
+    if style == "sarif":
         from warmup.commands.audit_sarif import make_sarif
 
-        out.line(encode_json(make_sarif(found)).decode())
-    elif json_output:
-        out.line(encode_json(found).decode())
+        show(make_sarif(found), (), json_output=True)
     else:
-        for line in render(found):
-            out.line(get_printable(line))
+        show(found, render(found), json_output=json_output)
     return found.exit_code

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from warmup.commands import doctor_gpu, doctor_host
 from warmup.commands.doctor_finding import Finding
-from warmup.report.output import DataOutput
+from warmup.commands.session import Session
+from warmup.report.output import show
 from warmup.state.home import Home
-from warmup.words.encoding import encode_json
 from warmup.words.errors import EXIT_HOST, EXIT_OK
-from warmup.words.escape import get_printable
 
 
-def doctor(home: Home, env: Mapping[str, str], *, json_output: bool = False) -> int:
+def doctor(session: Session, *, json_output: bool = False) -> int:
     """Print a line per check: `ok|warn|fail  name  detail  hint`. Returns 0, or 3 if any failed.
 
-    env: the servers' environment, which says where the caches lie. Leaves nothing behind.
+    Leaves nothing behind.
     """
-    findings = examine(home, env)
+    findings = examine(session.home, session.env)
     status = EXIT_HOST if any(each.level == "fail" for each in findings) else EXIT_OK
-    out = DataOutput(sys.stdout)
-    if json_output:
-        document = {"schema": 1, "exit_code": status, "checks": findings}
-        out.line(encode_json(document).decode())
-        return status
+    document = {"schema": 1, "exit_code": status, "checks": findings}
+    show(document, _render(findings), json_output=json_output)
+    return status
+
+
+def _render(findings: Sequence[Finding]) -> Iterator[str]:
     width = max(len(each.name) for each in findings)
     for each in findings:
         hint = f"  hint: {each.hint}" if each.hint else ""
-        out.line(get_printable(f"{each.level:4}  {each.name:{width}}  {each.detail}{hint}"))
-    return status
+        yield f"{each.level:4}  {each.name:{width}}  {each.detail}{hint}"
 
 
 def examine(home: Home, env: Mapping[str, str]) -> list[Finding]:

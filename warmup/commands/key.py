@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from warmup.report.output import DataOutput, Output
+from warmup.commands.session import Session
+from warmup.report.output import Output, show
 from warmup.report.summary import get_output
-from warmup.state.home import Home
+from warmup.report.text import get_count
 from warmup.state.version_vector import VersionVector
-from warmup.words.encoding import encode_json
 from warmup.words.errors import EXIT_OK, HostError, UsageError
-from warmup.words.escape import get_printable
 
 
 def key(
-    vector: VersionVector,
+    session: Session,
     *,
-    home: Home,
-    cache_variables: Mapping[str, str],
-    environ: Mapping[str, str],
     json_output: bool = False,
     only_key: bool = False,
     export: bool = False,
@@ -29,50 +25,43 @@ def key(
 ) -> int:
     """Print the vector, its key last (`only_key`: nothing else). Returns 0.
 
-    cache_variables: what moves every family under the cache root, empty without one. export: print
-    them instead, as shell lines; github: append them to $GITHUB_ENV as well.
-    write_baseline: where to put a baseline, with the last cold times that `home` knows.
-    Raises UsageError, HostError.
+    export: print the variables that move every family under the cache root instead, as shell
+    lines; github: append them to $GITHUB_ENV as well. write_baseline: where to put a baseline,
+    with the last cold times that the home knows. Raises UsageError, HostError.
     """
     if export + json_output + only_key > 1:
         raise UsageError("--json, --only-key and --export exclude each other")
+    vector, variables = session.vector, session.cache_variables
     if github:
-        _append_github_env(cache_variables, environ)
+        _append_github_env(variables, session.environ)
     if write_baseline is not None:
-        _write_baseline(write_baseline, home, vector)
-    if (export or github) and not cache_variables:
+        from warmup.state.baseline import make_baseline
+        from warmup.state.baseline import write_baseline as write
+
+        baseline = make_baseline(session.home, vector)
+        write(write_baseline, baseline)
+        told = get_count(len(baseline.models), "model")
+        Output(sys.stderr).line(f"baseline with {told}: {write_baseline}")
+    if (export or github) and not variables:
         Output(sys.stderr).line("note: no cache root: each family keeps its own default folder")
-    _print(vector, cache_variables, json_output, only_key, export)
+    document = {
+        "schema": 1,
+        "version_key": vector.key,
+        "ingredients": vector.ingredients,
+        "variables": variables,
+    }
+    lines: Iterable[str] = [vector.key] if only_key else _render(vector)
+    if export:
+        lines = (f"export {name}={_quote(value)}" for name, value in variables.items())
+    show(document, lines, json_output=json_output)
     return EXIT_OK
 
 
-def _print(
-    vector: VersionVector,
-    cache_variables: Mapping[str, str],
-    json_output: bool,
-    only_key: bool,
-    export: bool,
-) -> None:
-    out = DataOutput(sys.stdout)
-    if json_output:
-        document = {
-            "schema": 1,
-            "version_key": vector.key,
-            "ingredients": vector.ingredients,
-            "variables": cache_variables,
-        }
-        out.line(encode_json(document).decode())
-    elif export:
-        for name, value in cache_variables.items():
-            out.line(f"export {name}={_quote(value)}")
-    elif only_key:
-        out.line(vector.key)
-    else:
-        lines = [(each.name, get_printable(each.value)) for each in vector.ingredients]
-        lines.append(("version_key", vector.key))
-        width = max(len(name) for name, _ in lines)
-        for name, value in lines:
-            out.line(f"{name:{width}}  {value}")
+def _render(vector: VersionVector) -> Iterator[str]:
+    lines = [(each.name, each.value) for each in vector.ingredients]
+    lines.append(("version_key", vector.key))
+    width = max(len(name) for name, _ in lines)
+    return (f"{name:{width}}  {value}" for name, value in lines)
 
 
 def _quote(value: str) -> str:
@@ -96,11 +85,3 @@ def _append_github_env(variables: Mapping[str, str], environ: Mapping[str, str])
             file.write(start + text.encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise HostError(f"cannot append to GITHUB_ENV ({path})", cause=error.strerror) from error
-
-
-def _write_baseline(path: Path, home: Home, vector: VersionVector) -> None:
-    from warmup.state.baseline import make_baseline, write_baseline
-
-    baseline = make_baseline(home, vector)
-    write_baseline(path, baseline)
-    Output(sys.stderr).line(f"baseline with {len(baseline.models)} models: {path}")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from warmup.commands.session import Session
 from warmup.report.output import Output
 from warmup.words.errors import EXIT_FAILED, HostError, UsageError, WarmupError
 
@@ -51,12 +52,11 @@ class ObserveDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def observe(
-    command: tuple[str, ...],
+    session: Session,
     *,
-    json_path: Path | None,
-    fail_on_miss: bool,
-    environ: Mapping[str, str],
-    cache_root: str | None = None,
+    command: tuple[str, ...],
+    json_path: Path | None = None,
+    fail_on_miss: bool = False,
 ) -> int:
     """Run `command`, then report its new cache entries. Returns its exit status.
 
@@ -64,7 +64,7 @@ def observe(
     fail_on_miss, 1 where it succeeded but compiled. Raises UsageError for an empty command and
     for a document that cannot be written, before anything runs.
     """
-    from warmup.caches.family_table import get_family, get_variables
+    from warmup.caches.family_table import get_family
     from warmup.caches.mark import find_new_after, make_mark
     from warmup.supervise.watch.witness import Witness
     from warmup.words.names import FAMILY_NAMES
@@ -73,8 +73,7 @@ def observe(
         raise UsageError("observe needs a command", hint="warmup-ci observe -- pytest tests/")
     if json_path is not None:
         _check_writable(json_path)
-    variables = get_variables(Path(cache_root).expanduser().absolute()) if cache_root else {}
-    env = {**environ, **variables}
+    env = session.env
     roots = [root for name in FAMILY_NAMES for root in get_family(name).get_roots(env)]
     witness = Witness(roots)
     mark = make_mark(FAMILY_NAMES, env)

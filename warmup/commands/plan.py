@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import shlex
-import sys
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from warmup.commands.session import Session, open_session
+from warmup.commands.session import Session
 from warmup.launch.engine_table import get_engine
 from warmup.launch.launch import Launch, Slots
-from warmup.report.output import DataOutput
+from warmup.report.output import show
 from warmup.report.text import get_column, get_label, get_short_names
-from warmup.words.encoding import encode_json
 from warmup.words.errors import EXIT_OK, WarmupError
-from warmup.words.escape import get_printable
 from warmup.workflow.gpus import assign, get_visible
-from warmup.workflow.selection import Selection
 from warmup.workflow.verdict import get_reason, is_done
 
 
@@ -47,38 +42,31 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[PlannedModel, ...]
 
 
-def plan(
-    selection: Selection,
-    *,
-    force: bool,
-    json_output: bool,
-    environ: Mapping[str, str],
-    cwd: Path,
-) -> int:
+def plan(session: Session, *, force: bool = False, json_output: bool = False) -> int:
     """Print state, reason, argv and GPUs of each model. Returns 0, whatever it finds.
 
     Raises UsageError for wrong flags, workflow or models.
     """
     from warmup.supervise.gpu_memory import read_gpus
 
-    session = open_session(selection, environ, cwd)
-    visible = get_visible(environ, [gpu.index for gpu in read_gpus()])
-    models = tuple(_plan(session, launch, visible, force) for launch in session.launches)
-    out = DataOutput(sys.stdout)
-    if json_output:
-        document = PlanDocument(version_key=session.vector.key, models=models)
-        out.line(encode_json(document).decode())
-        return EXIT_OK
+    launches = session.get_launches()
+    visible = get_visible(session.environ, [gpu.index for gpu in read_gpus()])
+    models = tuple(_plan(session, launch, visible, force) for launch in launches)
+    document = PlanDocument(version_key=session.vector.key, models=models)
+    show(document, _render(models), json_output=json_output)
+    return EXIT_OK
+
+
+def _render(models: Sequence[PlannedModel]) -> Iterator[str]:
     names = [f"{model.model}:{model.tp}" for model in models]
     shorts = get_short_names(names)
     for name, model in zip(names, models, strict=True):
         label = get_label(shorts[name], get_column(shorts.values()))
-        out.line(f"{label} {model.state}: {get_printable(model.reason)}")
-        out.line(f"    argv: {get_printable(shlex.join(model.argv))}")
-        out.line(f"    gpus: {model.gpus or 'none'}")
+        yield f"{label} {model.state}: {model.reason}"
+        yield f"    argv: {shlex.join(model.argv)}"
+        yield f"    gpus: {model.gpus or 'none'}"
         if model.problem is not None:
-            out.line(f"    problem: {get_printable(model.problem)}")
-    return EXIT_OK
+            yield f"    problem: {model.problem}"
 
 
 def _plan(session: Session, launch: Launch, visible: tuple[str, ...], force: bool) -> PlannedModel:

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from collections.abc import Iterator
 
-import msgspec
-
-from warmup.report.output import DataOutput, Output
+from warmup.commands.session import Session
+from warmup.report.output import Output, show
 from warmup.supervise.tree import reap as supervise_reap
 from warmup.words.errors import EXIT_FAILED, EXIT_OK
 from warmup.words.escape import get_printable
 
 
-def reap(home: Path, *, json_output: bool) -> int:
-    """Print what was ended; 0 when nothing is left, 1 for survivors and unreadable ledgers.
-
-    home: WARMUP_CI_HOME; need not exist.
-    """
-    report = supervise_reap.reap(home, _warn)
+def reap(session: Session, *, json_output: bool = False) -> int:
+    """Print what was ended; 0 when nothing is left, 1 for survivors and unreadable ledgers."""
+    report = supervise_reap.reap(session.home.path, _warn)
     exit_code = EXIT_FAILED if report.has_findings else EXIT_OK
-    text = _render_json(report, exit_code) if json_output else _render_lines(report)
-    DataOutput(sys.stdout).line(text)
+    show(_make_document(report, exit_code), _render(report), json_output=json_output)
     return exit_code
 
 
@@ -29,8 +24,8 @@ def _warn(text: str) -> None:
     Output(sys.stderr).line(f"warning: {get_printable(text)}")
 
 
-def _render_json(report: supervise_reap.ReapReport, exit_code: int) -> str:
-    document = {
+def _make_document(report: supervise_reap.ReapReport, exit_code: int) -> dict[str, object]:
+    return {
         "schema": 1,
         "runs": [
             {"run_id": run.run_id, "state": run.state, "detail": run.detail} for run in report.runs
@@ -42,17 +37,14 @@ def _render_json(report: supervise_reap.ReapReport, exit_code: int) -> str:
         ],
         "exit_code": exit_code,
     }
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
 
 
-def _render_lines(report: supervise_reap.ReapReport) -> str:
-    lines = [
-        f"ended pid {pid} ({command}) of run {run.run_id}"
-        for run in report.runs
-        for pid, command in run.killed
-    ]
+def _render(report: supervise_reap.ReapReport) -> Iterator[str]:
+    for run in report.runs:
+        for pid, command in run.killed:
+            yield f"ended pid {pid} ({command}) of run {run.run_id}"
     left = [run for run in report.runs if run.state in ("survivors", "unreadable", "elsewhere")]
-    lines += [f"run {run.run_id}: {run.state}: {run.detail}" for run in left]
-    if not lines:
-        lines = ["nothing was left behind"]
-    return "\n".join(get_printable(line) for line in lines)
+    for run in left:
+        yield f"run {run.run_id}: {run.state}: {run.detail}"
+    if not left and not any(run.killed for run in report.runs):
+        yield "nothing was left behind"

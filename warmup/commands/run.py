@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from warmup.commands.session import Session, open_session
+from warmup.commands.session import Session
 from warmup.launch.engine_table import get_engine
 from warmup.launch.launch import Launch
 from warmup.report.actions import Actions, guard_line, is_actions
@@ -27,52 +27,57 @@ from warmup.words.errors import (
     UsageError,
     WarmupError,
 )
-from warmup.workflow.selection import Selection
 from warmup.workflow.verdict import is_done, make_unlaunched
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """log_lines: of a server's log to show. max_log_bytes: of one log to keep on disk."""
+def run(
+    session: Session,
+    *,
+    log_lines: int,
+    max_log_bytes: int,
+    force: bool = False,
+    fail_fast: bool = False,
+    json_output: bool = False,
+) -> int:
+    """Warm the models that the session names. Returns the exit status.
 
-    force: bool = False
-    fail_fast: bool = False
-    json_output: bool = False
-    log_lines: int = 30
-    max_log_bytes: int = 64 << 20
-
-
-def run(selection: Selection, options: RunOptions, *, environ: Mapping[str, str], cwd: Path) -> int:
-    """Warm the models that the selection names. Returns the exit status.
-
-    Raises UsageError before anything is launched, and HostError where the home cannot be used.
+    log_lines: of a server's log to show. max_log_bytes: of one log to keep on disk. Raises
+    UsageError before anything is launched, and HostError where the home cannot be used.
     """
     begin = time.monotonic()
-    session = open_session(selection, environ, cwd)
-    _check_launches(session.launches)
-    guard = guard_line if is_actions(environ) else None
-    out, err = Output(sys.stdout, guard), Output(sys.stderr, guard)
-    return _Run(session, options, environ, out, err, begin).execute()
-
-
-def _check_launches(launches: Sequence[Launch]) -> None:
-    """What can be seen to be a user's mistake is refused before the first launch."""
-    for launch in launches:
+    for launch in session.get_launches():
         problem = get_engine(launch.engine).find_problem(launch)
-        if isinstance(problem, UsageError):
+        if isinstance(problem, UsageError):  # a user's mistake is refused before the first launch
             raise problem
+    guard = guard_line if is_actions(session.environ) else None
+    out, err = Output(sys.stdout, guard), Output(sys.stderr, guard)
+    found = _Run(
+        session=session,
+        out=out,
+        err=err,
+        begin=begin,
+        log_lines=log_lines,
+        max_log_bytes=max_log_bytes,
+        force=force,
+        fail_fast=fail_fast,
+        json_output=json_output,
+    )
+    return found.execute()
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Run:
     """One run: its order of things, its events and its results. begin: monotonic seconds."""
 
     session: Session
-    options: RunOptions
-    environ: Mapping[str, str]
     out: Output
     err: Output
     begin: float
+    log_lines: int
+    max_log_bytes: int
+    force: bool
+    fail_fast: bool
+    json_output: bool
     run_id: str = field(default_factory=make_run_id)
     results: list[ModelResult] = field(default_factory=list)
     errors: list[WarmupError] = field(default_factory=list)
@@ -82,7 +87,7 @@ class _Run:
         # Looking needs no lock and no writable home: valid markers of a read-only one still count.
         checks = [self.session.check(launch) for launch in launches]
         is_all_warm = all(
-            is_done(check, launch, force=self.options.force)
+            is_done(check, launch, force=self.force)
             for check, launch in zip(checks, launches, strict=True)
         )
         run_dir = self._make_run_dir(is_needed=not is_all_warm)
@@ -118,15 +123,15 @@ class _Run:
 
     def _subscribe(self, events: Events) -> Callable[[], None]:
         """Attach the view of this place; returns what takes its moving line away."""
-        console = Console(self.out, self.err, environ=self.environ, json=self.options.json_output)
-        if not is_actions(self.environ):
+        console = Console(self.out, self.err, environ=self.session.environ, json=self.json_output)
+        if not is_actions(self.session.environ):
             events.subscribe(console)
             return console.close
         from warmup.words.secrets import Redactor
 
         own = [launch.env for launch in self.session.launches]
-        secrets = Redactor.from_environment(self.environ, *own).values
-        actions = Actions(console, self.err, environ=self.environ, secret_values=secrets)
+        secrets = Redactor.from_environment(self.session.environ, *own).values
+        actions = Actions(console, self.err, environ=self.session.environ, secret_values=secrets)
         events.subscribe(actions)
 
         def close() -> None:
@@ -151,24 +156,24 @@ class _Run:
                 supervisor=supervisor,
                 events=events,
                 redactor=Redactor.from_environment(
-                    self.environ, *(launch.env for launch in launches)
+                    self.session.environ, *(launch.env for launch in launches)
                 ),
                 env=self.session.env,
                 check=self.session.check,
                 get_vector=self.session.get_vector,
                 log_names=make_log_names(launches),
-                visible_gpus=get_visible(self.environ, [gpu.index for gpu in read_gpus()]),
+                visible_gpus=get_visible(self.session.environ, [gpu.index for gpu in read_gpus()]),
                 deadline=None if deadline_s is None else self.begin + deadline_s,
-                force=self.options.force,
-                log_lines=self.options.log_lines,
-                max_log_bytes=self.options.max_log_bytes,
+                force=self.force,
+                log_lines=self.log_lines,
+                max_log_bytes=self.max_log_bytes,
             )
             why_skipped = ""
             for index, (launch, check) in enumerate(zip(launches, checks, strict=True), start=1):
                 if why_skipped:
                     skipped = make_unlaunched(launch, check, "skipped", reason=why_skipped)
                     self._finish(events, skipped)
-                elif is_done(check, launch, force=self.options.force):
+                elif is_done(check, launch, force=self.force):
                     self._finish(events, make_unlaunched(launch, check, "warm"))
                 else:
                     result, error = warm_model(launch, step, (index, len(launches)))
@@ -185,7 +190,7 @@ class _Run:
         if cancelled is not None:
             self.errors.append(cancelled)
             return cancelled.what
-        has_to_end = error is not None and self.options.fail_fast
+        has_to_end = error is not None and self.fail_fast
         return f"{launch.name} failed and --fail-fast was given" if has_to_end else ""
 
     def _finish(self, events: Events, result: ModelResult) -> None:
@@ -205,7 +210,7 @@ class _Run:
         for error in self.errors:
             for line in error.render().splitlines():
                 self.err.line(line)
-        if self.options.json_output:
+        if self.json_output:
             document = RunDocument(
                 run_id=self.run_id,
                 exit_code=status,

@@ -1,7 +1,8 @@
-"""What every command that speaks of models begins with: settings, home, environment, vectors."""
+"""What a command is given: settings, home, environment, launches, version vectors."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +14,7 @@ from warmup.launch.launch import Launch
 from warmup.state.check import MarkerCheck, check_launch
 from warmup.state.home import Home, get_home
 from warmup.state.version_vector import VersionVector, read_vector
+from warmup.words.errors import HostError
 from warmup.workflow.selection import Resolved, Selection, load
 
 # Where a compiler is looked for; everything else that a vector reads of the environment is
@@ -20,27 +22,65 @@ from warmup.workflow.selection import Resolved, Selection, load
 _TOOLKIT = ("PATH", "CUDA_HOME", "CUDA_PATH", "PYTHONPATH")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Session:
     """One command's view of the world. Reads what it is asked for, once; writes nothing.
 
-    env: the caller's, with the cache variables of `--cache-root` laid over it.
+    selection: what the command line says of models. environ: the caller's. folder: where relative
+    paths begin, None for the process's own current folder.
     """
 
-    resolved: Resolved
-    home: Home
-    env: Mapping[str, str]
-    cache_variables: Mapping[str, str]
+    selection: Selection = field(default_factory=Selection)
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    folder: Path | None = None
     _vectors: dict[tuple[object, ...], VersionVector] = field(default_factory=dict)
+
+    @cached_property
+    def cwd(self) -> Path:
+        """Raises HostError where the folder we stand in was removed."""
+        try:
+            return self.folder or Path.cwd()
+        except FileNotFoundError as error:
+            raise HostError(
+                "the current folder does not exist", hint="cd to one that does"
+            ) from error
+
+    @cached_property
+    def home(self) -> Home:
+        return get_home(self.environ)
+
+    @cached_property
+    def resolved(self) -> Resolved:
+        """Raises UsageError for wrong flags, workflow or models."""
+        return load(self.selection, self.cwd, need_models=False)
 
     @property
     def launches(self) -> tuple[Launch, ...]:
+        """Of the models named, or of all in the workflow; none where there are neither."""
         return self.resolved.launches
 
     @property
     def default(self) -> Launch:
         """What a model without words of its own takes."""
         return self.resolved.default
+
+    def get_launches(self) -> tuple[Launch, ...]:
+        """The same, one at least. Raises UsageError where no model is named."""
+        return self.launches or load(self.selection, self.cwd).launches
+
+    @cached_property
+    def cache_variables(self) -> Mapping[str, str]:
+        """What moves every family under the cache root; empty without one."""
+        if not self.resolved.cache_root:
+            return {}
+        from warmup.caches.family_table import get_variables
+
+        return get_variables(Path(self.resolved.cache_root))
+
+    @cached_property
+    def env(self) -> Mapping[str, str]:
+        """The caller's environment with the cache variables laid over it."""
+        return {**self.environ, **self.cache_variables}
 
     def get_vector(self, launch: Launch) -> VersionVector:
         """The vector that this launch's server would meet. Raises UsageError.
@@ -97,10 +137,7 @@ def open_session(
     selection: Selection, environ: Mapping[str, str], cwd: Path, *, need_models: bool = True
 ) -> Session:
     """Raises UsageError for wrong flags, workflow or models."""
-    resolved = load(selection, cwd, need_models=need_models)
-    variables: dict[str, str] = {}
-    if resolved.cache_root:
-        from warmup.caches.family_table import get_variables
-
-        variables = get_variables(Path(resolved.cache_root))
-    return Session(resolved, get_home(environ), {**environ, **variables}, variables)
+    session = Session(selection=selection, environ=environ, folder=cwd)
+    if need_models:
+        session.get_launches()
+    return session

@@ -2,58 +2,50 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator
 
-from warmup.launch.launch import Launch
-from warmup.report.output import DataOutput
+from warmup.commands.session import Session
+from warmup.report.output import show
+from warmup.report.text import get_count
 from warmup.state.explain import Answer, TouchedChange, explain
-from warmup.state.home import Home
-from warmup.state.version_vector import VersionVector
-from warmup.words.encoding import encode_json
-from warmup.words.escape import get_printable
+from warmup.words.errors import UsageError
 
 
-def why(
-    home: Home,
-    launch: Launch,
-    vector: VersionVector,
-    env: Mapping[str, str],
-    *,
-    json_output: bool = False,
-) -> int:
-    """Print why the launch is cold, or that it is warm. Returns 0 if warm, 1 if cold.
+def why(session: Session, *, json_output: bool = False) -> int:
+    """Print why the one launch is cold, or that it is warm. Returns 0 if warm, 1 if cold.
 
-    vector, env: the version vector and the environment that its server would meet.
+    Raises UsageError where the model named is listed at several sizes.
     """
-    answer = explain(home, launch, vector, env)
-    out = DataOutput(sys.stdout)
-    if json_output:
-        out.line(encode_json(answer).decode())
-    else:
-        for line in _render(answer):
-            out.line(get_printable(line))
-    return answer.exit_code
+    launch, *others = session.get_launches()
+    if others:
+        names = ", ".join(each.name for each in (launch, *others))
+        raise UsageError(f"{launch.label} is listed at several sizes: name one of {names}")
+    home, vector = session.home, session.get_vector(launch)
+    found = explain(home, launch, vector, session.get_env(launch))
+    show(found, _render(found), json_output=json_output)
+    return found.exit_code
 
 
-def _render(answer: Answer) -> list[str]:
-    lines = [f"{answer.model}:{answer.tp} is {answer.state}: {answer.reason}"]
-    if answer.nearest is not None and answer.state == "cold":
-        lines.append(f"  nearest marker: {answer.nearest.created}  {answer.nearest.path}")
-        width = max((len(change.name) for change in answer.changes), default=0)
-        lines += [_render_change(change, width) for change in answer.changes]
-        lines += [f"  launch: {change}" for change in answer.launch_changes]
-        lines.append(
-            f"  went with it: {answer.lost_entries} entries;"
-            f" warming took {answer.lost_seconds:.1f} s then"
-        )
-    lines += [f"  {each.kind} marker: {each.path}: {each.reason}" for each in answer.problems]
-    return lines
+def _render(found: Answer) -> Iterator[str]:
+    yield f"{found.model}:{found.tp} is {found.state}: {found.reason}"
+    if found.nearest is not None and found.state == "cold":
+        yield f"  nearest marker: {found.nearest.created}  {found.nearest.path}"
+        width = max((len(change.name) for change in found.changes), default=0)
+        for change in found.changes:
+            yield _render_change(change, width)
+        for difference in found.launch_changes:
+            yield f"  launch: {difference}"
+        lost = get_count(found.lost_entries, "entry", "entries")
+        yield f"  went with it: {lost}; warming took {found.lost_seconds:.1f} s then"
+    for each in found.problems:
+        yield f"  {each.kind} marker: {each.path}: {each.reason}"
 
 
 def _render_change(change: TouchedChange, width: int) -> str:
     touched = [
-        f"{name} ({change.entries[name]} entries)" if name in change.entries else name
+        f"{name} ({get_count(change.entries[name], 'entry', 'entries')})"
+        if name in change.entries
+        else name
         for name in change.families
     ]
     values = f"{change.old or 'none'} → {change.new or 'none'}"

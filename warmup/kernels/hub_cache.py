@@ -48,7 +48,7 @@ def get_config_path(model: str, revision: str | None, env: Mapping[str, str]) ->
         raise NotModelledError(
             f"the hub cache holds no config.json of {wanted}",
             cause=f"looked in {folder}",
-            hint="`warmup-ci kernels --download` fetches it",
+            hint="`warmup-ci kernels list --download` fetches it",
         )
     return path
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from warmup.words.encoding import encode_json
+from warmup.words.errors import WarmupError
 
 SCHEMA = 1
 
@@ -61,4 +62,29 @@ class RunDocument(msgspec.Struct, frozen=True, kw_only=True):
 
     def encode(self) -> str:
         """The document in one line, without a newline at its end."""
+        return encode_json(self).decode("utf-8")
+
+
+class ErrorFields(msgspec.Struct, frozen=True, kw_only=True):
+    """An error as its lines on stderr tell it."""
+
+    what: str
+    cause: str | None
+    log: str | None
+    hint: str | None
+
+
+class ErrorDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command prints under `--json` where an error ended it before its own document."""
+
+    schema: int = SCHEMA
+    exit_code: int
+    error: ErrorFields
+
+    @classmethod
+    def make(cls, error: WarmupError) -> ErrorDocument:
+        fields = ErrorFields(what=error.what, cause=error.cause, log=error.log, hint=error.hint)
+        return cls(exit_code=error.exit_status, error=fields)
+
+    def encode(self) -> str:
         return encode_json(self).decode("utf-8")

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import errno
 import io
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from typing import TextIO
 
+from warmup.words.encoding import encode_json
 from warmup.words.errors import HostError
+from warmup.words.escape import get_printable
 
 
 class Output:
@@ -61,3 +64,17 @@ class DataOutput(Output):
         super().raw_line(text)
         if self.fault is not None:
             raise HostError("cannot write to stdout", cause=self.fault.strerror) from self.fault
+
+
+def show(document: object, lines: Iterable[str], *, json_output: bool) -> None:
+    """What a command found, on stdout: one JSON document, or lines for people.
+
+    lines: made only where they are shown; what a terminal would obey is escaped here. Raises
+    HostError where stdout does not take all of it.
+    """
+    out = DataOutput(sys.stdout)
+    if json_output:
+        out.line(encode_json(document).decode())
+        return
+    for line in lines:
+        out.line(get_printable(line))

@@ -35,6 +35,11 @@ def get_column(shorts: Iterable[str]) -> int:
     return max((min(get_width(short), _MAX_COLUMN) for short in shorts), default=0)
 
 
+def get_count(number: int, noun: str, plural: str = "") -> str:
+    """`1 model`, `2 models`; plural: where it is not the noun and an s."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
 def get_seconds(seconds: float) -> str:
     return f"{seconds:.1f} s"
 

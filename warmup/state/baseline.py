@@ -1,6 +1,6 @@
 """A baseline: the version vector of one class of runners, committed, with what each model cost.
 
-`key --write-baseline FILE` makes one; `audit --baseline FILE` holds the present host against it.
+`key --write-baseline FILE` makes one; `forecast FILE` holds the present host against it.
 """
 
 from __future__ import annotations
