@@ -291,7 +291,7 @@ def test_lines_for_people_name_hazard_link_and_remedy(
     assert "… and 10 more (--json lists them)" in text
     assert "--fix can remove the entry" in text
     assert text.count("cubin-broken: ") == 1 and text.index("error  ") < text.index("note  ")
-    assert text.splitlines()[-1] == "markers: 1 fresh; hazards: 30 errors, 1 notes"
+    assert text.splitlines()[-1] == "markers: 1 fresh; hazards: 30 errors, 1 note"
 
 
 def test_sarif_is_valid_and_complete(warmed: Warmed, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from warmup.commands.audit_report import get_size
 from warmup.report.output import show
-from warmup.report.text import get_count
+from warmup.report.text import get_count, get_size
 from warmup.state.gc import GcDocument, collect
 from warmup.state.judge import HostView
 from warmup.words.names import FAMILY_NAMES

@@ -40,6 +40,16 @@ def get_count(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
+def get_size(size: int) -> str:
+    """Bytes for people: `1.4 GiB`."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"
+
+
 def get_seconds(seconds: float) -> str:
     return f"{seconds:.1f} s"
 

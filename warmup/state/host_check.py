@@ -1,4 +1,4 @@
-"""`doctor`'s checks of folders, disks, locks, limits and the kernel."""
+"""Is this host fit to warm models: folders, disks, locks, limits."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
+
+import msgspec
 
 from warmup.caches.family_table import get_family
-from warmup.commands.doctor_finding import Finding, Level
 from warmup.state.home import Home
 from warmup.words.locks import find_flock_fault
 from warmup.words.names import FAMILY_NAMES
@@ -24,69 +26,82 @@ _SHM_WARN = _GIB
 _FILES_FAIL, _FILES_WARN = 256, 4096
 
 
-def check_home(home: Home) -> list[Finding]:
+Level = Literal["ok", "warn", "fail"]
+
+
+class HostCheck(msgspec.Struct, frozen=True):
+    """level: `warn` leaves the host usable, `fail` does not. hint: what to do, "" if nothing."""
+
+    level: Level
+    name: str
+    detail: str
+    hint: str = ""
+
+
+def check_home(home: Home) -> list[HostCheck]:
     """Writable, ours, and not open to others: a marker says which code will be loaded."""
     if not home.is_writable():
         hint = "make it writable for this user, or set WARMUP_CI_HOME"
-        return [Finding("fail", "home", f"{home.path} is not writable", hint)]
+        return [HostCheck("fail", "home", f"{home.path} is not writable", hint)]
     if not home.path.exists():
-        return [Finding("ok", "home", f"{home.path}, not made yet")]
+        return [HostCheck("ok", "home", f"{home.path}, not made yet")]
     problem = _find_exposure(home.path)
     if problem is not None:
-        return [Finding("warn", "home", f"{home.path} {problem}", f"chmod go-w {home.path}")]
-    return [Finding("ok", "home", str(home.path))]
+        return [HostCheck("warn", "home", f"{home.path} {problem}", f"chmod go-w {home.path}")]
+    return [HostCheck("ok", "home", str(home.path))]
 
 
-def check_disk(home: Home, env: Mapping[str, str]) -> list[Finding]:
+def check_disk(home: Home, env: Mapping[str, str]) -> list[HostCheck]:
     """Free bytes and inodes, once per filesystem that home or caches are on."""
-    findings, seen = [], set()
+    found, seen = [], set()
     roots = [root for name in FAMILY_NAMES for root in get_family(name).get_roots(env)]
     for path in (home.path, *roots):
         nearest = _get_existing(path)
         device = nearest.stat().st_dev
         if device not in seen:
             seen.add(device)
-            findings += [_check_bytes(nearest), _check_inodes(nearest)]
-    return findings
+            found += [_check_bytes(nearest), _check_inodes(nearest)]
+    return found
 
 
-def check_locks(home: Home) -> list[Finding]:
+def check_locks(home: Home) -> list[HostCheck]:
     """Whether a second holder is refused what a first one has locked: NFS and overlays may not."""
     folder = _get_existing(home.locks)
     path = folder / f".warmup-ci-{os.urandom(8).hex()}.tmp"
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        return [Finding("warn", "locks", f"not tried in {folder}: {error.strerror}")]
+        return [HostCheck("warn", "locks", f"not tried in {folder}: {error.strerror}")]
     try:
         fault = find_flock_fault(path)
     finally:
         path.unlink()
     if fault is not None:
         hint = "set WARMUP_CI_HOME to a folder on a local filesystem"
-        return [Finding("fail", "locks", f"file locks do not work under {folder}: {fault}", hint)]
-    return [Finding("ok", "locks", f"flock excludes other holders under {folder}")]
+        return [HostCheck("fail", "locks", f"file locks do not work under {folder}: {fault}", hint)]
+    return [HostCheck("ok", "locks", f"flock excludes other holders under {folder}")]
 
 
-def check_shm() -> list[Finding]:
+def check_shm() -> list[HostCheck]:
     """Size of /dev/shm, and what is free of it."""
     hint = "start the container with --ipc=host or --shm-size=16g"
     try:
         size = os.statvfs(_SHM)
     except OSError as error:
-        return [Finding("warn", "/dev/shm", error.strerror or str(error), hint)]
+        return [HostCheck("warn", "/dev/shm", error.strerror or str(error), hint)]
     total, free = size.f_blocks * size.f_frsize, size.f_bavail * size.f_frsize
     detail = f"{_format(free)} of {_format(total)} free"
     if total < _SHM_WARN:
-        return [Finding("warn", "/dev/shm", detail, hint)]
+        return [HostCheck("warn", "/dev/shm", detail, hint)]
     if free < _SHM_WARN:
-        return [Finding("warn", "/dev/shm", detail, "killed servers leave segments; see /dev/shm")]
-    return [Finding("ok", "/dev/shm", detail)]
+        hint = "killed servers leave segments; see /dev/shm"
+        return [HostCheck("warn", "/dev/shm", detail, hint)]
+    return [HostCheck("ok", "/dev/shm", detail)]
 
 
-def check_caches(env: Mapping[str, str]) -> list[Finding]:
+def check_caches(env: Mapping[str, str]) -> list[HostCheck]:
     """Ownership of the folders that code is loaded from, and whether servers can fill them."""
-    findings, num_found = [], 0
+    found, num_found = [], 0
     for name in FAMILY_NAMES:
         for root in get_family(name).get_roots(env):
             if not _is_dir(root):
@@ -94,16 +109,16 @@ def check_caches(env: Mapping[str, str]) -> list[Finding]:
             num_found += 1
             problem = _find_exposure(root)
             if problem is not None:
-                findings.append(
-                    Finding("warn", f"cache {name}", f"{root} {problem}", f"chmod go-w {root}")
+                found.append(
+                    HostCheck("warn", f"cache {name}", f"{root} {problem}", f"chmod go-w {root}")
                 )
             elif not os.access(root, os.W_OK | os.X_OK):
                 detail = f"{root} is not writable: what a server compiles is lost"
-                findings.append(Finding("warn", f"cache {name}", detail, f"chown or chmod {root}"))
-    return findings or [Finding("ok", "caches", f"{num_found} folders, none open to others")]
+                found.append(HostCheck("warn", f"cache {name}", detail, f"chown or chmod {root}"))
+    return found or [HostCheck("ok", "caches", f"{num_found} folders, none open to others")]
 
 
-def check_open_files() -> list[Finding]:
+def check_open_files() -> list[HostCheck]:
     """RLIMIT_NOFILE."""
     import resource
 
@@ -111,17 +126,9 @@ def check_open_files() -> list[Finding]:
     detail, hint = f"{soft} open files (hard limit {hard})", "raise it: ulimit -n 65535"
     unlimited = soft == resource.RLIM_INFINITY
     if unlimited or soft >= _FILES_WARN:
-        return [Finding("ok", "open files", "unlimited" if unlimited else detail)]
+        return [HostCheck("ok", "open files", "unlimited" if unlimited else detail)]
     level: Level = "fail" if soft < _FILES_FAIL else "warn"
-    return [Finding(level, "open files", detail, hint)]
-
-
-def check_kernel() -> list[Finding]:
-    """What supervision stands on, and what is left without it (design.md section 7)."""
-    from warmup.supervise.tree.guarantees import find_missing_guarantees
-
-    missing = [Finding("warn", "kernel", each) for each in find_missing_guarantees()]
-    return missing or [Finding("ok", "kernel", "/proc, pidfd, subreaper and process marks work")]
+    return [HostCheck(level, "open files", detail, hint)]
 
 
 def _find_exposure(folder: Path) -> str | None:
@@ -134,25 +141,25 @@ def _find_exposure(folder: Path) -> str | None:
     return None
 
 
-def _check_bytes(folder: Path) -> Finding:
+def _check_bytes(folder: Path) -> HostCheck:
     size = os.statvfs(folder)
     free = size.f_bavail * size.f_frsize
     detail = f"{_format(free)} free at {folder}"
     if free >= _DISK_WARN:
-        return Finding("ok", "disk", detail)
+        return HostCheck("ok", "disk", detail)
     level: Level = "fail" if free < _DISK_FAIL else "warn"
-    return Finding(level, "disk", detail, "free some space: `warmup-ci gc` may help")
+    return HostCheck(level, "disk", detail, "free some space: `warmup-ci gc` may help")
 
 
-def _check_inodes(folder: Path) -> Finding:
+def _check_inodes(folder: Path) -> HostCheck:
     size = os.statvfs(folder)
     if size.f_files == 0:  # btrfs and some network filesystems make them as needed
-        return Finding("ok", "inodes", f"not limited at {folder}")
+        return HostCheck("ok", "inodes", f"not limited at {folder}")
     detail = f"{size.f_favail} free at {folder}"
     if size.f_favail >= _INODES_WARN:
-        return Finding("ok", "inodes", detail)
+        return HostCheck("ok", "inodes", detail)
     level: Level = "fail" if size.f_favail < _INODES_FAIL else "warn"
-    return Finding(level, "inodes", detail, "remove small files: `warmup-ci gc` may help")
+    return HostCheck(level, "inodes", detail, "remove small files: `warmup-ci gc` may help")
 
 
 def _is_dir(path: Path) -> bool:
