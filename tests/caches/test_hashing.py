@@ -24,17 +24,9 @@ def test_what_is_no_regular_file_is_refused_without_blocking(tmp_path: Path) -> 
             hash_file(str(tmp_path / name))
 
 
-def test_a_file_reached_through_a_linked_folder_is_outside(tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "file").write_bytes(b"x")
-    (tmp_path / "root").mkdir()
-    (tmp_path / "root" / "folder").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match="outside"):
-        hash_file(str(tmp_path / "root" / "folder" / "file"), inside=str(tmp_path / "root"))
-
-
 def test_results_come_in_order_and_errors_where_they_occur() -> None:
-    assert list(map_threads(lambda n: n * n, range(1000))) == [n * n for n in range(1000)]
-    results = map_threads(lambda n: 1 // (n - 40), range(100))
+    square = map_threads(lambda chunk: [n * n for n in chunk], range(1000))
+    assert list(square) == [n * n for n in range(1000)]
+    results = map_threads(lambda chunk: [1 // (n - 40) for n in chunk], range(100))
     with pytest.raises(ZeroDivisionError):
         list(results)

@@ -14,9 +14,9 @@ from tests.caches.caches import (
     write_flashinfer,
 )
 from warmup.caches import mark
-from warmup.caches.hazards.mounts import Mount
 from warmup.caches.manifest import NewEntry
 from warmup.caches.mark import Mark, find_new_after, make_mark
+from warmup.words.mounts import Mount
 from warmup.words.names import FAMILY_NAMES
 
 

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import socket
-import subprocess
-import threading
 from pathlib import Path
 
 import pytest
 
+from tests.races import bound, swapping
 from warmup.words.files import Folder, open_regular, read_regular
-
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
-
-
-def exchange(one: Path, other: Path) -> None:
-    """renameat2(RENAME_EXCHANGE): swap two names in one step."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    words = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
-    if libc.renameat2(*words) != 0:
-        raise OSError(ctypes.get_errno(), "renameat2")
 
 
 @pytest.fixture
@@ -40,16 +27,7 @@ def swapped(tmp_path: Path) -> Path:
 
 
 def test_removing_survives_a_race_with_a_link(swapped: Path) -> None:
-    stop = threading.Event()
-
-    def swap() -> None:
-        while not stop.is_set():
-            with contextlib.suppress(OSError):
-                exchange(swapped / "entry", swapped / "link")
-
-    thread = threading.Thread(target=swap)
-    thread.start()
-    try:
+    with swapping(swapped / "entry", swapped / "link"):
         for _ in range(300):
             with contextlib.suppress(OSError):
                 (swapped / "entry" / "deep").mkdir(parents=True)
@@ -58,9 +36,6 @@ def test_removing_survives_a_race_with_a_link(swapped: Path) -> None:
             if not (swapped / "link").is_symlink():
                 with contextlib.suppress(OSError):
                     (swapped / "link").symlink_to(swapped.parent / "victim")
-    finally:
-        stop.set()
-        thread.join()
     assert (swapped.parent / "victim" / "precious").read_text() == "precious"
 
 
@@ -110,17 +85,12 @@ def test_a_mount_inside_stops_a_removal(tmp_path: Path) -> None:
     inside = tmp_path / "root" / "entry" / "mounted"
     inside.mkdir(parents=True)
     (inside.parent / "file").write_text("x")
-    done = subprocess.run(["mount", "--bind", outside, inside], capture_output=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"cannot mount here: {done.stderr.decode().strip()}")
-    try:
+    with bound(outside, inside):
         with Folder.open(tmp_path / "root") as folder, pytest.raises(OSError) as caught:
             folder.remove("entry")
         assert caught.value.errno == errno.EXDEV
         assert (inside / "precious").exists()
         assert (inside.parent / "file").exists()  # nothing of it was removed
-    finally:
-        subprocess.run(["umount", inside], check=True)
 
 
 def test_a_tree_goes_whole_with_its_links(tmp_path: Path) -> None:

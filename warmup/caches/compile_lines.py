@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from warmup.caches.family_table import get_family
+from warmup.words.files import open_regular
 
 _CHUNK_BYTES = 1 << 20
 _MAX_LINE_BYTES = 1 << 16  # a longer one is looked at in pieces
@@ -55,7 +56,7 @@ def find_compile_lines(path: Path, families: Sequence[str], offset: int = 0) -> 
 
 
 def _iter_lines(path: Path, offset: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
+    with os.fdopen(open_regular(path), "rb") as file:
         file.seek(offset, os.SEEK_SET)
         rest = b""
         while chunk := file.read(_CHUNK_BYTES):

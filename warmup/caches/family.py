@@ -131,17 +131,3 @@ def find_folder_entry(path: str) -> str | None:
 def get_last_part(root: Path, entry: str, names: Sequence[str]) -> str:
     """`get_kernel` where the entry's own name is all there is."""
     return entry.rpartition("/")[2]
-
-
-def read_head(path: str | Path, size: int = 65536) -> bytes:
-    """The first bytes of a regular file; b"" where it cannot be read. Never blocks on a FIFO."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return os.read(fd, min(size, os.fstat(fd).st_size))
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)

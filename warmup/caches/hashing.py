@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from itertools import islice
 from typing import TypeVar
+
+from warmup.words.files import open_regular
 
 _BUFFER_BYTES = 1 << 18
 _CHUNK_ITEMS = 32  # a task for each file would cost more memory than the files' records
@@ -19,29 +20,16 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def hash_file(path: str, *, inside: str | None = None) -> str:
-    """sha256 of a regular file, hex.
-
-    Raises OSError where it cannot be read, is no regular file, or, with `inside` (a real path),
-    lies elsewhere once symbolic links are resolved. Never blocks on a FIFO.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+def hash_file(path: str, *, dir_fd: int | None = None) -> str:
+    """sha256 of a regular file, hex. Raises OSError where it cannot be read, or is not one."""
+    fd = open_regular(path, dir_fd=dir_fd)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(f"{path}: no regular file")
-        if inside is not None and not _is_inside(fd, inside):
-            raise OSError(f"{path}: outside {inside}")
         digest, buffer = sha256(), _get_buffer()
         while size := os.readv(fd, [buffer]):
             digest.update(buffer[:size])
         return digest.hexdigest()
     finally:
         os.close(fd)
-
-
-def _is_inside(fd: int, folder: str) -> bool:
-    # One call instead of a `realpath` for each file; pathlib would cost more than the call.
-    return os.readlink(f"/proc/self/fd/{fd}").startswith(folder + "/")  # noqa: PTH115
 
 
 def _get_buffer() -> memoryview:
@@ -52,14 +40,15 @@ def _get_buffer() -> memoryview:
     return buffer
 
 
-def map_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """`map` on one thread for each core; results in order, an exception where it occurred."""
+def map_threads(
+    function: Callable[[list[Item]], list[Result]], items: Iterable[Item]
+) -> Iterator[Result]:
+    """`function` of a few items at a time, on one thread for each core.
 
-    def work(chunk: list[Item]) -> list[Result]:
-        return [function(item) for item in chunk]
-
+    Results come in order, an exception where it occurred.
+    """
     source = iter(items)
     chunks = iter(lambda: list(islice(source, _CHUNK_ITEMS)), [])
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for results in pool.map(work, chunks):
+        for results in pool.map(function, chunks):
             yield from results

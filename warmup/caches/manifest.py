@@ -24,6 +24,7 @@ from warmup.caches.records import (
 )
 from warmup.caches.walk import File, RootSnapshot, Snapshot
 from warmup.words.escape import from_text, to_text
+from warmup.words.tree import Tree
 
 _EMPTY: frozenset[str] = frozenset()
 
@@ -110,24 +111,31 @@ def _make_root(
 ) -> RootRecord:
     family = get_family(name)
 
-    def record(item: tuple[str, list[File]]) -> EntryRecord | None:
-        entry, files = item
+    def record(items: list[tuple[str, list[File]]]) -> list[EntryRecord]:
+        with Tree(root.root) as tree:
+            made = [record_entry(tree, *item) for item in items]
+        return [entry for entry in made if entry is not None]
+
+    def record_entry(tree: Tree, entry: str, files: list[File]) -> EntryRecord | None:
         path = to_text(entry)
         added = _is_new(was.entries.get(entry), files, family.touched)
         if not added and path in unwanted and all(file.atime_ns == 0 for file in files):
             return None
         kernel = family.get_kernel(Path(root.root), entry, [file.name for file in files])
-        records = [r for f in files if (r := _record_file(root.root, entry, f, family.touched))]
+        records = [r for f in files if (r := _record_file(tree, entry, f, family.touched))]
         return EntryRecord(path, to_text(kernel), added, records) if records else None
 
-    items = sorted(root.entries.items())
-    records = [one for one in map_threads(record, items) if one is not None]
+    try:
+        records = list(map_threads(record, sorted(root.entries.items())))
+    except FileNotFoundError:  # the whole root went away meanwhile
+        records = []
     return RootRecord(to_text(root.root), records)
 
 
-def _record_file(root: str, entry: str, file: File, touched: frozenset[str]) -> FileRecord | None:
+def _record_file(tree: Tree, entry: str, file: File, touched: frozenset[str]) -> FileRecord | None:
     try:
-        digest = hash_file(f"{root}/{entry}/{file.name}".rstrip("/"))
+        dir_fd, name = tree.locate(f"{entry}/{file.name}".rstrip("/"))
+        digest = hash_file(name, dir_fd=dir_fd)
     except OSError:
         return None
     mtime = NO_MTIME if file.name in touched else file.mtime_ns // 10**9

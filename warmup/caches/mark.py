@@ -10,6 +10,7 @@ before and after.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Sequence
@@ -19,10 +20,11 @@ import msgspec
 
 from warmup.caches.family import Env, Family
 from warmup.caches.family_table import get_family
-from warmup.caches.hazards.mounts import find_mount
 from warmup.caches.manifest import NewEntry, find_new
 from warmup.caches.walk import RootSnapshot, Snapshot, walk_root
 from warmup.words.escape import to_text
+from warmup.words.mounts import find_mount
+from warmup.words.tree import Tree
 
 _CLOCK_REALTIME_COARSE = 5  # <linux/time.h>
 _TICK_S = 0.1  # a tick takes 10 ms at most; longer only if the clock is set back meanwhile
@@ -83,16 +85,18 @@ def _has_foreign_clock(root: Path) -> bool:
 
 def _find_changed(family: Family, root: Path, since_ns: int) -> list[NewEntry]:
     times: dict[str, int] = {}
-    stack = [""]
-    while stack:
-        folder = stack.pop()
-        try:
-            with os.scandir(f"{root}/{folder}") as items:
-                for item in items:
-                    _look(family, item, f"{folder}/{item.name}".lstrip("/"), since_ns, stack, times)
-        except OSError:  # gone meanwhile, or not ours to read: `audit` tells of it
-            continue
-    return [_make_new(family, root, entry, mtime_ns) for entry, mtime_ns in times.items()]
+    try:
+        with Tree(root) as tree:
+            stack = [""]
+            while stack:
+                folder = stack.pop()
+                with contextlib.suppress(OSError):  # gone, or not ours to read: `audit` tells of it
+                    for item in tree.scan(folder):
+                        path = f"{folder}/{item.name}".lstrip("/")
+                        _look(family, item, path, since_ns, stack, times)
+            return [_make_new(family, tree, entry, times[entry]) for entry in times]
+    except OSError:
+        return []
 
 
 def _look(
@@ -113,14 +117,22 @@ def _look(
             times[entry] = max(mtime_ns, times.get(entry, 0))
 
 
-def _make_new(family: Family, root: Path, entry: str, mtime_ns: int) -> NewEntry:
-    path = root / entry
-    names = [""]
-    if path.is_dir():
-        names = [
-            f"{os.path.relpath(folder, path)}/{name}".removeprefix("./")
-            for folder, _, files in os.walk(path)
-            for name in files
-        ]
-    kernel = family.get_kernel(root, entry, names)
+def _make_new(family: Family, tree: Tree, entry: str, mtime_ns: int) -> NewEntry:
+    kernel = family.get_kernel(Path(tree.real), entry, _list_files(tree, entry))
     return NewEntry(to_text(entry), to_text(kernel), mtime_ns / 1e9)
+
+
+def _list_files(tree: Tree, entry: str) -> list[str]:
+    """Names of an entry's files, relative to it; [""] where the entry is a file."""
+    names: list[str] = []
+    stack = [""]
+    while stack:
+        folder = stack.pop()
+        try:
+            items = list(tree.scan(f"{entry}/{folder}".rstrip("/")))
+        except OSError:
+            continue
+        for item in items:
+            path = f"{folder}/{item.name}".lstrip("/")
+            (stack if item.is_dir(follow_symlinks=False) else names).append(path)
+    return names or [""]

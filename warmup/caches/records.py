@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +10,7 @@ import msgspec
 
 from warmup.words.errors import IntegrityError
 from warmup.words.escape import to_line
+from warmup.words.files import read_regular
 from warmup.words.names import FAMILY_NAMES
 
 SCHEMA = 1
@@ -84,12 +84,10 @@ def decode(data: bytes) -> Manifest:
 def read_manifest(path: Path, digest: str | None = None) -> Manifest:
     """The manifest in a file. digest: the sha256 that its bytes must have, None for any.
 
-    Raises IntegrityError, also where it is missing or no file.
+    Raises IntegrityError, also where it is missing or not a file.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_regular(path, MAX_BYTES)
     except OSError as error:
         raise IntegrityError(
             "manifest unreadable", cause=f"{to_line(str(path))}: {error.strerror}"

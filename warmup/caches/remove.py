@@ -1,48 +1,53 @@
-"""Remove cache entries, never anything outside their root."""
+"""Below a cache's root: open, remove. The root may be reached through links, nothing below it."""
 
 from __future__ import annotations
 
+import errno
 import os
-import secrets
-import shutil
 from pathlib import Path
 
+from warmup.words.files import Folder
 
-def remove_inside(root: Path, path: str) -> bool:
-    """Remove a file or a folder below `root`; False where it was gone already.
 
-    A folder goes in one step, renamed to what every family takes for a temporary before it is
-    emptied: no server meets a half. `path` is relative. Symbolic links on the way to it are
-    refused, a link itself is unlinked; `rmtree` does not follow those below. Raises OSError where
-    it cannot or must not be removed.
+def open_below(root: str | Path, folder: str = "") -> Folder:
+    """The folder at a relative path below a root.
+
+    Raises OSError, also for a path that leads out, links on the way, and another mount's folders.
     """
-    parts = path.split("/")
-    if not path or any(part in ("", ".", "..") for part in parts):
-        raise OSError(f"{path!r} is no path below {root}")
-    real = Path(os.path.realpath(root))
-    target = real.joinpath(*parts)
-    if Path(os.path.realpath(target.parent)) != target.parent:
-        raise OSError(f"{target.parent} leads through a symbolic link")
-    if not os.path.lexists(target):
+    if folder:
+        _check_path(folder)
+    with Folder.open(Path(os.path.realpath(root, strict=True))) as opened:
+        return opened.descend(folder)
+
+
+def remove_inside(root: str | Path, path: str, *, prune: bool = False) -> bool:
+    """Remove a file, a link or a folder below `root`; False where it was gone already.
+
+    prune: also the folders on the way that hold nothing any more. Raises OSError as `open_below`
+    and `Folder.remove` do.
+    """
+    _check_path(path)
+    parent, _, name = path.rpartition("/")
+    try:
+        with open_below(root, parent) as folder:
+            was_there = folder.remove(name)
+    except FileNotFoundError:
         return False
-    if target.is_dir() and not target.is_symlink():
-        aside = target.with_name(f"tmp.pid_{os.getpid()}_{secrets.token_hex(8)}")
-        target.rename(aside)
-        try:
-            shutil.rmtree(aside)
-        except RecursionError:  # CPython before 3.13: a tree that only malice makes that deep
-            raise OSError(f"{target} is nested too deep to remove") from None
-    else:
-        target.unlink()
-    return True
+    if prune:
+        _remove_empty(root, parent)
+    return was_there
 
 
-def remove_empty_parents(root: Path, path: str) -> None:
-    """Remove the folders between `root` and `path` that hold nothing any more."""
-    folder = Path(path).parent
-    while folder != Path():
+def _check_path(path: str) -> None:
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        raise OSError(errno.EINVAL, "not a path below the cache's root", path)
+
+
+def _remove_empty(root: str | Path, path: str) -> None:
+    while path:
+        path, _, name = path.rpartition("/")
         try:
-            (root / folder).rmdir()
-        except OSError:
+            with open_below(root, path) as folder:
+                folder.rmdir(name)
+        except OSError:  # not empty, or gone, or not ours
             return
-        folder = folder.parent

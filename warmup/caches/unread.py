@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import stat
 
 import msgspec
 
 from warmup.caches.walk import RootSnapshot, Snapshot
+from warmup.words.files import open_regular
+from warmup.words.tree import Tree
 
 
 def mark_unread(snapshot: Snapshot) -> Snapshot:
@@ -24,33 +26,47 @@ def mark_unread(snapshot: Snapshot) -> Snapshot:
 
 
 def _mark_root(snapshot: RootSnapshot) -> bool:
-    probe: Path | None = None
-    for entry, files in snapshot.entries.items():
-        for file in files:
-            path = Path(snapshot.root, entry, file.name)
-            try:
-                mtime_ns = path.lstat().st_mtime_ns
-                os.utime(path, ns=(0, mtime_ns), follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            except OSError:
-                return False
-            if probe is None and file.size > 0:
-                probe = path
-    return probe is not None and _is_read_seen(probe)
-
-
-def _is_read_seen(path: Path) -> bool:
-    """Whether reading this file, whose atime is 0, moves its atime; put back to 0 after."""
+    if not snapshot.entries:
+        return False
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            before = os.fstat(fd)
-            os.read(fd, 1)
-            seen = os.fstat(fd).st_atime_ns > 0
-            os.utime(fd, ns=(0, before.st_mtime_ns))
-        finally:
-            os.close(fd)
+        with Tree(snapshot.root) as tree:
+            return _mark_files(snapshot, tree)
     except OSError:
         return False
+
+
+def _mark_files(snapshot: RootSnapshot, tree: Tree) -> bool:
+    """Raises OSError where one cannot be marked. Nothing outside the root is."""
+    probe = ""
+    for entry, files in snapshot.entries.items():
+        for file in files:
+            path = f"{entry}/{file.name}" if file.name else entry
+            try:
+                fd, name = tree.locate(path)
+                if _mark_file(fd, name) and file.size > 0:
+                    probe = probe or path
+            except FileNotFoundError:
+                continue
+    return probe != "" and _is_read_seen(*tree.locate(probe))
+
+
+def _mark_file(dir_fd: int, name: str) -> bool:
+    """False for what another name may share with a place that is not ours: it counts as read."""
+    status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    if status.st_nlink != 1 or not stat.S_ISREG(status.st_mode):
+        return False
+    os.utime(name, ns=(0, status.st_mtime_ns), dir_fd=dir_fd, follow_symlinks=False)
+    return True
+
+
+def _is_read_seen(dir_fd: int, name: str) -> bool:
+    """Whether reading this file, whose atime is 0, moves its atime; put back to 0 after."""
+    fd = open_regular(name, dir_fd=dir_fd)
+    try:
+        before = os.fstat(fd)
+        os.read(fd, 1)
+        seen = os.fstat(fd).st_atime_ns > 0
+        os.utime(fd, ns=(0, before.st_mtime_ns))
+    finally:
+        os.close(fd)
     return seen

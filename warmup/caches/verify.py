@@ -12,6 +12,7 @@ from warmup.caches.hashing import hash_file, map_threads
 from warmup.caches.records import NO_MTIME, EntryRecord, FileRecord, Manifest, RootRecord
 from warmup.caches.walk import File, Snapshot
 from warmup.words.escape import from_text, to_line
+from warmup.words.tree import Tree
 
 
 class Mismatch(NamedTuple):
@@ -86,26 +87,43 @@ def verify_deep(manifest: Manifest) -> list[Mismatch]:
 
 def _verify_root(name: str, record: RootRecord) -> Iterator[Mismatch]:
     root = from_text(record.root)
-    real = os.path.realpath(root)
 
-    def verify(entry: EntryRecord) -> list[Mismatch]:
-        wrong = []
-        for file in entry.files:
-            path = f"{root}/{from_text(entry.path)}/{from_text(file.name)}".rstrip("/")
-            try:
-                problem = None if hash_file(path, inside=real) == file.sha256 else "content changed"
-            except FileNotFoundError:
-                problem = "is missing"
-            except OSError as error:
-                problem = f"cannot be read: {error.strerror or error}"
-            if problem is not None:
-                wrong.append(
-                    Mismatch(name, record.root, entry.path, entry.kernel, file.name, problem)
-                )
-        return wrong
+    def verify(entries: list[EntryRecord]) -> list[Mismatch]:
+        try:
+            with Tree(root) as tree:
+                return verify_entries(tree, entries)
+        except OSError as error:
+            return [
+                make(entry, file, _describe(error)) for entry in entries for file in entry.files
+            ]
 
-    for wrong in map_threads(verify, record.entries):
-        yield from wrong
+    def verify_entries(tree: Tree, entries: list[EntryRecord]) -> list[Mismatch]:
+        found = (
+            (entry, file, _find_damage(tree, entry, file))
+            for entry in entries
+            for file in entry.files
+        )
+        return [make(entry, file, problem) for entry, file, problem in found if problem]
+
+    def make(entry: EntryRecord, file: FileRecord, problem: str) -> Mismatch:
+        return Mismatch(name, record.root, entry.path, entry.kernel, file.name, problem)
+
+    yield from map_threads(verify, record.entries)
+
+
+def _find_damage(tree: Tree, entry: EntryRecord, file: FileRecord) -> str | None:
+    path = f"{from_text(entry.path)}/{from_text(file.name)}".rstrip("/")
+    try:
+        dir_fd, name = tree.locate(path)
+        return None if hash_file(name, dir_fd=dir_fd) == file.sha256 else "content changed"
+    except OSError as error:
+        return _describe(error)
+
+
+def _describe(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "is missing"
+    return f"cannot be read: {error.strerror or error}"
 
 
 def find_snapshot_mismatch(manifest: Manifest, env: Env, snapshot: Snapshot) -> str | None:

@@ -1,8 +1,8 @@
 """One walk over a family's folders: which entries are there, with each file's stat.
 
-Never outside a root: symbolic links below it are listed, not followed. Entries that vanish
-mid-walk are left out; what cannot be read is reported. The walk keeps its own stack, so depth is
-bounded by the file system alone.
+Never outside a root: symbolic links below it are listed, not followed, whoever puts one where a
+folder was (`words.tree`), and other mounts are not entered. Entries that vanish mid-walk are left
+out; what cannot be read is reported. Depth is bounded by the file system alone.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import msgspec
 from warmup.caches.family import Env, Family, unique
 from warmup.caches.family_table import get_family
 from warmup.words.escape import to_line
+from warmup.words.tree import Tree
 
 _TRUSTED_UIDS = frozenset({0, os.geteuid()})
 
@@ -39,6 +40,7 @@ class RootSnapshot(msgspec.Struct, frozen=True, gc=False):
     """What lay under one root: entries (path relative to it → files), and what is no entry.
 
     empty: folders without anything in them. links: symbolic links, which nothing here follows.
+    exposed: folders that others may write in, or that belong to neither this user nor root.
     is_marked: every file's atime was set to 0 and this file system moves it on a read
     (`warmup.caches.manifest.mark_unread`). problems: what could not be read, one line each.
     """
@@ -48,6 +50,7 @@ class RootSnapshot(msgspec.Struct, frozen=True, gc=False):
     temporaries: list[str] = []
     links: list[str] = []
     empty: list[str] = []
+    exposed: list[str] = []
     problems: list[str] = []
     is_marked: bool = False
 
@@ -91,21 +94,37 @@ def _paused_collector() -> Iterator[None]:
 def walk_root(family: Family, root: Path) -> RootSnapshot:
     """The entries under one root; see `RootSnapshot`."""
     found = RootSnapshot(str(root), {})
+    try:
+        with Tree(root) as tree:
+            _walk_tree(family, found, tree)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        found.problems.append(f"{to_line(found.root)}: {error.strerror}")
+    return found
+
+
+def _walk_tree(family: Family, found: RootSnapshot, tree: Tree) -> None:
     stack = [""]
     while stack:
         folder = stack.pop()
-        path = f"{found.root}/{folder}"
         try:
-            with os.scandir(path) as items:
+            fd = tree.get_fd(folder)
+            if _is_exposed(os.fstat(fd)):
+                found.exposed.append(folder)
+            with os.scandir(fd) as items:
                 num_items = _visit(family, found, stack, f"{folder}/" if folder else "", items)
         except FileNotFoundError:
             continue
         except OSError as error:
-            found.problems.append(f"{to_line(path)}: {error.strerror}")
+            found.problems.append(f"{to_line(f'{found.root}/{folder}')}: {error.strerror}")
         else:
             if not num_items and folder:
                 found.empty.append(folder)
-    return found
+
+
+def _is_exposed(status: os.stat_result) -> bool:
+    return status.st_mode & 0o002 != 0 or status.st_uid not in _TRUSTED_UIDS
 
 
 def _visit(
@@ -130,9 +149,12 @@ def _visit(
                 stat = item.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            is_exposed = stat.st_mode & 0o002 != 0 or stat.st_uid not in _TRUSTED_UIDS
             file = File(
-                path[len(entry) + 1 :], stat.st_size, stat.st_mtime_ns, stat.st_atime_ns, is_exposed
+                path[len(entry) + 1 :],
+                stat.st_size,
+                stat.st_mtime_ns,
+                stat.st_atime_ns,
+                _is_exposed(stat),
             )
             files = found.entries.get(entry)
             if files is None:

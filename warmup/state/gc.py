@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from warmup.caches.remove import remove_empty_parents, remove_inside
+from warmup.caches.remove import remove_inside
 from warmup.caches.walk import take_snapshot
 from warmup.state.gc_plan import Plan, choose_stale, find_oldest_live_run, make_plan
 from warmup.state.home import Home
@@ -135,8 +135,7 @@ def _carry_out(plan: Plan, home: Home) -> Iterator[str]:
         yield from _try(path.unlink, str(path))
     inside = [(each.root, each.entry) for each in plan.entries] + plan.temporaries
     for root, name in inside:
-        yield from _try(partial(remove_inside, Path(root), name), f"{root}/{name}")
-        remove_empty_parents(Path(root), name)
+        yield from _try(partial(remove_inside, root, name, prune=True), f"{root}/{name}")
     for path in home.folders:
         with contextlib.suppress(FileNotFoundError), Folder.open(path) as folder:
             folder.collect_temporaries()

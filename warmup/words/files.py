@@ -50,6 +50,26 @@ def read_regular(
     return data
 
 
+def read_head(path: str | Path, size: int = 65536) -> bytes:
+    """The first bytes of a regular file; b"" where it cannot be read."""
+    try:
+        with os.fdopen(open_regular(path), "rb", buffering=0) as file:
+            return file.read(size) or b""
+    except OSError:
+        return b""
+
+
+def open_folder(name: str, dir_fd: int) -> int:
+    """A descriptor of the folder `name` in another one. Raises OSError; ELOOP for a link."""
+    _check_name(name)
+    try:
+        return os.open(name, _FOLDER, dir_fd=dir_fd)
+    except NotADirectoryError:
+        if stat.S_ISLNK(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode):
+            raise OSError(errno.ELOOP, "a symbolic link, which is not followed", name) from None
+        raise
+
+
 class Folder:
     """One directory, by descriptor. path: what it was called when it was opened, for messages.
 
@@ -99,7 +119,7 @@ class Folder:
         if create:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=self.fd)
-        return Folder(os.open(name, _FOLDER, dir_fd=self.fd), self.path / name)
+        return Folder(open_folder(name, self.fd), self.path / name)
 
     def descend(self, relative: str) -> Folder:
         """The folder at a relative path below this one, opened part by part; "" is this one again.
@@ -204,6 +224,11 @@ class Folder:
         """Remove a file, or a link itself."""
         _check_name(name)
         os.unlink(name, dir_fd=self.fd)
+
+    def rmdir(self, name: str) -> None:
+        """Remove an empty folder."""
+        _check_name(name)
+        os.rmdir(name, dir_fd=self.fd)
 
     def remove(self, name: str) -> bool:
         """Remove a file, a link, or a whole folder; False where there is none of that name.

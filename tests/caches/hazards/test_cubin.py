@@ -42,10 +42,10 @@ def test_any_truncation_is_seen(tmp_path: Path, cubins: dict[int, bytes]) -> Non
     ("data", "fault"),
     [
         (b"", "is empty"),
-        (b"\0" * 4096, "is no ELF file"),
+        (b"\0" * 4096, "is not an ELF file"),
         (b"\x7fELF\x02\x01" + b"\0" * 20, "is truncated"),
         (b"\x7fELF\x01\x01" + b"\0" * 100, "64-bit"),
-        (b"\x7fELF\x02\x01" + b"\0" * 12 + struct.pack("<H", 62) + b"\0" * 90, "no CUDA object"),
+        (b"\x7fELF\x02\x01" + b"\0" * 12 + struct.pack("<H", 62) + b"\0" * 90, "not a CUDA object"),
     ],
 )
 def test_what_no_driver_loads_is_told(tmp_path: Path, data: bytes, fault: str) -> None:

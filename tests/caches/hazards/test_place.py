@@ -9,11 +9,11 @@ import pytest
 from tests.caches.caches import make_cubin, write_deep_gemm
 from tests.caches.hazards.find import find
 from warmup.caches.family_table import get_family
-from warmup.caches.hazards.mounts import parse_mounts
 from warmup.caches.hazards.place import find_mount_fault
 from warmup.caches.hazards.rule import Facts
 from warmup.caches.hazards.rules import find_hazards
 from warmup.caches.walk import Snapshot, walk_root
+from warmup.words.mounts import parse_mounts
 
 
 def find_all(root: Path, env: dict[str, str]) -> set[str]:

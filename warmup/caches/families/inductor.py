@@ -24,9 +24,9 @@ from warmup.caches.family import (
     get_temp_dir,
     get_user,
     is_temporary_path,
-    read_head,
     unique,
 )
+from warmup.words.files import read_head
 from warmup.words.locations import expand
 
 # Sources name the kernels that they define or call; a C++ one is just `kernel` in its own file.

@@ -20,9 +20,9 @@ from warmup.caches.family import (
     find_folder_entry,
     get_sglang_cache,
     is_temporary_path,
-    read_head,
     unique,
 )
+from warmup.words.files import read_head
 from warmup.words.locations import expand
 
 KERNEL = re.compile(rb"__global__ void (?:__launch_bounds__\([^)]*\) )?([A-Za-z_]\w*)\(")

@@ -1,4 +1,4 @@
-"""Cubins that no driver can load: empty, truncated, or no ELF file at all.
+"""Cubins that no driver can load: empty, truncated, or not ELF files at all.
 
 A cubin is a 64-bit little-endian ELF file of machine 190 (EM_CUDA); nvcc 13.0 and Triton 3.9 put
 its section headers and then its program headers at the very end, so any truncation cuts them.
@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 
 from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
 from warmup.caches.remove import remove_inside
 from warmup.words.escape import from_text
+from warmup.words.files import open_regular
 
 EM_CUDA = 190
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -24,7 +24,7 @@ _SHT_NOBITS = 8
 def find_fault(path: str) -> str | None:
     """What is wrong with a cubin as a file; None if it is whole, or gone meanwhile."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = open_regular(path)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -42,16 +42,16 @@ def _find_elf_fault(fd: int, size: int) -> str | None:
     if not size:
         return "is empty"
     if header[:4] != b"\x7fELF":
-        return "is no ELF file"
+        return "is not an ELF file"
     if len(header) < _HEADER.size:
         return f"is truncated: {size} bytes"
     if header[4:6] != b"\x02\x01":
-        return "is no 64-bit little-endian ELF file"
+        return "is not a 64-bit little-endian ELF file"
     fields = _HEADER.unpack(header)
     machine, phoff, shoff = fields[2], fields[5], fields[6]
     phentsize, phnum, shentsize, shnum = fields[9:13]
     if machine != EM_CUDA:
-        return f"is no CUDA object (machine {machine})"
+        return f"is not a CUDA object (machine {machine})"
     end = max(phoff + phentsize * phnum, shoff + shentsize * shnum)
     if end > size:
         return f"is truncated: {size} bytes of at least {end}"
@@ -94,7 +94,7 @@ def repair(finding: Finding) -> str:
     """Remove the whole entry, so that it is compiled again."""
     if find_fault(from_text(finding.path)) is None:
         return "nothing left to do"
-    remove_inside(Path(from_text(finding.root)), from_text(finding.entry))
+    remove_inside(from_text(finding.root), from_text(finding.entry))
     return f"removed the entry {finding.entry}"
 
 

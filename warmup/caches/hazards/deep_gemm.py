@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from warmup.caches.family import read_head
 from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
-from warmup.caches.remove import remove_inside
+from warmup.caches.remove import open_below, remove_inside
 from warmup.words.escape import from_text
+from warmup.words.files import read_head
 
 _FIRST = ("kernel.cu", "kernel.cubin")
 _DEEP_JIT = (*_FIRST, "meta.json", ".committed")
@@ -52,11 +51,12 @@ def _find_missing(entry: str, names: list[str]) -> list[str]:
 
 def repair_half_written(finding: Finding) -> str:
     """Remove the folder. Builders work elsewhere and rename, so none is inside it."""
-    path = Path(from_text(finding.path))
-    names = os.listdir(path)  # noqa: PTH208 - names, not paths
-    if not _find_missing(from_text(finding.entry), names):
+    root, entry = from_text(finding.root), from_text(finding.entry)
+    with open_below(root, entry) as folder:
+        names = folder.list_names()
+    if not _find_missing(entry, names):
         return "nothing left to do"
-    remove_inside(Path(from_text(finding.root)), from_text(finding.entry))
+    remove_inside(root, entry)
     return f"removed {finding.entry}"
 
 

@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from warmup.caches.family import read_head
 from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
+from warmup.words.files import read_head
 
 Edge = tuple[list[str], list[str]]
 

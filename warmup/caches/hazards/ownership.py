@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
+from warmup.caches.remove import open_below
 from warmup.words.escape import from_text
 from warmup.words.names import FAMILY_NAMES
 
@@ -23,32 +24,26 @@ def is_loadable(entry: str, name: str) -> bool:
 
 def check(scope: Scope) -> Iterator[Finding]:
     """One finding for each exposed file or folder of an entry that holds loadable code."""
-    root = os.path.realpath(scope.found.root)
-    trusted = (0, os.geteuid())
-    folders = {"": ""}
+    exposed = frozenset(scope.found.exposed)
+    folders: dict[str, str] = {}
     for entry, files in scope.found.entries.items():
         loadable = [file for file in files if is_loadable(entry, file.name)]
         for file in loadable:
             if file.is_exposed:
-                yield from _make(scope, entry, f"{root}/{entry}/{file.name}".rstrip("/"))
-        if loadable:
-            folders.setdefault(entry if loadable[0].name else entry.rpartition("/")[0], entry)
-    for folder, entry in folders.items() if len(folders) > 1 else ():
-        found = _find_stat(f"{root}/{folder}")
-        if found is not None and (found.st_mode & _OTHERS_WRITE or found.st_uid not in trusted):
-            yield from _make(scope, entry, f"{root}/{folder}".rstrip("/"))
+                yield from _make(scope, entry, f"{entry}/{file.name}".rstrip("/"))
+        if loadable and exposed:
+            holder = entry if loadable[0].name else entry.rpartition("/")[0]
+            for folder in {"", holder} & exposed:
+                folders.setdefault(folder, entry if folder else "")
+    for folder, entry in folders.items():
+        yield from _make(scope, entry, folder)
 
 
-def _find_stat(path: str) -> os.stat_result | None:
+def _make(scope: Scope, entry: str, relative: str) -> Iterator[Finding]:
+    path = f"{scope.found.root}/{relative}".rstrip("/")
     try:
-        return os.lstat(path)
+        found = Path(path).stat(follow_symlinks=not relative)
     except OSError:
-        return None
-
-
-def _make(scope: Scope, entry: str, path: str) -> Iterator[Finding]:
-    found = _find_stat(path)
-    if found is None:
         return
     is_ours = found.st_uid == os.geteuid()
     if found.st_uid not in (0, os.geteuid()):
@@ -62,14 +57,29 @@ def _make(scope: Scope, entry: str, path: str) -> Iterator[Finding]:
 
 
 def repair(finding: Finding) -> str:
-    """Take away the right of others to write. Whose file it is stays a human's business."""
-    path = Path(from_text(finding.path))
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    """Take away the right of others to write. Whose file it is stays a human's business.
+
+    A file of several names is left alone: one of them may lie outside the cache.
+    """
+    folder, _, name = finding.relative.rpartition("/")
+    with open_below(from_text(finding.root), folder) as holder:
+        if not name:
+            return _close_to_others(holder.fd)
+        if stat.S_ISDIR(holder.stat(name).st_mode):
+            with holder.open_folder(name) as inside:
+                return _close_to_others(inside.fd)
+        fd = holder.open_file(name)
     try:
-        mode = stat.S_IMODE(os.fstat(fd).st_mode)
-        os.fchmod(fd, mode & ~_OTHERS_WRITE)
+        if (links := os.fstat(fd).st_nlink) > 1:
+            raise OSError(f"{finding.path}: a hard link, one of {links}")
+        return _close_to_others(fd)
     finally:
         os.close(fd)
+
+
+def _close_to_others(fd: int) -> str:
+    mode = stat.S_IMODE(os.fstat(fd).st_mode)
+    os.fchmod(fd, mode & ~_OTHERS_WRITE)
     return f"mode {mode:o} → {mode & ~_OTHERS_WRITE:o}"
 
 

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 
 from warmup.caches.family import get_temp_dir
-from warmup.caches.hazards.mounts import Mount, find_mount
 from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
 from warmup.words.locks import find_flock_fault
+from warmup.words.mounts import Mount, find_mount
 from warmup.words.names import FAMILY_NAMES
 
 _IN_MEMORY = ("tmpfs", "ramfs")

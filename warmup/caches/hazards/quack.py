@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from warmup.caches.family import read_head
 from warmup.caches.hazards.cubin import find_architecture
 from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
+from warmup.words.files import read_head
 
 _MAX_BYTES = 16 << 20
 _NAMED = re.compile(rb"\bsm_(\d{2,3})[af]?\b")

@@ -15,7 +15,7 @@ import msgspec
 
 from warmup.caches.family import Env, Family
 from warmup.caches.walk import File, RootSnapshot
-from warmup.words.escape import to_line, to_text
+from warmup.words.escape import from_text, to_line, to_text
 
 # A note is worth knowing and no reason to fail: `audit` exits 0 if there is nothing else.
 Severity = Literal["error", "warning", "note"]
@@ -62,9 +62,10 @@ class Scope:
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One hazard found. path: absolute, as `names.to_text`. entry: "" where it is the root's.
+    """One hazard found. entry: "" where it is the root's. path: `root`, or below it.
 
-    message: one line for a human. is_repairable: `audit --fix` can do away with this one.
+    root, path: absolute; these two, entry and kernel are as `escape.to_text`. message: one line
+    for a human. is_repairable: `audit --fix` can do away with this one.
     """
 
     rule: str
@@ -76,6 +77,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     kernel: str = ""
     message: str
     is_repairable: bool = False
+
+    @property
+    def relative(self) -> str:
+        """The file's name below the root, as the file system has it; "" for the root itself."""
+        return from_text(self.path[len(self.root) + 1 :])
 
 
 @dataclass(frozen=True, kw_only=True)

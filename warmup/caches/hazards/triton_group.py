@@ -7,15 +7,17 @@ files of the original while that stands, and misses once it is gone.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from warmup.caches.families.triton import GROUP_PREFIX
-from warmup.caches.family import read_head
 from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
+from warmup.caches.remove import open_below
 from warmup.words.escape import from_text
+from warmup.words.files import Folder, read_head
 
 _MAX_BYTES = 1 << 20
 
@@ -25,10 +27,10 @@ class _Group(msgspec.Struct):
 
 
 def check(scope: Scope) -> Iterator[Finding]:
-    """Dangling: a child is gone, or the file is no group. Outside: a child lies elsewhere."""
+    """Dangling: a child is gone, or the file is not a group. Outside: a child lies elsewhere."""
     for entry, path, names, group in _iter_groups(scope):
         if group is None:
-            message = "the group file is no group: Triton ignores it"
+            message = "unreadable group file: Triton ignores it"
             yield DANGLING.make_finding(scope, path, message, entry=entry, is_repairable=False)
             continue
         foreign = _list_foreign(path, names, group)
@@ -47,19 +49,23 @@ def check(scope: Scope) -> Iterator[Finding]:
 def repair(finding: Finding) -> str:
     """Rewrite a group to name the files beside it. Raises OSError where one is not there."""
     path = Path(from_text(finding.path))
-    group = _read(path)
-    children = {} if group is None else group.child_paths
-    missing = [name for name in children if not (path.parent / name).is_file()]
-    if not children or missing or any("/" in name for name in children):
-        raise OSError(f"{path}: its children are not beside it")
-    fresh = {name: str(path.parent / name) for name in children}
-    temporary = path.with_name(f"tmp.pid_{os.getpid()}_{path.name}")
-    try:
-        temporary.write_bytes(msgspec.json.encode({"child_paths": fresh}))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    place = finding.relative.rpartition("/")[0]
+    with open_below(from_text(finding.root), place) as folder:
+        group = _decode(folder.read(path.name, _MAX_BYTES))
+        children = () if group is None else tuple(group.child_paths)
+        if not children or not all(_is_file(folder, name) for name in children):
+            raise OSError(f"{path}: its children are not beside it")
+        fresh = {name: str(path.parent / name) for name in children}
+        mode = stat.S_IMODE(folder.stat(path.name).st_mode)
+        folder.write_atomic(path.name, msgspec.json.encode({"child_paths": fresh}), mode)
     return f"rewrote {len(fresh)} child paths"
+
+
+def _is_file(folder: Folder, name: str) -> bool:
+    try:
+        return stat.S_ISREG(folder.stat(name).st_mode)
+    except OSError:
+        return False
 
 
 def _iter_groups(scope: Scope) -> Iterator[tuple[str, str, set[str], _Group | None]]:
@@ -73,12 +79,12 @@ def _iter_groups(scope: Scope) -> Iterator[tuple[str, str, set[str], _Group | No
                     other.name[len(start) :] for other in files if other.name.startswith(start)
                 }
                 path = f"{scope.found.root}/{entry}/{file.name}"
-                yield entry, path, names, _read(Path(path))
+                yield entry, path, names, _decode(read_head(path, _MAX_BYTES))
 
 
-def _read(path: Path) -> _Group | None:
+def _decode(data: bytes) -> _Group | None:
     try:
-        return msgspec.json.decode(read_head(path, _MAX_BYTES), type=_Group)
+        return msgspec.json.decode(data, type=_Group)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
 

@@ -35,15 +35,24 @@ def find_mount(path: str, text: str | None = None) -> Mount | None:
 
     text: of a mountinfo file, this process's own if None.
     """
-    if text is None:
-        try:
-            text = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
-        except OSError:
-            return None
     real = os.path.realpath(path) + "/"
     found = None
-    for mount in parse_mounts(text):
+    for mount in parse_mounts(_read() if text is None else text):
         inside = real.startswith(mount.point.rstrip("/") + "/")
         if inside and (found is None or len(mount.point) >= len(found.point)):
             found = mount
     return found
+
+
+def list_below(real: str) -> frozenset[str]:
+    """Where other mounts begin below a folder, relative to it; `real` has no links in it."""
+    prefix = real.rstrip("/") + "/"
+    points = (mount.point for mount in parse_mounts(_read()))
+    return frozenset(point[len(prefix) :] for point in points if point.startswith(prefix))
+
+
+def _read() -> str:
+    try:
+        return Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
+    except OSError:
+        return ""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from warmup.caches.hazards.mounts import find_mount, parse_mounts
+from warmup.words.mounts import find_mount, parse_mounts
 
 # proc_pid_mountinfo(5), as recorded on a runner: an overlay root, NFS caches, a later mount on top.
 TEXT = """\
