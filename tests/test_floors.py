@@ -20,7 +20,9 @@ FLOORS = {
 }  # fmt: skip
 # Only the engine may import these, or what imports them.
 ENGINES_OWN = {"torch", "transformers", "diffusers", "accelerate", "safetensors", "tokenizers"}
-FILES = sorted(PACKAGE.rglob("*.py"))
+# Programs for the server's interpreter, on its PYTHONPATH: they import torch, nothing imports them.
+HOOK = PACKAGE / "target" / "hook"
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if HOOK not in path.parents)
 
 
 def get_room(path: Path) -> str:

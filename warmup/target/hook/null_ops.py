@@ -3,8 +3,8 @@
 Host code reads sizes, positions and counts back from device tensors, and chooses kernels by them. A
 null device's memory is host memory, so an operator on small tensors runs on the CPU over the same
 bytes. On larger ones the real host code runs (it picks the kernels) and launches nothing; a small
-result of it reads as zero, not as whatever lay there. cuDNN cannot run (its runtime is its own), but
-stays enabled, since torch's choices, and so the cache keys, depend on it: its attention and
+result of it reads as zero, not as whatever lay there. cuDNN cannot run (its runtime is its own),
+but stays enabled, since torch's choices, and so the cache keys, depend on it: its attention and
 convolution answer with the right shapes.
 """
 

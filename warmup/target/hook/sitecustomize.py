@@ -6,11 +6,11 @@ Python imports it before anything of the server. As soon as torch has been impor
 
 import importlib.abc
 import importlib.util
-import os
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 
-_HERE = os.path.dirname(os.path.abspath(__file__))
+_HERE = Path(__file__).resolve().parent
 
 
 class _AfterTorch(importlib.abc.MetaPathFinder):
@@ -37,7 +37,7 @@ class _AfterTorch(importlib.abc.MetaPathFinder):
 
 def _run_shadowed() -> None:
     """The `sitecustomize` that ours hides, if there is one."""
-    elsewhere = [entry for entry in sys.path if os.path.abspath(entry or ".") != _HERE]
+    elsewhere = [entry for entry in sys.path if Path(entry or ".").resolve() != _HERE]
     spec = PathFinder.find_spec("sitecustomize", elsewhere)
     if spec is not None and spec.loader is not None:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))

@@ -22,7 +22,7 @@ static void read_profile(void) {
     const char *path = getenv("WARMUP_CI_NULL_PROFILE");
     FILE *file = path ? fopen(path, "re") : NULL;
     if (!file) die("WARMUP_CI_NULL_PROFILE cannot be read", path ? path : "(not set)");
-    char line[512];
+    char line[256];
     struct profile *p = &the_profile;
     while (fgets(line, sizeof line, file)) {
         line[strcspn(line, "\n")] = 0;
@@ -30,14 +30,15 @@ static void read_profile(void) {
         if (sscanf(line, "attribute %d %d", &number, &value) == 2) {
             if (number >= 0 && number < MAX_ATTRIBUTES) p->attributes[number] = value;
         } else if (!strncmp(line, "name ", 5)) {
-            snprintf(p->name, sizeof p->name, "%s", line + 5);
+            strncpy(p->name, line + 5, sizeof p->name - 1);
         } else if (!strncmp(line, "driver_text ", 12)) {
-            snprintf(p->driver_text, sizeof p->driver_text, "%s", line + 12);
+            strncpy(p->driver_text, line + 12, sizeof p->driver_text - 1);
         } else if (sscanf(line, "clock %d %d", &number, &value) == 2) {
             if (number >= 0 && number < 4) p->clocks_mhz[number] = value;
         } else {
             sscanf(line, "devices %d", &p->devices);
             sscanf(line, "memory %lu", &p->memory);
+            sscanf(line, "nvml_memory %lu", &p->nvml_memory);
             sscanf(line, "driver %d", &p->driver);
             sscanf(line, "power_limit_mw %d", &p->power_limit_mw);
         }

@@ -36,7 +36,8 @@ enum {
 struct profile {
     int devices;
     char name[256];
-    uint64_t memory; /* bytes */
+    uint64_t memory;      /* bytes, as cudaMemGetInfo gives them */
+    uint64_t nvml_memory; /* bytes, as NVML gives them: what the driver keeps is in it */
     int driver;      /* as cudaDriverGetVersion: 13000 */
     char driver_text[64];
     int attributes[MAX_ATTRIBUTES];

@@ -140,6 +140,12 @@ static void limit_threads(struct kernel *kernel) {
     if (fit && fit < kernel->max_threads) kernel->max_threads = fit;
 }
 
+/* From sm_90 on the section begins with what the driver reserves; ptxas does not count that. */
+static int get_static_shared(int section) {
+    int reserved = null_attribute(MAJOR) >= 9 ? null_attribute(RESERVED_SHARED) : 0;
+    return section >= reserved ? section - reserved : section;
+}
+
 static struct module *read_module(const struct elf *elf) {
     struct module *module = calloc(1, sizeof *module);
     module->magic = MODULE_MAGIC;
@@ -154,7 +160,7 @@ static struct module *read_module(const struct elf *elf) {
     for (size_t i = 0; i < module->count; i++) {
         struct kernel *kernel = &module->kernels[i];
         int shared = find_section(elf, ".nv.shared.", kernel->name);
-        if (shared) kernel->shared = (int)elf->sections[shared].sh_size;
+        if (shared) kernel->shared = get_static_shared((int)elf->sections[shared].sh_size);
         read_records(elf, find_section(elf, ".nv.info.", kernel->name), take_own, module, kernel);
         limit_threads(kernel);
     }

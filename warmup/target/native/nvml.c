@@ -100,7 +100,8 @@ EXPORT int nvmlDeviceGetPciInfo(void *handle, struct pci *out) {
 EXPORT int nvmlDeviceGetMemoryInfo(void *handle, struct memory *out) {
     size_t free_bytes, total;
     null_memory_info(find(handle), &free_bytes, &total);
-    return *out = (struct memory){total, free_bytes, total - free_bytes}, OK;
+    unsigned long long all = null_profile()->nvml_memory, used = total - free_bytes;
+    return *out = (struct memory){all, all - used, used}, OK;
 }
 EXPORT int nvmlDeviceGetMemoryInfo_v2(void *handle, struct memory_v2 *out) {
     struct memory known;

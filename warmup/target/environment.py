@@ -1,0 +1,79 @@
+"""The environment in which a server meets the null device, and why one may not be used."""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from warmup.target.build import LIBRARIES, build_libraries
+from warmup.target.profile import Target, encode_profile
+from warmup.words.errors import HostError, UsageError
+from warmup.words.files import write_atomic
+
+HOOK = Path(__file__).parent / "hook"
+# The CUDA release whose libraries are stood in for (their sonames say so).
+CUDA_MAJOR = 13
+
+
+def make_environment(
+    target: Target, base: Mapping[str, str], state: Path, run_dir: Path
+) -> dict[str, str]:
+    """Variables to lay over a server's environment. base: that environment.
+
+    state: where the compiled libraries are kept. run_dir: where the profile and the trace go.
+    Raises HostError: no compiler, or a real driver is visible.
+    """
+    real = find_real_driver(base)
+    if real is not None:
+        raise HostError(
+            f"a target of {target} is for machines without a GPU",
+            cause=f"a real CUDA driver is visible: {real}",
+            hint="leave --target out here: `run` warms on the GPU itself",
+        )
+    libraries = build_libraries(state)
+    profile = run_dir / f"{target}.profile"
+    write_atomic(profile, encode_profile(target).encode())
+    preload = [str(libraries / library.soname) for library in LIBRARIES]
+    return {
+        "LD_PRELOAD": _join(preload, base.get("LD_PRELOAD")),
+        "PYTHONPATH": _join([str(HOOK)], base.get("PYTHONPATH")),
+        "TRITON_LIBCUDA_PATH": str(libraries),
+        "WARMUP_CI_NULL_PROFILE": str(profile),
+        "WARMUP_CI_NULL_TRACE": str(run_dir / f"{target}.trace"),
+    }
+
+
+def _join(own: Sequence[str], said: str | None) -> str:
+    return ":".join([*own, said] if said else own)
+
+
+def find_real_driver(env: Mapping[str, str]) -> str | None:
+    """A libcuda.so.1 that a program would load under `env`, or a device file of the driver."""
+    for folder in env.get("LD_LIBRARY_PATH", "").split(":"):
+        path = Path(folder or ".", "libcuda.so.1")
+        if folder and path.exists():
+            return str(path)
+    if os.path.exists("/dev/nvidiactl"):  # noqa: PTH110 - a device file, not a path of ours
+        return "/dev/nvidiactl"
+    return ctypes.util.find_library("cuda")
+
+
+def check_torch(torch_version: str, torch_cuda: str) -> None:
+    """Raises UsageError where an engine's torch is not one that the null device can serve.
+
+    torch_version, torch_cuda: as the version vector names them; "none" where there is none.
+    """
+    if torch_cuda.partition(".")[0] == str(CUDA_MAJOR):
+        return
+    what = (
+        "no CUDA (it is a CPU build)"
+        if torch_cuda in ("none", "", "None")
+        else f"CUDA {torch_cuda}"
+    )
+    raise UsageError(
+        "this engine's environment cannot warm for a target",
+        cause=f"its torch {torch_version} was built for {what}; CUDA {CUDA_MAJOR} is wanted",
+        hint=f"use an environment with a CUDA {CUDA_MAJOR} build, for example torch==2.14.1",
+    )
