@@ -49,7 +49,7 @@ def compile_kernels(session: Session, options: KernelOptions) -> int:
             out=options.out,
             check=work.check,
         )
-        result = compile_shapes(merge_asks(derived), setting, work.progress.on_outcome)
+        result = compile_shapes(merge_asks(derived), setting, work.on_outcome)
     return conclude(
         "compile",
         kernels=result.num_kernels,

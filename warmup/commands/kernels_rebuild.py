@@ -41,7 +41,7 @@ def rebuild_kernels(session: Session, options: KernelOptions) -> int:
             [spec] * count, env=session.env, cwd=work.run_dir, log=work.log, check=work.check
         )
         with pool:
-            outcomes = pool.run(plan.jobs, work.progress.on_outcome)
+            outcomes = pool.run(plan.jobs, work.on_outcome)
     notes = [f"{len(plan.valid)} entries are valid as they are"] if plan.valid else []
     notes += [f"{len(names)} entries: {why}" for why, names in plan.skipped.items()]
     return conclude(

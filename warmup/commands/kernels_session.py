@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from warmup.commands.kernels_progress import Progress
 from warmup.commands.session import Session
-from warmup.report.output import Output
-from warmup.words.encoding import encode_json
+from warmup.report.output import Output, show
+from warmup.report.terminal import CountBar
+from warmup.report.text import get_count
 from warmup.words.errors import EXIT_FAILED, EXIT_OK
 from warmup.words.escape import get_printable
 
 if TYPE_CHECKING:
+    from warmup.kernels.pool import Outcome
     from warmup.supervise.cancel import CancelWatch
 
 
@@ -27,7 +28,8 @@ class Work:
 
     run_dir: Path
     run_id: str
-    progress: Progress
+    _bar: CountBar
+    _err: Output
     _begin: float
     _cancel: CancelWatch
 
@@ -44,7 +46,14 @@ class Work:
         reason = self._cancel.find_reason()
         if reason is not None:
             raise reason
-        self.progress.tick()
+        self._bar.tick()
+
+    def on_outcome(self, outcome: Outcome, done: int, total: int) -> None:
+        """One more kernel has ended; a failure is a line of its own at once."""
+        if outcome.error is not None:
+            text = f"{outcome.job.name} failed: {outcome.error.splitlines()[0]}"
+            self._err.line(get_printable(text))
+        self._bar.advance(done, total)
 
 
 @contextmanager
@@ -58,9 +67,10 @@ def begin(session: Session, what: str) -> Iterator[Work]:
     run_dir = session.home.make_run_dir(run_id)
     cancel = CancelWatch()
     cancel.open()
+    err = Output(sys.stderr)
     try:
-        with Progress(what) as progress:
-            yield Work(run_dir, run_id, progress, time.monotonic(), cancel)
+        with CountBar(what, err) as bar:
+            yield Work(run_dir, run_id, bar, err, time.monotonic(), cancel)
     finally:
         cancel.close()
 
@@ -81,27 +91,25 @@ def conclude(
 
     Returns the exit status.
     """
-    out, err = Output(sys.stdout), Output(sys.stderr)
+    err = Output(sys.stderr)
     status = EXIT_FAILED if failed or not is_whole else EXIT_OK
     for note in notes:
         err.line(get_printable(note))
-    if json_output:
-        document = {
-            "schema": 1,
-            "exit_code": status,
-            "action": action,
-            "models": list(models),
-            "kernels": kernels,
-            "failed": list(failed),
-            "notes": list(notes),
-            "cache_dir": str(cache_dir),
-            "log": str(work.log),
-            "seconds": work.seconds,
-        }
-        out.line(encode_json(document).decode())
-        return status
-    good = kernels - len(failed)
-    out.line(f"{good} of {kernels} kernels in {work.seconds:.1f} s, into {cache_dir}")
+    document = {
+        "schema": 1,
+        "exit_code": status,
+        "action": action,
+        "models": list(models),
+        "kernels": kernels,
+        "failed": list(failed),
+        "notes": list(notes),
+        "cache_dir": str(cache_dir),
+        "log": str(work.log),
+        "seconds": work.seconds,
+    }
+    good = f"{kernels - len(failed)} of {get_count(kernels, 'kernel')}"
+    lines = [f"{good} in {work.seconds:.1f} s, into {cache_dir}"]
     if failed:
-        out.line(f"{len(failed)} failed; log: {work.log}")
+        lines.append(f"{len(failed)} failed; log: {work.log}")
+    show(document, lines, json_output=json_output)
     return status

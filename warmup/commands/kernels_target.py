@@ -43,7 +43,7 @@ def compile_for_target(session: Session, options: KernelOptions) -> int:
             jobs = target.list_jobs(models, pool)
             count = get_num_workers(len(jobs), options.jobs, target.HOST_BYTES_EACH)
             pool.add([spec] * (count - 1))
-            outcomes = pool.run(jobs, work.progress.on_outcome)
+            outcomes = pool.run(jobs, work.on_outcome)
     return conclude(
         "target",
         kernels=len(jobs),
