@@ -14,7 +14,7 @@ from pathlib import Path
 from warmup.supervise.log.watch import LogWatch
 from warmup.supervise.ports import lease_ports
 from warmup.supervise.tree.supervisor import Server, Supervisor
-from warmup.supervise.watch.sockets import find_listeners
+from warmup.supervise.watch.sockets import list_listeners
 
 TOY = Path(__file__).parent.parent / "servers" / "http_faulty.py"
 DEADLINE_S = 30.0
@@ -27,6 +27,10 @@ def wait_for(is_true: Callable[[], object], what: str) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(what)
         time.sleep(0.01)
+
+
+def is_served(port: int) -> bool:
+    return any(listener.port == port for listener in list_listeners())
 
 
 @dataclass
@@ -51,7 +55,7 @@ class Toy:
         def is_listening() -> bool:
             if self.server.find_exit() is not None:
                 raise RuntimeError(f"the toy ended: {self.watch.path.read_text()}")
-            return bool(find_listeners(self.port))
+            return is_served(self.port)
 
         wait_for(is_listening, f"nobody listens on {self.port}")
 
@@ -87,7 +91,7 @@ def run_foreign(port: int, mode: str, argument: str = "") -> Iterator[subprocess
         _get_argv(port, mode, argument), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        wait_for(lambda: find_listeners(port), f"the foreign toy does not listen on {port}")
+        wait_for(lambda: is_served(port), f"the foreign toy does not listen on {port}")
         yield process
     finally:
         process.kill()

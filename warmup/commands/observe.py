@@ -22,7 +22,7 @@ from warmup.words.errors import EXIT_FAILED, HostError, UsageError, WarmupError
 
 if TYPE_CHECKING:
     from warmup.caches.manifest import NewEntry
-    from warmup.supervise.watch.witness import Witness
+    from warmup.supervise.watch.holders import EntryHolders
 
 _LOOK_S = 0.5
 _MAX_LISTED = 50  # lines per family for people; the document holds all
@@ -66,7 +66,7 @@ def observe(
     """
     from warmup.caches.family_table import get_family
     from warmup.caches.mark import find_new_after, make_mark
-    from warmup.supervise.watch.witness import Witness
+    from warmup.supervise.watch.holders import EntryHolders
     from warmup.words.names import FAMILY_NAMES
 
     if not command:
@@ -75,14 +75,14 @@ def observe(
         _check_writable(json_path)
     env = session.env
     roots = [root for name in FAMILY_NAMES for root in get_family(name).get_roots(env)]
-    witness = Witness(roots)
+    holders = EntryHolders(roots)
     mark = make_mark(FAMILY_NAMES, env)
-    witness.look()
-    status = _run(command, env, witness)
+    holders.look()
+    status = _run(command, env, holders)
     new = find_new_after(mark)
     if new and status == 0 and fail_on_miss:
         status = EXIT_FAILED
-    observed = {name: [_observe(one, witness) for one in entries] for name, entries in new.items()}
+    observed = {name: [_observe(one, holders) for one in entries] for name, entries in new.items()}
     _report(observed)
     if json_path is not None:
         document = ObserveDocument(exit_code=status, new_entries=observed)
@@ -128,7 +128,7 @@ def _is_special(path: Path) -> bool:
     return path.exists() and not path.is_file()
 
 
-def _run(command: tuple[str, ...], env: Mapping[str, str], witness: Witness) -> int:
+def _run(command: tuple[str, ...], env: Mapping[str, str], holders: EntryHolders) -> int:
     """Start the command, hand signals on to it, and look around until it ends."""
     heard = _FORWARDED | {signal.SIGCHLD}
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, heard)
@@ -139,7 +139,7 @@ def _run(command: tuple[str, ...], env: Mapping[str, str], witness: Witness) -> 
             failed = WarmupError(f"cannot run {command[0]}", cause=error.strerror)
             Output(sys.stderr).line(failed.render())
             return 127 if isinstance(error, FileNotFoundError) else 126
-        witness.root_pid = pid
+        holders.root_pid = pid
         while True:
             ended, wait_status = os.waitpid(pid, os.WNOHANG)
             if ended:
@@ -147,7 +147,7 @@ def _run(command: tuple[str, ...], env: Mapping[str, str], witness: Witness) -> 
             info = signal.sigtimedwait(heard, _LOOK_S)
             if info is not None and info.si_signo in _FORWARDED and info.si_code != _SI_KERNEL:
                 os.kill(pid, info.si_signo)  # not reaped yet, so the pid is still its own
-            witness.look()
+            holders.look()
     finally:
         # Signals that came since the command ended are not to end the report.
         while signal.sigtimedwait(heard, 0) is not None:
@@ -160,8 +160,8 @@ def _get_status(wait_status: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _observe(entry: NewEntry, witness: Witness) -> ObservedEntry:
-    return ObservedEntry(entry.entry, entry.kernel, entry.t, witness.find_argv(entry.entry))
+def _observe(entry: NewEntry, holders: EntryHolders) -> ObservedEntry:
+    return ObservedEntry(entry.entry, entry.kernel, entry.t, holders.find_argv(entry.entry))
 
 
 def _report(observed: Mapping[str, Sequence[ObservedEntry]]) -> None:

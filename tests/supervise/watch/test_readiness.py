@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.supervise.toys import TOY, Toy, run_command, run_foreign, run_toy, wait_for
+from tests.supervise.toys import TOY, Toy, is_served, run_command, run_foreign, run_toy, wait_for
 from warmup.supervise.ports import lease_ports
 from warmup.supervise.watch import readiness
 from warmup.supervise.watch.readiness import NotReady, wait_until_ready
-from warmup.supervise.watch.sockets import find_listeners
 from warmup.words.errors import Cancelled
 from warmup.words.secrets import Redactor
 
@@ -161,7 +160,7 @@ def test_nothing_at_all(tmp_path: Path) -> None:
 
 def test_server_on_another_port_is_found_out(tmp_path: Path) -> None:
     with run_toy(tmp_path, "elsewhere") as toy:
-        wait_for(lambda: find_listeners(toy.port + 1), "the toy does not listen")
+        wait_for(lambda: is_served(toy.port + 1), "the toy does not listen")
         cause = get_cause(toy, 0.3)
     assert f"the server listens on 127.0.0.1:{toy.port + 1} and not on port {toy.port}" in cause
 

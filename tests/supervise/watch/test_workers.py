@@ -107,6 +107,34 @@ def test_killed_worker_that_nobody_reaps() -> None:
         )
 
 
+def test_a_killed_worker_is_called_what_it_calls_itself_now() -> None:
+    """setproctitle: `sglang::scheduler_TP0` and not the `python3 -m …` that it began as."""
+    code = (
+        "import setproctitle as s, time; s.setproctitle('sglang::scheduler_TP0'); time.sleep(600)"
+    )
+    with watch_tree() as (tree, watch):
+        worker = tree.start(sys.executable, "-c", code)
+        wait_for(lambda: proc.get_command(worker.pid), "the worker has no name")
+        assert watch.poll(scan=True) is None  # held, perhaps under its first name
+        wait_for(lambda: proc.get_command(worker.pid).startswith("sglang"), "it has no title")
+        assert watch.poll(scan=True) is None
+        worker.kill()
+        assert poll_until_found(watch) == (
+            f"worker pid {worker.pid} (sglang::scheduler_TP0) was killed by SIGKILL"
+        )
+
+
+def test_interpreter_without_pidfd_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """uv's Python is built against old kernel headers and lacks it; the kernel does not."""
+    monkeypatch.delattr(os, "pidfd_open")
+    with watch_tree() as (tree, watch):
+        worker = tree.start()
+        assert watch.poll(scan=True) is None
+        assert worker.pid in watch._held
+        worker.kill()
+        assert poll_until_found(watch).endswith("was killed by SIGKILL")
+
+
 def test_worker_that_died_before_it_was_ever_seen() -> None:
     with watch_tree() as (tree, watch):
         worker = tree.start()

@@ -14,10 +14,9 @@ import signal
 import struct
 import time
 from dataclasses import dataclass
-from types import TracebackType
 
 from warmup.supervise.protocols import Watched
-from warmup.supervise.tree import proc
+from warmup.supervise.tree import kernel, proc
 
 _MAX_HELD = 256  # pidfds: the usual limit of a process is 1024 descriptors
 _UNREAPED_S = 1.0
@@ -53,12 +52,7 @@ class WorkerWatch:
     def __enter__(self) -> WorkerWatch:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -106,6 +100,8 @@ class WorkerWatch:
         pids = set(self._server.list_pids())
         for pid in pids - self._held.keys() - {self._server.leader_pid}:
             self._hold(pid)
+        # What a process calls itself now (`sglang::scheduler`); in death it has no command line.
+        self._names = {pid: proc.get_command(pid) for pid in self._held}
         suspects = {}
         for zombie in _list_zombies(pids | set(self._ended.values())):
             if zombie.pid == self._server.leader_pid or zombie.status == 0:
@@ -121,14 +117,12 @@ class WorkerWatch:
         if len(self._held) + len(self._ended) >= _MAX_HELD:
             return
         try:
-            pidfd = os.pidfd_open(pid)
-        except OSError as error:
-            # ended just now; or no pidfds, or no room for one: zombies are seen all the same
-            if error.errno in (errno.ESRCH, errno.ENOSYS, errno.EMFILE, errno.ENFILE):
-                return
-            raise
+            pidfd = kernel.find_pidfd(pid)
+        except ProcessLookupError:
+            return  # ended just now
+        if pidfd is None:
+            return  # no pidfds, or no room for one: zombies are seen all the same
         self._held[pid] = pidfd
-        self._names[pid] = proc.get_command(pid)
         self._poller.register(pidfd, select.POLLIN)
 
     def _describe(self, pid: int, status: int) -> str:

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from warmup.supervise.tree import proc
 from warmup.supervise.watch.sockets import list_listening
+
+if TYPE_CHECKING:
+    import psutil
 
 _MAX_FOLDERS = 512
 
 
 @dataclass
-class _Seen:
+class _Member:
     """One process. argv: as it was when first seen, before it could retitle itself."""
 
     ppid: int
@@ -30,12 +34,12 @@ class _Seen:
 
 
 @dataclass
-class Witness:
+class EntryHolders:
     """Watches the processes below `root_pid` (0: not started yet) and the folders in `roots`."""
 
     roots: Sequence[Path]
     root_pid: int = 0
-    _seen: dict[tuple[int, int], _Seen] = field(default_factory=dict)
+    _members: dict[tuple[int, float], _Member] = field(default_factory=dict)
     _signature: tuple[int, ...] = ()
 
     def look(self) -> bool:
@@ -45,7 +49,7 @@ class Witness:
             return False
         is_first, self._signature = not self._signature, signature
         if not is_first:
-            self._take(_list_tree(self.root_pid))
+            self._record(_list_tree(self.root_pid))
         return not is_first
 
     def find_argv(self, entry: str) -> tuple[str, ...] | None:
@@ -53,29 +57,35 @@ class Witness:
 
         entry: path relative to its cache folder.
         """
+        members = self._members.values()
         holders = [
-            seen
-            for seen in self._seen.values()
-            if any(f"/{entry}/" in path or path.endswith(f"/{entry}") for path in seen.mapped)
+            member
+            for member in members
+            if any(f"/{entry}/" in path or path.endswith(f"/{entry}") for path in member.mapped)
         ]
-        servers = {self._get_server(seen).argv for seen in holders}
+        servers = {self._get_server(member).argv for member in holders}
         if not servers:
-            servers = {self._get_server(seen).argv for seen in self._seen.values() if seen.listens}
-        if not servers and len(self._seen) == 1:
-            servers = {seen.argv for seen in self._seen.values()}
+            servers = {self._get_server(member).argv for member in members if member.listens}
+        if not servers and len(members) == 1:
+            servers = {member.argv for member in members}
         return servers.pop() if len(servers) == 1 else None
 
-    def _take(self, tree: Sequence[tuple[int, proc.Stat]]) -> None:
-        listening = _find_listening([pid for pid, _ in tree])
-        for pid, stat in tree:
-            seen = self._seen.setdefault((pid, stat.start), _Seen(stat.ppid, _read_argv(pid)))
-            seen.listens |= pid in listening
-            seen.mapped |= _list_mapped(pid, self.roots)
+    def _record(self, tree: Sequence[psutil.Process]) -> None:
+        import psutil
 
-    def _get_server(self, seen: _Seen) -> _Seen:
+        listening = {listener.pid for listener in list_listening([p.pid for p in tree])}
+        for process in tree:
+            with suppress(psutil.Error):  # ended meanwhile, or another user's
+                key = (process.pid, process.create_time())
+                if key not in self._members:
+                    self._members[key] = _Member(process.ppid(), tuple(process.cmdline()))
+                self._members[key].listens |= process.pid in listening
+                self._members[key].mapped |= _list_mapped(process.pid, self.roots)
+
+    def _get_server(self, member: _Member) -> _Member:
         """The highest listener at or above a process; the process itself where there is none."""
-        by_pid = {pid: each for (pid, _), each in self._seen.items()}
-        server, above = seen, by_pid.get(seen.ppid)
+        by_pid = {pid: each for (pid, _), each in self._members.items()}
+        server, above = member, by_pid.get(member.ppid)
         while above is not None:
             if above.listens:
                 server = above
@@ -96,32 +106,21 @@ def _list_mtimes(roots: Iterable[Path]) -> Iterable[int]:
             yield 0  # not made yet, or gone: that is a state like any other
 
 
-def _list_tree(root_pid: int) -> list[tuple[int, proc.Stat]]:
+def _list_tree(root_pid: int) -> list[psutil.Process]:
     """The process and every descendant of it that lives, ancestors first."""
-    stats = {pid: stat for pid in proc.list_pids() if (stat := proc.find_stat(pid)) is not None}
-    children: dict[int, list[int]] = {}
-    for pid, stat in stats.items():
-        children.setdefault(stat.ppid, []).append(pid)
-    found, queue = [], [root_pid]
-    while queue:
-        pid = queue.pop(0)
-        if pid in stats and not stats[pid].has_ended:
-            found.append((pid, stats[pid]))
-        queue += children.get(pid, [])
-    return found
+    import psutil
 
-
-def _find_listening(pids: Sequence[int]) -> set[int]:
-    return {pid for pid in pids if list_listening([pid])}
-
-
-def _read_argv(pid: int) -> tuple[str, ...]:
-    text = proc.find_text(f"/proc/{pid}/cmdline") or b""
-    return tuple(os.fsdecode(word) for word in text.rstrip(b"\0").split(b"\0"))
+    with suppress(psutil.NoSuchProcess):
+        root = psutil.Process(root_pid)
+        return [root, *root.children(recursive=True)]
+    return []
 
 
 def _list_mapped(pid: int, roots: Sequence[Path]) -> set[str]:
-    """Files under the roots that the process has mapped."""
+    """Files under the roots that the process has mapped.
+
+    Not psutil's `memory_maps`: that reads smaps, for which the kernel walks every page table.
+    """
     prefixes = tuple(os.fsencode(f"{root}/") for root in roots)
     found = set()
     try:
