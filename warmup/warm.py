@@ -15,12 +15,12 @@ from warmup.caches.manifest import find_new, make_manifest, summaries
 from warmup.caches.records import encode
 from warmup.caches.unread import mark_unread
 from warmup.caches.walk import Snapshot, take_snapshot
-from warmup.kernels.hook import Fallback, compile_kernels, plan_kernels
+from warmup.kernels.hook import Fallback, KernelPlan, compile_kernels, plan_kernels
 from warmup.launch.engine_table import get_engine
 from warmup.launch.environment import get_server_env
 from warmup.launch.launch import Engine, Launch, Slots
 from warmup.report.document import ModelResult, State
-from warmup.report.events import Events
+from warmup.report.events import PROOF_PREFIX, Events
 from warmup.state.check import MarkerCheck
 from warmup.state.home import Home
 from warmup.state.locks import hold_launch_lock
@@ -37,7 +37,6 @@ from warmup.workflow.gpus import assign
 from warmup.workflow.verdict import NOT_PROVEN, get_reason, is_done, make_unlaunched
 
 _KERNELS_FAMILIES = ("deep_gemm",)
-_DERIVED_ENGINES = ("sglang", "vllm")  # jit/compile/derive.py's
 # Kernels named in one error line; the others are counted.
 MAX_NAMED = 12
 
@@ -94,6 +93,7 @@ class _Attempt:
             reason=reason,
             seconds=round(time.monotonic() - self.started, 3),
             phases=self.phases.seconds,
+            failed_phase=self.phases.failed if state == "failed" else None,
             new_entries=self.new_entries,
             proven=self.proven,
             marker=None if self.marker is None else str(self.marker),
@@ -231,11 +231,12 @@ def _tell_start(attempt: _Attempt, reason: str, gpus: str) -> None:
 def _compile_directly(attempt: _Attempt, env: Mapping[str, str]) -> None:
     """DeepGEMM's kernels first, on every core and without weights; the server then finds them.
 
-    Where that cannot be, the reason is told and the server compiles them itself; under `kernels`
-    there is no server to fall back to, and WarmupError is raised.
+    A model without such kernels is left to its server. Where they cannot be compiled here, that is
+    told and the server does it; under `kernels` there is no server, and WarmupError is raised.
     """
     launch, step = attempt.launch, attempt.step
-    reason = _find_why_not_direct(attempt, env)
+    plan = plan_kernels(launch, env)
+    reason = plan.reason if isinstance(plan, Fallback) else _find_why_not_direct(attempt, plan)
     if reason is None:
         return
     if launch.strategy == "kernels":
@@ -244,17 +245,14 @@ def _compile_directly(attempt: _Attempt, env: Mapping[str, str]) -> None:
             cause=reason,
             hint='strategy = "auto" or "server" lets the server compile them',
         )
-    if launch.engine in _DERIVED_ENGINES:  # with the others there is nothing to fall back from
+    if not isinstance(plan, Fallback):
         text = f"{launch.name}: its server compiles all kernels, since {reason}"
         step.events.emit("warning", launch.name, text=text)
 
 
-def _find_why_not_direct(attempt: _Attempt, env: Mapping[str, str]) -> str | None:
+def _find_why_not_direct(attempt: _Attempt, plan: KernelPlan) -> str | None:
     """Compile; None once all kernels are, else why only the server can."""
     step = attempt.step
-    plan = plan_kernels(attempt.launch, env)
-    if isinstance(plan, Fallback):
-        return plan.reason
     if not step.visible_gpus:
         return "DeepGEMM compiles on a GPU only, and this host shows none"
     try:
@@ -296,6 +294,7 @@ def _boot(
 def _prove(attempt: _Attempt, engine: Engine, env: Mapping[str, str], port: int) -> None:
     """Boot the same way again; raise WarmupError naming every kernel that is compiled again."""
     before = take_snapshot(engine.families, env)
+    attempt.phases.prefix = PROOF_PREFIX
     telling = {**env, **get_log_variables(engine.families)}
     log_path = _boot(attempt, engine, telling, port, suffix=".prove")
     new = find_new(before, take_snapshot(engine.families, env))

@@ -92,6 +92,60 @@ def test_a_failure_is_no_marker_and_shows_the_log(
     assert not list((tmp_path / "home" / "markers").iterdir())
 
 
+def test_the_exception_is_the_cause_and_the_tail_shows_it(tmp_path: Path) -> None:
+    """Not `exited with status 1`, and not sixty lines of what nanobind leaked."""
+    write_workflow(tmp_path, "--raise-on-request")
+    done = call(tmp_path, "run", "--workflow", "workflow.toml", "--log-lines", "5")
+    assert "the leader exited with status 1; its log says: RuntimeError: no device" in done.stdout
+    tail = [line for line in done.stderr.splitlines() if line.startswith("  | ")]
+    assert "  | RuntimeError: no device" in tail
+    assert tail[-1] == "  | [… 60 lines more of that …]"
+
+
+def test_the_phase_that_failed_is_not_done(tmp_path: Path) -> None:
+    write_workflow(tmp_path, "--never-ready")
+    path = tmp_path / "workflow.toml"
+    path.write_text(path.read_text().replace("start_timeout_s = 20", "start_timeout_s = 3"))
+    done = call(tmp_path, "run", "--workflow", "workflow.toml", "--json")
+    (model,) = json.loads(done.stdout)["models"]
+    assert model["failed_phase"] == "ready"
+    assert "toy:1 ready failed 3." in done.stderr
+    assert "toy:1 stop done" in done.stderr
+    assert "ready done" not in done.stderr
+    tail = [line for line in done.stderr.splitlines() if line.startswith("  | ")]
+    assert tail, "it has said something"
+    assert not any("GET /health" in line for line in tail), "our own polls are no news"
+
+
+@pytest.mark.parametrize(
+    ("args", "phase"), [(["--answer", "500"], "request"), (["--no-such-flag"], "ready")]
+)
+def test_the_failed_phase_is_named(tmp_path: Path, args: list[str], phase: str) -> None:
+    write_workflow(tmp_path, *args)
+    (model,) = call_json(tmp_path, "run", "--workflow", "workflow.toml")["models"]
+    assert model["failed_phase"] == phase
+
+
+def test_the_two_boots_of_a_proof_are_told_apart(tmp_path: Path) -> None:
+    write_workflow(tmp_path)
+    done = call(tmp_path, "run", "--workflow", "workflow.toml", "--prove", "--json")
+    (model,) = json.loads(done.stdout)["models"]
+    phases = {"spawn", "ready", "request", "stop"}
+    assert phases | {f"prove_{phase}" for phase in phases} <= set(model["phases"])
+    assert model["failed_phase"] is None
+    lines = done.stderr.splitlines()
+    assert len([line for line in lines if line.startswith("toy:1 ready done")]) == 1
+    assert len([line for line in lines if line.startswith("toy:1 proof: ready done")]) == 1
+
+
+def test_a_model_without_such_kernels_is_no_warning(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text('{"architectures": ["Qwen2ForCausalLM"]}')
+    done = call(tmp_path, "run", "--models", "./model:1", "--engine", "sglang")
+    assert "compiles all kernels" not in done.stderr
+
+
 def test_one_failure_costs_no_other_but_with_fail_fast(tmp_path: Path) -> None:
     more = '\n[[model]]\nid = "second"\ncommand = ["no-such-program-anywhere"]\n'
     write_workflow(tmp_path, "--answer", "500", more=more + more.replace("second", "third"))

@@ -1,7 +1,7 @@
 """A well-behaved toy engine: compiles one "kernel" into TRITON_CACHE_DIR at its first request.
 
-`http_toy.py --port P [--answer STATUS] [--always-compile] [--die-on-request] [--print TEXT]
-[--ignore-term] [--flood-on-term BYTES] [--body TEXT]`
+`http_toy.py --port P [--answer STATUS] [--always-compile] [--die-on-request] [--raise-on-request]
+[--print TEXT] [--ignore-term] [--flood-on-term BYTES] [--body TEXT]`
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ parser.add_argument("--answer", type=int, default=200)
 parser.add_argument("--kernel", default="add")
 parser.add_argument("--always-compile", action="store_true")
 parser.add_argument("--die-on-request", action="store_true")
+parser.add_argument("--raise-on-request", action="store_true", help="and leak, as Triton does")
 parser.add_argument("--never-ready", action="store_true")
 parser.add_argument("--ignore-term", action="store_true")
 parser.add_argument("--flood-on-term", type=int, help="bytes to print before it ends")
@@ -53,11 +54,18 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if args.die_on_request:
             os._exit(3)
+        if args.raise_on_request:
+            print(
+                "Traceback (most recent call last):\n  File 'a.py', line 1\nRuntimeError: no device"
+            )
+            print("nanobind: leaked 60 types!" + "\n - leaked type 'ir.block'" * 60, flush=True)
+            os._exit(1)
         compile_kernel()
         self.reply(args.answer)
 
     def log_message(self, format: str, *values: object) -> None:
-        print(format % values, flush=True)
+        host, port = self.client_address  # as uvicorn has it
+        print(f"INFO:     {host}:{port} - {format % values}", flush=True)
 
 
 def flood(*_: object) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from warmup.report.document import ModelResult
-from warmup.report.events import Event
+from warmup.report.events import PROOF_PREFIX, Event
 from warmup.report.output import Output
 from warmup.report.terminal import Spinner
 from warmup.report.text import (
@@ -34,7 +34,7 @@ _PHASES = {
     "request": "waiting for the answer",
     "stop": "stopping",
     "memory": "waiting for GPU memory",
-    "prove": "proving",
+    "kernels": "compiling kernels",
 }
 
 
@@ -82,19 +82,21 @@ class Console:
         phase = str(data.get("phase", ""))
         if data.get("state") == "started":
             # The moving line has a thread: none may run while the server is being forked.
-            if phase == "spawn":
+            if phase.removeprefix(PROOF_PREFIX) == "spawn":
                 self.close()
             elif self._spinner is not None:
                 done = len(self._results)
-                self._spinner.show(short, _PHASES.get(phase, phase), done, self._total)
+                self._spinner.show(short, _get_activity(phase), done, self._total)
         elif self._spinner is None:
             seconds = data.get("seconds")
             took = "" if seconds is None else f" {get_seconds(seconds)}"
-            self._err.line(f"{short} {phase} done{took}")
+            end = "failed" if data.get("state") == "failed" else "done"
+            boot = "proof: " if phase.startswith(PROOF_PREFIX) else ""
+            self._err.line(f"{short} {boot}{phase.removeprefix(PROOF_PREFIX)} {end}{took}")
 
     def _on_heartbeat(self, short: str, data: dict[str, Any]) -> None:
         phase = str(data.get("phase", ""))
-        text = f"{_PHASES.get(phase, phase)} {data.get('seconds', 0):.0f} s"
+        text = f"{_get_activity(phase)} {data.get('seconds', 0):.0f} s"
         if last := get_printable(str(data.get("last_line") or "").strip()):
             text += f", last line: {last}"
         if self._spinner is not None:
@@ -141,6 +143,12 @@ def can_animate(output: Output, environ: Mapping[str, str]) -> bool:
 def can_color(output: Output, environ: Mapping[str, str]) -> bool:
     """As `can_animate`, and nobody asked for none (no-color.org)."""
     return can_animate(output, environ) and not environ.get("NO_COLOR")
+
+
+def _get_activity(phase: str) -> str:
+    """`waiting for ready`, and `proof: waiting for ready` in the boot that proves."""
+    name = phase.removeprefix(PROOF_PREFIX)
+    return ("" if name == phase else "proof: ") + _PHASES.get(name, name)
 
 
 def _count(number: int) -> str:

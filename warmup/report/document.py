@@ -18,7 +18,8 @@ class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one model.
 
     state: `warm` = valid marker, nothing launched; `warmed` = was cold, is now warm; `cold` only
-    in `plan`. seconds: wall time of this model's step; phases: seconds per phase. new_entries:
+    in `plan`. seconds: wall time of this model's step; phases: seconds per phase, those of
+    `--prove`'s second boot as `prove_…`; failed_phase: the first that failed. new_entries:
     JIT cache entries added, per family. marker, log: paths. argv: the exact command of the server.
     """
 
@@ -29,6 +30,7 @@ class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     seconds: float = 0.0
     phases: dict[str, float] = {}
+    failed_phase: str | None = None
     new_entries: dict[str, int] = {}
     proven: bool = False
     marker: str | None = None

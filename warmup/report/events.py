@@ -16,6 +16,8 @@ import msgspec
 
 from warmup.words.encoding import encode_json
 
+PROOF_PREFIX = "prove_"  # of a phase's name, in the boot that proves
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """t: seconds since the epoch. model: `MODEL:TP`, or None where the event is the run's.
@@ -23,8 +25,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     Kinds and their `data`:
       run_started     {run_id, models: [name], version_key}
       model_started   {index, total, engine, reason, argv, gpus, log}
-      phase           {phase: spawn|ready|request|stop|memory|prove, state: started|finished,
-                       seconds?}
+      phase           {phase: kernels|spawn|ready|request|stop|memory, seconds?,
+                       state: started|finished|failed}   `prove_spawn`, … in the boot that proves
       heartbeat       {phase, seconds, last_line?}   at most every 30 s while a phase lasts, or
                        `lock`: the wait for another run that warms the same launch
       log_tail        {path, lines: [str], cut: bool}   already redacted

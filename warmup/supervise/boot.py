@@ -32,28 +32,42 @@ MEMORY_TOLERANCE_BYTES = 64 << 20
 
 @dataclass
 class Phases:
-    """Seconds per phase, told to the events as they pass."""
+    """Seconds per phase, told to the events as they pass.
+
+    prefix: what stands before each phase's name, `PROOF_PREFIX` in the boot that proves.
+    failed: the first phase that raised.
+    """
 
     events: Events
     model: str
+    prefix: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     current: str = ""
     begin: float = 0.0
+    failed: str | None = None
 
     @contextmanager
-    def timed(self, phase: str) -> Iterator[None]:
+    def timed(self, name: str) -> Iterator[None]:
+        phase = self.prefix + name
         self.current, self.begin = phase, time.monotonic()
         self.events.emit("phase", self.model, phase=phase, state="started")
+        state = "failed"
         try:
             yield
+            state = "finished"
         finally:
+            if state == "failed":
+                self.mark_failed(name)
             took = time.monotonic() - self.begin
             self.seconds[phase] = round(self.seconds.get(phase, 0.0) + took, 3)
-            self.events.emit("phase", self.model, phase=phase, state="finished", seconds=took)
+            self.events.emit("phase", self.model, phase=phase, state=state, seconds=took)
+
+    def mark_failed(self, name: str) -> None:
+        self.failed = self.failed or self.prefix + name
 
 
 @dataclass
-class _Keeper:
+class _Upkeep:
     """What is done again and again while a server lives: its log is bounded, its progress told."""
 
     log: LogFile
@@ -125,15 +139,16 @@ class Boot:
         patterns = (*self.engine.crash_patterns, *self.launch.crash_patterns)
         watch = LogWatch(self.log_path, patterns, redactor=redactor)
         log = LogFile(self.log_path, self.max_log_bytes)
-        keeper = _Keeper(log, watch, events, phases, redactor)
+        upkeep = _Upkeep(log, watch, events, phases, redactor)
         server: Server | None = None
         survivors: tuple[str, ...] = ()
+        stopped_at: int | None = None
         try:
             with phases.timed("spawn"):
                 server = supervisor.start(
                     self.argv, env=self.env, cwd=self.cwd, log_path=self.log_path
                 )
-            self._use(server, supervisor, watch, keeper)
+            self._use(server, supervisor, watch, upkeep)
         except WarmupError as error:
             error.log = error.log or str(self.log_path)
             if self._is_past_deadline() and not isinstance(error, Cancelled):
@@ -142,14 +157,16 @@ class Boot:
         finally:
             try:
                 if server is not None:
+                    stopped_at = self._find_log_size()
                     with phases.timed("stop"):
-                        survivors = server.stop(self.launch.stop_grace_s, keeper.poll).survivors
+                        survivors = server.stop(self.launch.stop_grace_s, upkeep.poll).survivors
                         for survivor in survivors:
                             events.emit("warning", self.launch.name, text=f"not ended: {survivor}")
             finally:
-                keeper.trim()
-                self._show_tail(events, redactor)
+                upkeep.trim()
+                self._show_tail(events, redactor, watch, stopped_at)
         if survivors:
+            phases.mark_failed("stop")
             raise WarmupError(
                 "the server could not be ended",
                 cause="; ".join(survivors),
@@ -168,9 +185,9 @@ class Boot:
                 )
 
     def _use(
-        self, server: Server, supervisor: Supervisor, watch: LogWatch, keeper: _Keeper
+        self, server: Server, supervisor: Supervisor, watch: LogWatch, upkeep: _Upkeep
     ) -> None:
-        with keeper.phases.timed("ready"):
+        with upkeep.phases.timed("ready"):
             wait_until_ready(
                 server,
                 supervisor,
@@ -178,10 +195,10 @@ class Boot:
                 path=self.engine.get_health_path(self.launch),
                 timeout_s=self._limit(self.launch.start_timeout_s),
                 log_watch=watch,
-                redactor=keeper.redactor,
-                on_poll=keeper.poll,
+                redactor=upkeep.redactor,
+                on_poll=upkeep.poll,
             )
-        with keeper.phases.timed("request"):
+        with upkeep.phases.timed("request"):
             answer = send_request(
                 server,
                 supervisor,
@@ -189,12 +206,12 @@ class Boot:
                 request=self.engine.get_request(self.launch),
                 timeout_s=self._limit(self.launch.request_timeout_s),
                 log_watch=watch,
-                redactor=keeper.redactor,
-                on_poll=keeper.poll,
+                redactor=upkeep.redactor,
+                on_poll=upkeep.poll,
             )
-        fault = self.engine.find_fault(self.launch, answer.status, answer.body)
-        if fault is not None:
-            raise WarmupError("the warm-up request was answered wrongly", cause=fault)
+            fault = self.engine.find_fault(self.launch, answer.status, answer.body)
+            if fault is not None:
+                raise WarmupError("the warm-up request was answered wrongly", cause=fault)
 
     def _limit(self, timeout_s: float) -> float:
         """The timeout, or what is left of the step where that is less."""
@@ -205,8 +222,22 @@ class Boot:
     def _is_past_deadline(self) -> bool:
         return self.deadline is not None and time.monotonic() >= self.deadline
 
-    def _show_tail(self, events: Events, redactor: Redactor) -> None:
-        tail = read_tail(self.log_path, max_lines=self.log_lines, redactor=redactor)
+    def _find_log_size(self) -> int | None:
+        try:
+            return self.log_path.stat().st_size
+        except OSError:
+            return None
+
+    def _show_tail(
+        self, events: Events, redactor: Redactor, watch: LogWatch, stopped_at: int | None
+    ) -> None:
+        tail = read_tail(
+            self.log_path,
+            max_lines=self.log_lines,
+            redactor=redactor,
+            stopped_at=stopped_at,
+            is_skipped=watch.own_polls.has_caused,
+        )
         events.emit(
             "log_tail",
             self.launch.name,

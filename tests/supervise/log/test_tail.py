@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from warmup.supervise.log.own_polls import USER_AGENT, OwnPolls
 from warmup.supervise.log.tail import Tail, read_tail
 from warmup.words.secrets import Redactor
 
@@ -88,7 +89,7 @@ def test_missing_empty_and_unreadable(tmp_path: Path) -> None:
     assert read(path, b"").lines == ("(the log is empty)",)
     assert "cannot be read" in read(tmp_path).lines[0]
     os.mkfifo(tmp_path / "pipe")
-    assert read(tmp_path / "pipe").lines[0].endswith("it is no regular file)")
+    assert read(tmp_path / "pipe").lines[0].endswith("not a regular file)")
     (tmp_path / "loop").symlink_to("loop")
     assert "cannot be read" in read(tmp_path / "loop").lines[0]
 
@@ -117,3 +118,68 @@ def test_no_half_of_a_secret_beside_a_hole(tmp_path: Path) -> None:
             assert not any(secret[i : i + 6] in text for i in range(len(secret) - 5))
             assert text.startswith("aaa")
             assert text.endswith("bbb")
+
+
+LEAKS = b"nanobind: leaked 60 types!\n" + b' - leaked type "triton._C.libtriton.ir.block"\n' * 60
+
+
+def test_the_fault_is_shown_and_not_what_the_stop_says(tmp_path: Path) -> None:
+    """sglang with Triton: 200 lines of shutdown pushed the exception out of the tail."""
+    path = tmp_path / "log"
+    fault = b"Traceback\n  File\nRuntimeError: the fault\n"
+    path.write_bytes(b"earlier\n" * 100 + fault + b"ending\n" * 200)
+    stopped_at = 800 + len(fault)
+    tail = read_tail(path, max_lines=3, redactor=Redactor(), stopped_at=stopped_at)
+    assert tail.lines[:3] == ("Traceback", "  File", "RuntimeError: the fault")
+    assert tail.lines[3:] == ("[… 195 lines while it stopped …]", *["ending"] * 5)
+    assert tail.is_cut
+
+
+def test_few_lines_of_the_stop_are_all_shown(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"one\ntwo and a half\nbye\n")
+    for stopped_at in (len(b"one\ntwo"), len(b"one\ntwo and a half\n")):
+        tail = read_tail(path, max_lines=2, redactor=Redactor(), stopped_at=stopped_at)
+        assert tail == Tail(("one", "two and a half", "bye"), is_cut=False)
+    all_after = read_tail(path, max_lines=2, redactor=Redactor(), stopped_at=0)
+    assert all_after.lines == ("one", "two and a half", "bye")
+
+
+def test_a_flood_while_it_stops_is_counted_only(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"the fault\n" + b"x" * 1_000_000)
+    tail = read_tail(path, redactor=Redactor(), stopped_at=10)
+    assert tail.lines == ("the fault", "[… 1000000 bytes more while it stopped …]")
+
+
+def test_secret_across_the_stop(tmp_path: Path) -> None:
+    path, secret = tmp_path / "log", "s3cr3t-abcdefghij"
+    path.write_bytes(b"a " + secret.encode() + b" b\nc\n")
+    for stopped_at in range(2, 3 + len(secret)):
+        tail = read_tail(path, redactor=Redactor((secret,)), stopped_at=stopped_at)
+        assert tail.lines == ("a *** b", "c")
+
+
+def test_report_of_leaks_is_one_line(tmp_path: Path) -> None:
+    """Also of a server that ended by itself, before anybody stopped it."""
+    tail = read(tmp_path / "log", b"RuntimeError: the fault\n" + LEAKS + b"end\n")
+    assert tail.lines == (
+        "RuntimeError: the fault",
+        "nanobind: leaked 60 types!",
+        "[… 60 lines more of that …]",
+        "end",
+    )
+
+
+@pytest.mark.parametrize("num_polls", [0, 1, 40, 1500])
+def test_own_polls_do_not_fill_the_tail(tmp_path: Path, num_polls: int) -> None:
+    polls = OwnPolls("/health")
+    polls.add(51122)
+    uvicorn = '127.0.0.1:{} - "GET {} HTTP/1.1" 503 Service Unavailable\n'
+    ours = f"INFO:     {uvicorn.format(51122, '/health')}"
+    others = f"INFO:     {uvicorn.format(51123, '/health')}INFO:     {uvicorn.format(51122, '/x')}"
+    named = f'127.0.0.1 - - "GET /health HTTP/1.1" 503 "-" "{USER_AGENT}"\n'
+    path = tmp_path / "log"
+    path.write_text("loading\n" + others + (ours + named) * num_polls)
+    tail = read_tail(path, max_lines=3, redactor=Redactor(), is_skipped=polls.has_caused)
+    assert tail == Tail(("loading", *others.splitlines()), is_cut=False)

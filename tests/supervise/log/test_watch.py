@@ -109,6 +109,43 @@ def test_truncated_log_is_read_from_its_start(tmp_path: Path) -> None:
     assert watch.poll() == PATTERN
 
 
+TRACEBACK = f"{PATTERN}: Traceback (most recent call last):\n  File 'a.py', line 1\n"
+
+
+def test_the_exception_is_named_and_not_its_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    watch = LogWatch(path, [PATTERN], redactor=Redactor(("s3cr3t-value",)))
+    append(path, f"[TP1] {TRACEBACK}".encode())
+    assert watch.poll() is None  # the exception is still to come
+    assert watch.is_pending
+    append(path, b"RuntimeError: no s3cr3t-value")
+    assert watch.poll() is None  # nor is this line whole
+    append(path, b"\n")
+    assert watch.poll() == f"[TP1] {PATTERN}: RuntimeError: no ***"
+    assert not watch.is_pending
+    assert watch.poll() is None
+
+
+def test_a_traceback_that_never_ends_is_told_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log"
+    append(path, TRACEBACK.encode())
+    line = TRACEBACK.partition("\n")[0]
+    assert LogWatch(path, [PATTERN]).poll(is_over=True) == line
+    monkeypatch.setattr(log_watch, "_TRACEBACK_S", 0.0)
+    assert LogWatch(path, [PATTERN]).poll() == line
+
+
+def test_last_line_is_not_one_of_our_own_polls(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    watch = LogWatch(path, [])
+    watch.own_polls.path = "/health"
+    watch.own_polls.add(51122)
+    append(path, b"loading weights\n" + b'127.0.0.1:51122 - "GET /health HTTP/1.1" 503\n' * 500)
+    assert watch.last_line() == "loading weights"
+
+
 def test_last_line(tmp_path: Path) -> None:
     path = tmp_path / "log"
     watch = LogWatch(path, [], redactor=Redactor(("s3cr3t-value",)))

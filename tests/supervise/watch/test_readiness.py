@@ -153,6 +153,42 @@ def test_crash_pattern_ends_the_wait(tmp_path: Path) -> None:
         assert get_cause(toy, 120) == f"its log says: {line}"
 
 
+def test_the_exception_of_a_crash_is_the_cause(tmp_path: Path) -> None:
+    line = "Scheduler hit an exception: Traceback (most recent call last):"
+    text = f"[TP3] {line}\n  File 'a.py', line 1\nRuntimeError: CUDA error"
+    with run_toy(tmp_path, "silent", text) as toy:
+        cause = get_cause(toy, 120)
+    assert cause == "its log says: [TP3] Scheduler hit an exception: RuntimeError: CUDA error"
+
+
+def test_polls_are_seldom_once_the_answer_repeats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten polls a second for ten minutes fill a log; processes are looked at all the same."""
+    monkeypatch.setattr(readiness, "_PATIENT_S", 600.0)
+    num_turns = 0
+
+    def on_poll() -> None:
+        nonlocal num_turns
+        num_turns += 1
+
+    with run_toy(tmp_path, "ok_when", "/nonexistent") as toy:
+        toy.wait_until_listening()
+        with pytest.raises(NotReady, match="did not become ready"):
+            wait_until_ready(
+                toy.server,
+                toy.supervisor,
+                port=toy.port,
+                path="/health",
+                timeout_s=4,
+                log_watch=toy.watch,
+                on_poll=on_poll,
+            )
+        ports = toy.watch.own_polls._ports
+    assert len(ports) <= readiness._MAX_ALIKE + 2
+    assert num_turns > len(ports)
+
+
 def test_nothing_at_all(tmp_path: Path) -> None:
     with run_toy(tmp_path, "silent") as toy:
         assert get_cause(toy, 0.3) == "not ready within 0.3 s; last seen: connection refused"

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
-import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from warmup.words.files import open_regular
 from warmup.words.secrets import Redactor, strip_escapes
 
 _BLOCK_BYTES = 16 * 1024
 _MAX_LINE_CHARS = 2000
 _END_CHARS = 500  # of a line that is too long, this much of its end is kept
+_NUM_AFTER = 5  # lines shown of what a server says while it stops
+_MAX_AFTER_BYTES = 64 * 1024
+# Where the stop lies in the text. The redactor passes over control characters.
+_MARK = b"\x1d"
+_MARK_TEXT = "\x1d"
+_NOISE = re.compile(r"nanobind: | - leaked | - \.\.\. skipped|See https://nanobind")
 _HOLE = re.compile(rb"\0{64,}")
 
 
@@ -25,40 +33,97 @@ class Tail:
 
 
 def read_tail(
-    path: Path, *, max_lines: int = 30, max_bytes: int = 256 * 1024, redactor: Redactor
+    path: Path,
+    *,
+    max_lines: int = 30,
+    max_bytes: int = 256 * 1024,
+    redactor: Redactor,
+    stopped_at: int | None = None,
+    is_skipped: Callable[[str], bool] | None = None,
 ) -> Tail:
     """The last `max_lines` lines, as far as they lie in the last `max_bytes` of the file.
 
     Read from the end in blocks. Of a progress bar only the text after its last carriage return is
     kept; escape sequences go, invalid UTF-8 is escaped, long lines are shortened, what was dropped
-    from the middle of the log (`LogFile`) shows as one line. Never raises for what it finds: a
-    log that cannot be read gives one line that says so.
+    from the middle of the log (`LogFile`) shows as one line, and so does a long report of leaks.
+    Never raises for what it finds: a log that cannot be read gives one line that says so.
+
+    stopped_at: size of the file when the server was asked to stop. The lines are those before
+    it, where the fault is; of what follows, the last few. is_skipped: lines to leave out.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = open_regular(path)
     except FileNotFoundError:
         return Tail((f"(there is no log at {path})",), False)
     except OSError as error:
         return Tail((f"(log {path} cannot be read: {error.strerror})",), False)
     try:
-        return _read(fd, path, max_lines, max_bytes, redactor)
+        size = os.fstat(fd).st_size
+        if size == 0:
+            return Tail(("(the log is empty)",), False)
+        end = size if stopped_at is None else min(stopped_at, size)
+        window = _Window(fd, end, min(size, end + _MAX_AFTER_BYTES), redactor, is_skipped)
+        return _read(window, size, max_lines, max_bytes)
     except OSError as error:
         return Tail((f"(log {path} cannot be read: {error.strerror})",), False)
     finally:
         os.close(fd)
 
 
-def _read(fd: int, path: Path, max_lines: int, max_bytes: int, redactor: Redactor) -> Tail:
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode):
-        return Tail((f"(log {path} cannot be read: it is no regular file)",), False)
-    if status.st_size == 0:
-        return Tail(("(the log is empty)",), False)
-    start, data = _read_end(fd, status.st_size, max_lines, max_bytes, redactor.reach)
-    text = _decode(fd, start, data, redactor)
-    lines = text.removesuffix("\n").split("\n")
+@dataclass(frozen=True)
+class _Window:
+    """Offsets in an open log: the lines wanted end at `end`; `limit` is the end of what is read."""
+
+    fd: int
+    end: int
+    limit: int
+    redactor: Redactor
+    is_skipped: Callable[[str], bool] | None
+
+    def read_lines(self, num_lines: int, max_bytes: int) -> tuple[int, list[str], list[str]]:
+        """(offset of the first byte read, lines up to `end`, lines from there to `limit`)."""
+        start, data = _read_end(self.fd, self.end, num_lines, max_bytes, self.redactor.reach)
+        if self.end < self.limit:
+            # One piece for the redactor, because a secret may lie across the mark.
+            after = _read_range(self.fd, self.end, self.limit)
+            data = data.replace(_MARK, b"") + _MARK + after.replace(_MARK, b"")
+        lines = _decode(self.fd, start, data, self.redactor).removesuffix("\n").split("\n")
+        at = next((i for i, line in enumerate(lines) if _MARK_TEXT in line), len(lines))
+        if at < len(lines) and not lines[at].startswith(_MARK_TEXT):
+            at += 1  # a line that had begun before
+        return start, self._clean(lines[:at]), self._clean(lines[at:])
+
+    def _clean(self, lines: list[str]) -> list[str]:
+        cleaned = [clean_line(line) for line in lines]
+        return _fold([line for line in cleaned if not (self.is_skipped and self.is_skipped(line))])
+
+
+def _read(window: _Window, size: int, max_lines: int, max_bytes: int) -> Tail:
+    """Further back, until there are enough lines beside those that are skipped or folded."""
+    num_lines = max_lines
+    while True:
+        start, lines, after = window.read_lines(num_lines, max_bytes)
+        if len(lines) > max_lines or start == 0 or window.end - start >= max_bytes:
+            break
+        num_lines = max(num_lines, 1) * 4
     kept = lines[len(lines) - max_lines :] if max_lines < len(lines) else lines
-    return Tail(tuple(clean_line(line) for line in kept), start > 0 or len(kept) < len(lines))
+    is_cut = start > 0 or len(kept) < len(lines)
+    if size > window.limit:
+        after = [f"[… {size - window.end} bytes more while it stopped …]"]
+    elif len(after) > _NUM_AFTER:
+        num_more = len(after) - _NUM_AFTER
+        after = [f"[… {num_more} lines while it stopped …]", *after[num_more:]]
+    return Tail((*kept, *after), is_cut)
+
+
+def _fold(lines: list[str]) -> list[str]:
+    """One line for each long run of what nanobind reports as leaked when Python exits."""
+    folded: list[str] = []
+    for is_noise, group in itertools.groupby(lines, lambda line: bool(_NOISE.match(line))):
+        run = list(group)
+        is_folded = is_noise and len(run) > _NUM_AFTER
+        folded += [run[0], f"[… {len(run) - 1} lines more of that …]"] if is_folded else run
+    return folded
 
 
 def clean_line(line: str, max_chars: int = _MAX_LINE_CHARS) -> str:

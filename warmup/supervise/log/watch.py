@@ -4,48 +4,91 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from warmup.supervise.log.exceptions import TRACEBACK, find_reason, list_exceptions
+from warmup.supervise.log.own_polls import OwnPolls
 from warmup.supervise.log.tail import clean_line, read_tail
+from warmup.words.files import open_regular
 from warmup.words.secrets import Redactor, strip_escapes
 
 _CHUNK_BYTES = 256 * 1024
 _POLL_BYTES = 8 * 1024 * 1024  # a burst is spread over several polls
 _CONTEXT_BYTES = 4096
 _MAX_CHARS = 300
+_TRACEBACK_BYTES = 256 * 1024
+_TRACEBACK_S = 1.0  # how long a traceback is waited for once its first line is there
+_NUM_LAST = 60  # lines in which a dead leader's reason is looked for
 
 
 class LogWatch:
-    """Looks at each new byte of one log once. Patterns are substrings of a line."""
+    """Looks at each new byte of one log once. Patterns are substrings of a line.
+
+    own_polls: what of an access log we cause ourselves; whoever polls tells it.
+    """
 
     def __init__(
         self, path: Path, patterns: Sequence[str], *, redactor: Redactor | None = None
     ) -> None:
         self.path = path
+        self.own_polls = OwnPolls()
         self._redactor = redactor or Redactor()
         self._patterns = tuple(pattern.encode() for pattern in patterns if pattern)
         self._overlap = max((len(pattern) for pattern in self._patterns), default=1) - 1
         self._offset = 0
+        # A pattern's line that announces a traceback: its text, where it is, until when we wait.
+        self._announced: tuple[str, int, float] | None = None
 
-    def poll(self) -> str | None:
+    @property
+    def is_pending(self) -> bool:
+        """Whether a pattern was met whose traceback is still being written."""
+        return self._announced is not None
+
+    def poll(self, *, is_over: bool = False) -> str | None:
         """The line (bounded, redacted) that holds the first pattern among the new bytes, if any.
 
-        Goes on behind that match the next time.
+        Where that line ends in `Traceback (most recent call last):` the exception's own line is
+        put in place of these words, once it is there; is_over: it will not come any more. Goes on
+        behind that match the next time.
         """
         if not self._patterns:
             return None
         try:
             size = self.path.stat().st_size
-            if size == self._offset:
+            if size == self._offset and self._announced is None:
                 return None
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            fd = open_regular(self.path)
         except OSError:  # not there yet; that it cannot be read is the tail's to say
             return None
         try:
-            return self._scan(fd, size)
+            if self._announced is None:
+                self._announced = self._scan(fd, size)
+            return self._find_told(fd, is_over)
         finally:
             os.close(fd)
+
+    def _find_told(self, fd: int, is_over: bool) -> str | None:
+        if self._announced is None:
+            return None
+        line, position, until = self._announced
+        if line.endswith(TRACEBACK):
+            data = os.pread(fd, _TRACEBACK_BYTES, position)
+            text = self._redactor.redact(data.decode("utf-8", "backslashreplace"))
+            exceptions = list_exceptions(strip_escapes(text).split("\n")[:-1])
+            if not exceptions and not is_over and time.monotonic() < until:
+                return None
+            if exceptions:
+                line = line.removesuffix(TRACEBACK) + exceptions[0][:_MAX_CHARS]
+        self._announced = None
+        return line
+
+    def find_reason(self) -> str | None:
+        """What the log gives as the reason why its process ended, among its last lines."""
+        tail = read_tail(self.path, max_lines=_NUM_LAST, redactor=self._redactor)
+        reason = find_reason(list(tail.lines))
+        return None if reason is None else clean_line(reason, _MAX_CHARS)
 
     def last_line(self) -> str:
         """The last line that says something; "" while there is none."""
@@ -54,11 +97,13 @@ class LogWatch:
                 return ""
         except OSError:
             return ""
-        tail = read_tail(self.path, max_lines=5, max_bytes=_CONTEXT_BYTES, redactor=self._redactor)
+        tail = read_tail(
+            self.path, max_lines=5, redactor=self._redactor, is_skipped=self.own_polls.has_caused
+        )
         said = [line for line in tail.lines if line.strip()]
         return clean_line(said[-1].strip(), _MAX_CHARS) if said else ""
 
-    def _scan(self, fd: int, size: int) -> str | None:
+    def _scan(self, fd: int, size: int) -> tuple[str, int, float] | None:
         if size < self._offset:  # the server truncated its log
             self._offset = 0
         budget = _POLL_BYTES
@@ -87,7 +132,8 @@ class LogWatch:
         ]
         return min(matches, default=None)
 
-    def _get_line(self, fd: int, position: int, length: int) -> str:
+    def _get_line(self, fd: int, position: int, length: int) -> tuple[str, int, float]:
+        """(the line, where it begins, until when a traceback below it is waited for)"""
         begin = max(position - _CONTEXT_BYTES, 0)
         data = os.pread(fd, position - begin + length + _CONTEXT_BYTES, begin)
         at = position - begin
@@ -99,7 +145,8 @@ class LogWatch:
         text = self._redactor.redact(data[before:after].decode("utf-8", "backslashreplace"))
         text = strip_escapes(text).strip()
         start = max(text.find(pattern) - _MAX_CHARS // 3, 0)
-        return text[start : start + _MAX_CHARS]
+        line = text[start : start + _MAX_CHARS]
+        return line, begin + before, time.monotonic() + _TRACEBACK_S
 
 
 def _skip_hole(fd: int, offset: int, size: int) -> int:

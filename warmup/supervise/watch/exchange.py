@@ -18,14 +18,13 @@ from dataclasses import dataclass
 from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from typing import TYPE_CHECKING
 
+from warmup.supervise.log.own_polls import USER_AGENT
 from warmup.supervise.watch.bounded_socket import BoundedSocket, TooLarge
-from warmup.version import __version__
 
 if TYPE_CHECKING:  # requests takes 150 ms to import, and a warm run needs none of it
     from requests import PreparedRequest
     from requests.adapters import HTTPAdapter
 
-USER_AGENT = f"warmup-ci/{__version__}"
 _READ_BYTES = 256 * 1024
 _CLOSED = (IncompleteRead, RemoteDisconnected)
 _END_TIMEOUT_S = 10.0  # a thread whose socket was cut ends within milliseconds

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
 
+from warmup.supervise.log.own_polls import OwnPolls
 from warmup.supervise.log.watch import LogWatch
 from warmup.supervise.protocols import Waiter, Watched
-from warmup.supervise.tree.vitals import Vitals
 from warmup.supervise.watch.exchange import Exchange, ExchangeError, Reply
+from warmup.supervise.watch.liveness import Liveness
 from warmup.supervise.watch.sockets import get_port_owners, list_listening
 from warmup.words.errors import WarmupError
 from warmup.words.secrets import Redactor, strip_escapes
 
 POLL_S = 0.1
 _STEP_S = 0.02  # a healthy server answers within; the rest of the turn belongs to the waiter
+_PATIENT_S = 0.5  # between two polls, once so many answers in a row were the same:
+_MAX_ALIKE = 10
 _LOOK_S = 10.0  # between two looks at who else listens: each costs milliseconds
 _PROBE_TIMEOUT_S = 30.0  # sglang's /health generates a token, slowly while it compiles
 _MAX_HEALTH_BYTES = 1024 * 1024
@@ -52,14 +54,17 @@ def wait_until_ready(
     """
     redactor = redactor or Redactor()
     deadline = time.monotonic() + timeout_s
-    with Vitals(server, log_watch) as vitals, _Probe(server, port, path) as probe:
+    with (
+        Liveness(server, log_watch) as liveness,
+        _Probe(server, port, path, log_watch.own_polls) as probe,
+    ):
         while True:
             began = time.monotonic()
             waiter.check_cancelled()
-            cause = vitals.find_fault() or probe.find_foreign()
+            cause = liveness.find_fault() or probe.find_foreign()
             if cause is None and probe.poll() and probe.owns_port():
-                cause = vitals.find_fault(thorough=True)
-                if cause is None and vitals.is_sure:
+                cause = liveness.find_fault(thorough=True)
+                if cause is None and liveness.is_sure:
                     return
             hint = None
             if cause is None and time.monotonic() >= deadline:
@@ -78,9 +83,14 @@ def wait_until_ready(
 
 
 class _Probe:
-    """Asks the health path again and again, one exchange at a time."""
+    """Asks the health path again and again, one exchange at a time, and seldom where the answer is
+    always the same: each is a line in most servers' logs."""
 
-    def __init__(self, server: Watched, port: int, path: str) -> None:
+    def __init__(self, server: Watched, port: int, path: str, own_polls: OwnPolls) -> None:
+        self._own_polls = own_polls
+        self._own_polls.path = path
+        self._num_alike = 0
+        self._next_exchange = 0.0
         self._last_seen = ""
         self._server = server
         self._port = port
@@ -94,12 +104,7 @@ class _Probe:
     def __enter__(self) -> _Probe:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._close()
 
     @property
@@ -112,18 +117,26 @@ class _Probe:
 
     def poll(self) -> bool:
         """Whether the server has just answered 200; takes 20 ms at most."""
+        if self._exchange is None and time.monotonic() < self._next_exchange:
+            return False
         exchange = self._get_exchange()
         try:
             reply = exchange.step(_STEP_S)
         except ExchangeError as error:
             self._end(str(error))
             return False
+        finally:
+            self._own_polls.add(exchange.source_port)
         if reply is None:
             if time.monotonic() - self._began >= _PROBE_TIMEOUT_S:
                 self._end(f"{exchange.progress} within {_PROBE_TIMEOUT_S:g} s")
             self._look_for_foreign(is_due=exchange.is_connected)
             return False
-        self._end(_describe(reply))
+        seen = _describe(reply)
+        self._num_alike = self._num_alike + 1 if seen == self._last_seen else 0
+        if reply.status != 200 and self._num_alike >= _MAX_ALIKE:
+            self._next_exchange = time.monotonic() + _PATIENT_S
+        self._end(seen)
         self._look_for_foreign(is_due=reply.status != 200)
         return reply.status == 200
 

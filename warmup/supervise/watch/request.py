@@ -16,8 +16,8 @@ import msgspec
 from warmup.launch.launch import RequestSpec
 from warmup.supervise.log.watch import LogWatch
 from warmup.supervise.protocols import Waiter, Watched
-from warmup.supervise.tree.vitals import Vitals
 from warmup.supervise.watch.exchange import Exchange, ExchangeError, Reply
+from warmup.supervise.watch.liveness import Liveness
 from warmup.words.errors import WarmupError
 from warmup.words.secrets import Redactor
 
@@ -56,13 +56,13 @@ def send_request(
     """
     began = time.monotonic()
     with (
-        Vitals(server, log_watch) as vitals,
+        Liveness(server, log_watch) as liveness,
         _open_exchange(port, request) as exchange,
     ):
         try:
-            reply = _exchange(exchange, vitals, waiter, began + timeout_s, on_poll)
+            reply = _exchange(exchange, liveness, waiter, began + timeout_s, on_poll)
             seconds = time.monotonic() - began
-            _settle(vitals, waiter)
+            _settle(liveness, waiter)
         except _Failed as failure:
             raise WarmupError(
                 f"the warm-up request {request.method} {request.path} failed",
@@ -101,7 +101,7 @@ def _open_exchange(port: int, request: RequestSpec) -> Exchange:
 
 def _exchange(
     exchange: Exchange,
-    vitals: Vitals,
+    liveness: Liveness,
     waiter: Waiter,
     deadline: float,
     on_poll: Callable[[], None],
@@ -109,13 +109,13 @@ def _exchange(
     began = time.monotonic()
     while True:
         waiter.check_cancelled()
-        fault = vitals.find_fault()
+        fault = liveness.find_fault()
         if fault is not None:
             raise _Failed(fault)
         try:
             reply = exchange.step(_STEP_S)
         except ExchangeError as error:
-            raise _Failed(_explain(str(error), vitals, waiter)) from error
+            raise _Failed(_explain(str(error), liveness, waiter)) from error
         if reply is not None:
             return reply
         now = time.monotonic()
@@ -128,27 +128,27 @@ def _exchange(
         waiter.wait(max(min(_POLL_S - _STEP_S, deadline - now), 0.0))
 
 
-def _explain(trouble: str, vitals: Vitals, waiter: Waiter) -> str:
+def _explain(trouble: str, liveness: Liveness, waiter: Waiter) -> str:
     """The death behind a lost connection: the socket closes before the exit can be waited for."""
     deadline = time.monotonic() + _EXPLAIN_S
     while time.monotonic() < deadline:
         waiter.check_cancelled()
-        fault = vitals.find_fault(thorough=True)
+        fault = liveness.find_fault(thorough=True)
         if fault is not None:
             return f"{fault} ({trouble})"
         waiter.wait(_STEP_S)
     return trouble
 
 
-def _settle(vitals: Vitals, waiter: Waiter) -> None:
+def _settle(liveness: Liveness, waiter: Waiter) -> None:
     """A good answer counts only from a server that outlives it."""
     until = time.monotonic() + _SETTLE_S
     while True:
         waiter.check_cancelled()
         is_over = time.monotonic() >= until
-        fault = vitals.find_fault(thorough=True)
+        fault = liveness.find_fault(thorough=True)
         if fault is not None:
             raise _Failed(f"it was answered, but {fault}")
-        if is_over and vitals.is_sure:
+        if is_over and liveness.is_sure:
             return
         waiter.wait(_POLL_S)

@@ -101,7 +101,7 @@ class WorkerWatch:
         for pid in pids - self._held.keys() - {self._server.leader_pid}:
             self._hold(pid)
         # What a process calls itself now (`sglang::scheduler`); in death it has no command line.
-        self._names = {pid: proc.get_command(pid) for pid in self._held}
+        self._names.update((pid, proc.get_command(pid)) for pid in self._held)
         suspects = {}
         for zombie in _list_zombies(pids | set(self._ended.values())):
             if zombie.pid == self._server.leader_pid or zombie.status == 0:
