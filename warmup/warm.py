@@ -16,15 +16,16 @@ from warmup.caches.records import encode
 from warmup.caches.unread import mark_unread
 from warmup.caches.walk import Snapshot, take_snapshot
 from warmup.kernels.hook import Fallback, KernelPlan, compile_kernels, plan_kernels
+from warmup.launch.engine import Allocation, Engine
 from warmup.launch.engine_table import get_engine
 from warmup.launch.environment import get_server_env
-from warmup.launch.launch import Engine, Launch, Slots
+from warmup.launch.launch import Launch
 from warmup.report.document import ModelResult, State
 from warmup.report.events import PROOF_PREFIX, Events
 from warmup.state.check import MarkerCheck
 from warmup.state.home import Home
 from warmup.state.locks import hold_launch_lock
-from warmup.state.marker import make_launch_key, make_marker, write_marker
+from warmup.state.marker import make_marker, write_marker
 from warmup.state.stale import find_stale_entries
 from warmup.state.version_vector import VersionVector
 from warmup.supervise.boot import HEARTBEAT_S, Boot, Phases
@@ -86,7 +87,7 @@ class _Attempt:
 
     def to_result(self, state: State, reason: str) -> ModelResult:
         return ModelResult(
-            model=self.launch.label or self.launch.model,
+            model=self.launch.label,
             tp=self.launch.tp,
             engine=self.launch.engine,
             state=state,
@@ -148,7 +149,7 @@ def _warm_locked(attempt: _Attempt) -> ModelResult:
             step.events.emit("heartbeat", launch.name, phase="lock", seconds=waited_s)
 
     lock = hold_launch_lock(
-        step.home, make_launch_key(launch), deadline=step.deadline, on_wait=on_wait, wait=wait
+        step.home, launch.key, deadline=step.deadline, on_wait=on_wait, wait=wait
     )
     with lock:
         check = step.check(launch)
@@ -186,15 +187,15 @@ def _warm_cold(attempt: _Attempt, check: MarkerCheck) -> ModelResult:
     gpus = assign(launch.tp, step.visible_gpus, is_required=launch.engine != "command")
     reason = get_reason(check, launch, force=step.force)
     with lease_ports(step.home.locks, 1 + engine.num_extra_ports) as lease:
-        slots = Slots(
+        allocation = Allocation(
             port=lease.port,
             extra_ports=lease.ports[1:],
             gpus=gpus,
             run_dir=str(step.run_dir),
             workflow_dir=launch.workflow_dir,
         )
-        attempt.argv = tuple(engine.get_argv(launch, slots))
-        env = get_server_env(launch, engine, slots, step.env)
+        attempt.argv = tuple(engine.get_argv(launch, allocation))
+        env = get_server_env(launch, engine, allocation, step.env)
         families = _KERNELS_FAMILIES if launch.strategy == "kernels" else engine.families
         before = mark_unread(take_snapshot(families, env))
         _tell_start(attempt, reason, gpus)
@@ -202,11 +203,11 @@ def _warm_cold(attempt: _Attempt, check: MarkerCheck) -> ModelResult:
             if launch.strategy != "server":
                 _compile_directly(attempt, env)
             if launch.strategy != "kernels":
-                _boot(attempt, engine, env, slots.port)
+                _boot(attempt, engine, env, allocation.port)
         after = take_snapshot(families, env)
         attempt.new_entries = {name: len(new) for name, new in find_new(before, after).items()}
         if launch.prove:
-            _prove(attempt, engine, env, slots.port)
+            _prove(attempt, engine, env, allocation.port)
         _write_marker(attempt, engine, before, after)
     return attempt.to_result("warmed", reason)
 

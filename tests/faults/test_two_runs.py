@@ -9,7 +9,6 @@ from tests.faults.helpers import list_events
 from warmup.commands.run import run
 from warmup.commands.session import Session
 from warmup.state.locks import hold_launch_lock
-from warmup.state.marker import make_launch_key
 from warmup.workflow.selection import Selection
 
 
@@ -23,7 +22,7 @@ def test_waiting_for_another_run_is_told_again_and_again(
     home = session.home
     home.ensure()
     (launch,) = session.launches
-    with hold_launch_lock(home, make_launch_key(launch)):
+    with hold_launch_lock(home, launch.key):
         assert run(session, log_lines=30, max_log_bytes=1 << 20) == 1
     beats = [event for event in list_events(tmp_path) if event["kind"] == "heartbeat"]
     assert len(beats) >= 2

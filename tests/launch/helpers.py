@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 
-from warmup.launch.launch import Launch, Slots
+from warmup.launch.engine import Allocation
+from warmup.launch.engine_table import get_engine
+from warmup.launch.launch import Launch, RequestSpec
 
 
 def make_launch(engine: str, model: str = "org/model", **settings: Any) -> Launch:
@@ -17,8 +19,10 @@ def make_launch(engine: str, model: str = "org/model", **settings: Any) -> Launc
     return msgspec.convert({**base, **settings}, Launch)
 
 
-def make_slots(run_dir: Path | str = "/run", *, num_extra_ports: int = 0, gpus: str = "") -> Slots:
-    return Slots(
+def make_allocation(
+    run_dir: Path | str = "/run", *, num_extra_ports: int = 0, gpus: str = ""
+) -> Allocation:
+    return Allocation(
         port=21000,
         extra_ports=tuple(range(21001, 21001 + num_extra_ports)),
         gpus=gpus,
@@ -35,9 +39,34 @@ def make_folder(path: Path, **files: Any) -> Path:
     return path
 
 
+def make_vision_folder(path: Path, **config: Any) -> Path:
+    """A vision-language model's folder, as far as a launcher reads it."""
+    config = {"vision_config": {"depth": 1}, "architectures": ["ByVisionConfig"], **config}
+    return make_folder(path, config=config, tokenizer_config={"chat_template": "x"})
+
+
+def make_snapshot(hub: Path, model: str, commit: str = "a" * 40) -> Path:
+    """An empty folder in a hub cache (`HF_HUB_CACHE`) that holds `main` of this model."""
+    folder = hub / ("models--" + model.replace("/", "--"))
+    (folder / "snapshots" / commit).mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(commit)
+    return folder / "snapshots" / commit
+
+
 def make_qwen_vl(path: Path) -> Path:
     return make_folder(path, config={"architectures": ["Qwen2_5_VLForConditionalGeneration"]})
 
 
 def make_pipeline(path: Path, name: str) -> Path:
     return make_folder(path, model_index={"_class_name": name})
+
+
+def get_request(launch: Launch, **env: str) -> RequestSpec:
+    """The warm-up request of this launch. env: of its server."""
+    return get_engine(launch.engine).get_request(launch, env)
+
+
+def judge(launch: Launch, status: int, body: bytes) -> str | None:
+    """What is wrong with this answer to it."""
+    return get_engine(launch.engine).find_fault(launch, get_request(launch), status, body)

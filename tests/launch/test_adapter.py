@@ -6,10 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.helpers import make_folder, make_launch, make_qwen_vl, make_slots
-from warmup.launch.engine_table import ENGINE_NAMES, get_engine
+from tests.launch.helpers import (
+    get_request,
+    judge,
+    make_allocation,
+    make_folder,
+    make_launch,
+    make_qwen_vl,
+)
+from warmup.launch.engine_table import get_engine
 from warmup.launch.launch import Launch, RequestSpec
 from warmup.words.errors import UsageError
+from warmup.words.names import ENGINE_NAMES
 
 
 @pytest.fixture(params=ENGINE_NAMES)
@@ -34,13 +42,13 @@ def test_a_fit_launch_has_no_problem(launch: Launch) -> None:
 
 def test_fallback_arguments_come_last_with_their_placeholders_filled(launch: Launch) -> None:
     engine = get_engine(launch.engine)
-    argv = engine.get_argv(launch, make_slots(num_extra_ports=engine.num_extra_ports))
+    argv = engine.get_argv(launch, make_allocation(num_extra_ports=engine.num_extra_ports))
     assert argv[-3:] == ["--extra", "2", '{"a": {"b": 1}}']
     assert "21000" in argv[:-3]
 
 
 def test_the_launchs_environment_wins(launch: Launch) -> None:
-    env = get_engine(launch.engine).get_env(launch, make_slots("/run", gpus="0,1"))
+    env = get_engine(launch.engine).get_env(launch, make_allocation("/run", gpus="0,1"))
     assert env["A"] == "/run/a"
     assert env["CUDA_VISIBLE_DEVICES"] == "7"
 
@@ -48,8 +56,8 @@ def test_the_launchs_environment_wins(launch: Launch) -> None:
 def test_gpus_are_named_only_where_there_are_some(launch: Launch) -> None:
     engine = get_engine(launch.engine)
     bare = make_launch(launch.engine, launch.model, command=list(launch.command))
-    assert engine.get_env(bare, make_slots(gpus="0,1"))["CUDA_VISIBLE_DEVICES"] == "0,1"
-    assert "CUDA_VISIBLE_DEVICES" not in engine.get_env(bare, make_slots())
+    assert engine.get_env(bare, make_allocation(gpus="0,1"))["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert "CUDA_VISIBLE_DEVICES" not in engine.get_env(bare, make_allocation())
 
 
 def test_a_workflows_health_path_and_request_win(launch: Launch) -> None:
@@ -63,18 +71,17 @@ def test_a_workflows_health_path_and_request_win(launch: Launch) -> None:
         request=request,
     )
     assert engine.get_health_path(said) == "/up"
-    assert engine.get_request(said) == request
-    assert engine.find_fault(said, 201, b"oh yes") is None
-    assert "HTTP 200, expected 201" in str(engine.find_fault(said, 200, b"yes"))
-    assert "lacks 'yes'" in str(engine.find_fault(said, 201, b"no"))
+    assert get_request(said) == request
+    assert judge(said, 201, b"oh yes") is None
+    assert "HTTP 200, expected 201" in str(judge(said, 200, b"yes"))
+    assert "lacks 'yes'" in str(judge(said, 201, b"no"))
 
 
 def test_no_engine_takes_an_error_for_an_answer(launch: Launch) -> None:
-    engine = get_engine(launch.engine)
-    assert "HTTP 500" in str(engine.find_fault(launch, 500, b"Internal Server Error"))
+    assert "HTTP 500" in str(judge(launch, 500, b"Internal Server Error"))
     if launch.engine != "command":
-        assert engine.find_fault(launch, 200, b'{"error": {"message": "died"}}') is not None
-        assert engine.find_fault(launch, 200, b"{}") is not None
+        assert judge(launch, 200, b'{"error": {"message": "died"}}') is not None
+        assert judge(launch, 200, b"{}") is not None
 
 
 @pytest.mark.parametrize(
@@ -114,14 +121,16 @@ def test_a_folder_without_a_config(name: str, tmp_path: Path) -> None:
     (empty / "config.json").write_text("{broken")
     broken = get_engine(name).find_problem(make_launch(name, str(empty)))
     assert broken is not None
-    assert "no valid JSON" in broken.what
+    assert "not valid JSON" in broken.what
 
 
 @pytest.mark.parametrize("name", ENGINE_NAMES)
 def test_remote_code_is_trusted_only_when_the_workflow_says_so(name: str, tmp_path: Path) -> None:
     engine = get_engine(name)
     model = str(make_qwen_vl(tmp_path / "m"))
-    argv = engine.get_argv(make_launch(name, model, command=["x"]), make_slots())
+    argv = engine.get_argv(make_launch(name, model, command=["x"]), make_allocation())
     assert "--trust-remote-code" not in argv
     trusting = make_launch(name, model, command=["x"], trust_remote_code=True)
-    assert ("--trust-remote-code" in engine.get_argv(trusting, make_slots())) == (name != "command")
+    assert ("--trust-remote-code" in engine.get_argv(trusting, make_allocation())) == (
+        name != "command"
+    )

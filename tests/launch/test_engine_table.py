@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.helpers import make_folder, make_pipeline, make_qwen_vl
-from warmup.launch.engine_table import ENGINE_NAMES, find_engines_for, get_engine
-from warmup.launch.launch import Engine
+from tests.launch.helpers import make_folder, make_launch, make_pipeline, make_qwen_vl
+from warmup.launch.engine import Engine
+from warmup.launch.engine_table import find_engines_for, get_engine
 from warmup.words.errors import UsageError
-from warmup.words.names import FAMILY_NAMES
+from warmup.words.names import ENGINE_NAMES, FAMILY_NAMES
 
 
 def test_the_names_are_those_of_the_workflow_schema() -> None:
@@ -60,13 +60,17 @@ def test_an_engine_that_is_not_asked_for_is_not_imported() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def find_for(model: str) -> tuple[str, ...]:
+    return find_engines_for(make_launch("command", model))
+
+
 def test_engines_that_might_serve_a_folder(tmp_path: Path) -> None:
     text = make_folder(tmp_path / "text", config={"architectures": ["LlamaForCausalLM"]})
-    assert find_engines_for(str(text)) == ("transformers", "sglang", "vllm")
-    assert find_engines_for(str(make_qwen_vl(tmp_path / "vl")))[0] == "reference"
+    assert find_for(str(text)) == ("transformers", "sglang", "vllm")
+    assert find_for(str(make_qwen_vl(tmp_path / "vl")))[0] == "reference"
     known = make_pipeline(tmp_path / "sd3", "StableDiffusion3Pipeline")
-    assert find_engines_for(str(known)) == ("reference", "sglang-diffusion")
+    assert find_for(str(known)) == ("reference", "sglang-diffusion")
     unknown = make_pipeline(tmp_path / "new", "BrandNewPipeline")
-    assert find_engines_for(str(unknown)) == ("sglang-diffusion",)
-    assert find_engines_for(str(make_folder(tmp_path / "empty"))) == ()
-    assert "reference" not in find_engines_for("org/name")
+    assert find_for(str(unknown)) == ("sglang-diffusion",)
+    assert find_for(str(make_folder(tmp_path / "empty"))) == ()
+    assert "reference" not in find_for("org/name")

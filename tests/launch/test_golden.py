@@ -11,7 +11,6 @@ import msgspec
 
 from tests.launch.golden_launches import GOLDEN, iter_folders, iter_launches
 from warmup.launch.launch import Launch
-from warmup.state.launch_key import get_sizes, make_launch_record
 from warmup.state.marker import get_marker_name
 
 VERSION_KEY = "0123456789abcdef"
@@ -20,9 +19,9 @@ VERSION_KEY = "0123456789abcdef"
 def describe(fields: dict[str, Any]) -> list[Any]:
     """Key, marker's name and parallel sizes of a launch."""
     launch = Launch(**fields)
-    sizes = get_sizes(launch)
+    sizes = launch.record.sizes
     return [
-        make_launch_record(launch).key,
+        launch.key,
         get_marker_name(launch, VERSION_KEY),
         [sizes.tp, sizes.dp, sizes.ep, sizes.cfg],
     ]
@@ -36,7 +35,7 @@ def describe_folder(files: dict[str, str]) -> list[str | None]:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(content)
         launch = Launch(model=name, tp=2, engine="sglang", python="python3")
-        record = msgspec.structs.replace(make_launch_record(launch), model="/models/x")
+        record = msgspec.structs.replace(launch.record, model="/models/x")
     return [record.config, record.key]
 
 

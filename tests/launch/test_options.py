@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.launch.helpers import make_launch, make_slots
+from tests.launch.helpers import make_allocation, make_launch
 from tests.launch.recorded import Release, find_undeclared, read_releases
 from warmup.launch.engine_table import get_engine
 from warmup.launch.launch import Launch
@@ -23,8 +23,8 @@ WORKFLOWS = sorted((Path(__file__).parents[2] / "workflows").glob("*.toml"))
 
 def get_flags(launch: Launch) -> list[str]:
     engine = get_engine(launch.engine)
-    slots = make_slots(num_extra_ports=engine.num_extra_ports)
-    return engine.get_argv(launch, slots)[NUM_PREFIX[launch.engine] :]
+    allocation = make_allocation(num_extra_ports=engine.num_extra_ports)
+    return engine.get_argv(launch, allocation)[NUM_PREFIX[launch.engine] :]
 
 
 def make_fullest_launches(engine: str) -> list[Launch]:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.launch.helpers import make_launch, make_slots
-from warmup.launch.launch import PLACEHOLDERS
+from tests.launch.helpers import make_allocation, make_launch
+from warmup.launch.engine import PLACEHOLDERS
 from warmup.launch.placeholders import find_unknown, get_values, substitute
 from warmup.words.errors import UsageError
 
@@ -52,7 +52,7 @@ def test_values_are_not_filled_in_again() -> None:
 
 def test_every_placeholder_has_a_value() -> None:
     launch = make_launch("command", "/models/a", tp=4)
-    values = get_values(launch, make_slots("/run", gpus="0,1"))
+    values = get_values(launch, make_allocation("/run", gpus="0,1"))
     assert tuple(values) == PLACEHOLDERS
     assert values == {
         "port": "21000",

@@ -32,7 +32,6 @@ from warmup.state.marker import (
     get_marker_name,
     get_slug,
     list_markers,
-    make_launch_key,
     read_marker,
     write_marker,
 )
@@ -64,7 +63,7 @@ def test_a_marker_comes_back_as_it_was_written(tmp_path: Path) -> None:
     home = make_home(tmp_path)
     path = write_marker(home, MARKER)
     assert path.name == f"{get_marker_name(LAUNCH, VECTOR.key)}.json"
-    assert path.name == f"org--Name-1B--tp2--{make_launch_key(LAUNCH)}--{VECTOR.key}.json"
+    assert path.name == f"org--Name-1B--tp2--{LAUNCH.key}--{VECTOR.key}.json"
     assert path.stat().st_mode & 0o777 == 0o600
     found = read_marker(path)
     assert isinstance(found, Marker)

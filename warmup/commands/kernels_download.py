@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping
 
 from warmup.commands.session import Session
-from warmup.kernels.hub_cache import get_config_path
+from warmup.kernels.config import get_config_path
 from warmup.kernels.shapes.architecture import NotModelledError
 from warmup.launch.launch import Launch
 from warmup.words.errors import WarmupError

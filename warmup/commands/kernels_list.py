@@ -24,7 +24,7 @@ def derive_launch(session: Session, launch: Launch) -> ModelShapes:
     engine = "sglang" if launch.engine == "reference" else launch.engine
     return derive(
         model=launch.model,
-        label=launch.label or launch.model,
+        label=launch.label,
         tp=launch.tp,
         engine=engine,
         args=launch.fallback_args,

@@ -49,7 +49,7 @@ def compile_for_target(session: Session, options: KernelOptions) -> int:
         kernels=len(jobs),
         failed=[f"{each.job.name}: {each.error}" for each in outcomes if each.error is not None],
         notes=[],
-        models=[{"model": launch.label or launch.model, "tp": launch.tp} for launch in launches],
+        models=[{"model": launch.label, "tp": launch.tp} for launch in launches],
         work=work,
         cache_dir=cache_dir,
         json_output=options.json_output,

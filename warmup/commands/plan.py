@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from warmup.commands.session import Session
+from warmup.launch.engine import Allocation
 from warmup.launch.engine_table import get_engine
-from warmup.launch.launch import Launch, Slots
+from warmup.launch.launch import Launch
 from warmup.report.output import show
 from warmup.report.text import get_column, get_label, get_short_names
 from warmup.words.errors import EXIT_OK, WarmupError
@@ -80,18 +81,18 @@ def _plan(session: Session, launch: Launch, visible: tuple[str, ...], force: boo
     try:
         gpus = assign(launch.tp, visible, is_required=launch.engine != "command")
         ports = peek_ports(session.home.locks, 1 + engine.num_extra_ports)
-        slots = Slots(
+        allocation = Allocation(
             port=ports[0],
             extra_ports=ports[1:],
             gpus=gpus,
             run_dir=str(session.home.runs / "RUN_ID"),
             workflow_dir=launch.workflow_dir,
         )
-        argv = tuple(engine.get_argv(launch, slots))
+        argv = tuple(engine.get_argv(launch, allocation))
     except WarmupError as error:
         problem = problem or error
     return PlannedModel(
-        model=launch.label or launch.model,
+        model=launch.label,
         tp=launch.tp,
         engine=launch.engine,
         state="warm" if is_done(check, launch, force=force) else "cold",

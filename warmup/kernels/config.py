@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from warmup.kernels.shapes.architecture import BLOCK, NotModelledError
+from warmup.launch.folder import find_folder, find_object, is_hub_id
+from warmup.launch.hub_cache import find_snapshot, get_hub_folder
 from warmup.words.errors import UsageError
 
-_MAX_BYTES = 16 << 20
 # No real size is larger; what is, is a damaged file, and would only fail much later.
 _MAX_SIZE = 1 << 24
 
@@ -112,19 +114,33 @@ class Quantisation:
         )
 
 
+def get_config_path(model: str, revision: str | None, env: Mapping[str, str]) -> Path:
+    """model: an absolute folder, or a hub id. The file may be missing in a folder.
+
+    Raises UsageError for what is neither, NotModelledError for an id that the cache does not hold.
+    """
+    folder = find_folder(model)
+    if folder is not None:
+        return folder / "config.json"
+    if not is_hub_id(model):
+        raise UsageError(
+            f"{model[:100]}: neither a folder nor a hub id",
+            hint="give a local folder, or a hub id (org/name)",
+        )
+    snapshot = find_snapshot(model, revision, env)
+    if snapshot is None or not (snapshot / "config.json").is_file():
+        wanted = model if revision is None else f"{model} at revision {revision}"
+        raise NotModelledError(
+            f"the hub cache holds no config.json of {wanted}",
+            cause=f"looked in {get_hub_folder(model, env)}",
+            hint="`warmup-ci kernels list --download` fetches it",
+        )
+    return snapshot / "config.json"
+
+
 def read_config(path: Path) -> Config:
-    """Read config.json. Raises UsageError for one that is missing, unreadable or no object."""
-    try:
-        # A FIFO or a device would be waited for, or never end.
-        if not path.is_file():
-            raise UsageError(f"{path}: no such file", hint="is it the model's own folder?")
-        if path.stat().st_size > _MAX_BYTES:
-            raise UsageError(f"{path}: larger than any config.json")
-        value = msgspec.json.decode(path.read_bytes())
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read", cause=error.strerror) from error
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: no valid JSON", cause=str(error)) from error
-    if not isinstance(value, dict):
-        raise UsageError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    """Read config.json. Raises UsageError for one that is missing, unreadable or not an object."""
+    value = find_object(path)
+    if value is None:
+        raise UsageError(f"{path}: no such file", hint="is it the model's own folder?")
     return Config(value, str(path))

@@ -7,8 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from warmup.kernels.config import read_config
-from warmup.kernels.hub_cache import get_config_path
+from warmup.kernels.config import get_config_path, read_config
 from warmup.kernels.products import Products
 from warmup.kernels.shapes.architecture import Ask, Layout, NotModelledError, Shape
 from warmup.kernels.shapes.table import get_architecture

@@ -61,7 +61,7 @@ def plan_kernels(launch: LaunchLike, env: Mapping[str, str]) -> KernelPlan | Fal
     try:
         shapes = derive(
             model=launch.model,
-            label=launch.label or launch.model,
+            label=launch.label,
             tp=launch.tp,
             engine=launch.engine,
             args=launch.fallback_args,

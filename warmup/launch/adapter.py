@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from warmup.launch.answers import excerpt
-from warmup.launch.folder import (
-    find_folder,
-    find_name_problem,
-    get_label,
-    get_model_argument,
-    read_folder,
-)
-from warmup.launch.launch import Launch, RequestSpec, Slots
+from warmup.launch.engine import Allocation
+from warmup.launch.folder import find_name_problem
+from warmup.launch.launch import Launch, RequestSpec
 from warmup.launch.placeholders import find_unknown, get_values, substitute
 from warmup.words.errors import UsageError, WarmupError
 
@@ -25,7 +20,7 @@ PORT_TAKEN = "error while attempting to bind on address"
 
 
 class Adapter(ABC):
-    """Base of the engines; satisfies `base.Engine`.
+    """Base of the engines; satisfies `engine.Engine`.
 
     A subclass gives its facts, `make_argv` (without the fallback arguments), the request and the
     judge of its answer. A launch's own `health_path` and `request` win over the engine's.
@@ -39,16 +34,16 @@ class Adapter(ABC):
     health_path: str = "/health"
 
     @abstractmethod
-    def make_argv(self, launch: Launch, slots: Slots) -> list[str]:
+    def make_argv(self, launch: Launch, allocation: Allocation) -> list[str]:
         """The command up to the fallback arguments."""
 
     @abstractmethod
-    def make_request(self, launch: Launch) -> RequestSpec:
-        """The request where the launch names none."""
+    def make_request(self, launch: Launch, env: Mapping[str, str]) -> RequestSpec:
+        """The request where the launch names none. env: the server's."""
 
     @abstractmethod
-    def find_answer_fault(self, launch: Launch, body: bytes) -> str | None:
-        """What is wrong with the body of a 200 to `make_request`."""
+    def find_answer_fault(self, launch: Launch, path: str, body: bytes) -> str | None:
+        """What is wrong with the body of a 200 to `make_request`, which went to `path`."""
 
     def find_engine_problem(self, launch: Launch) -> WarmupError | None:
         """What only this engine refuses."""
@@ -58,7 +53,7 @@ class Adapter(ABC):
         """Placeholders, sizes, the model's name, then what only this engine refuses."""
         try:
             return self._find_general_problem(launch) or self.find_engine_problem(launch)
-        except UsageError as problem:  # a config.json that is no JSON, …
+        except UsageError as problem:  # a config.json that is not JSON, …
             return problem
 
     def _find_general_problem(self, launch: Launch) -> WarmupError | None:
@@ -75,16 +70,16 @@ class Adapter(ABC):
             )
         return None
 
-    def get_argv(self, launch: Launch, slots: Slots) -> list[str]:
-        values = get_values(launch, slots)
+    def get_argv(self, launch: Launch, allocation: Allocation) -> list[str]:
+        values = get_values(launch, allocation)
         return [
-            *self.make_argv(launch, slots),
+            *self.make_argv(launch, allocation),
             *(substitute(argument, values) for argument in launch.fallback_args),
         ]
 
-    def get_env(self, launch: Launch, slots: Slots) -> dict[str, str]:
-        values = get_values(launch, slots)
-        gpus = {"CUDA_VISIBLE_DEVICES": slots.gpus} if slots.gpus else {}
+    def get_env(self, launch: Launch, allocation: Allocation) -> dict[str, str]:
+        values = get_values(launch, allocation)
+        gpus = {"CUDA_VISIBLE_DEVICES": allocation.gpus} if allocation.gpus else {}
         own = {name: substitute(value, values) for name, value in launch.env.items()}
         return {**gpus, **self.make_env(launch), **own}
 
@@ -95,43 +90,32 @@ class Adapter(ABC):
     def get_health_path(self, launch: Launch) -> str:
         return launch.health_path or self.health_path
 
-    def get_request(self, launch: Launch) -> RequestSpec:
-        return launch.request or self.make_request(launch)
+    def get_request(self, launch: Launch, env: Mapping[str, str]) -> RequestSpec:
+        return launch.request or self.make_request(launch, env)
 
-    def find_fault(self, launch: Launch, status: int, body: bytes) -> str | None:
-        request = self.get_request(launch)
+    def find_fault(
+        self, launch: Launch, request: RequestSpec, status: int, body: bytes
+    ) -> str | None:
         if status != request.expect_status:
             return f"HTTP {status}, expected {request.expect_status}: {excerpt(body)}"
         if request.expect_text and request.expect_text.encode() not in body:
             return f"the answer lacks {request.expect_text!r}: {excerpt(body)}"
-        return None if launch.request is not None else self.find_answer_fault(launch, body)
+        if launch.request is not None:
+            return None
+        return self.find_answer_fault(launch, request.path, body)
 
 
 def find_text_model_problem(launch: Launch, config_names: Sequence[str]) -> UsageError | None:
     """Why an engine for transformers-style folders cannot take this model's name or folder."""
-    problem = find_name_problem(launch)
-    path = find_folder(launch.model)
-    if problem is not None or path is None:
+    problem = find_name_problem(launch.model, launch.label)
+    contents = None if problem is not None else launch.contents
+    if contents is None:
         return problem
-    folder = read_folder(path)
-    if any((path / name).is_file() for name in config_names):
+    if any((contents.path / name).is_file() for name in config_names):
         return None
-    if folder.pipeline is not None:
+    if contents.pipeline is not None:
         return UsageError(
-            f"{get_label(launch)}: engine {launch.engine} cannot serve a diffusers folder",
+            f"{launch.label}: engine {launch.engine} cannot serve a diffusers folder",
             hint="engines that might: reference, sglang-diffusion",
         )
-    return UsageError(f"{get_label(launch)}: no {' or '.join(config_names)} in this folder")
-
-
-def make_completion_request(launch: Launch) -> RequestSpec:
-    """OpenAI's completions, 8 tokens, greedy; needs no chat template."""
-    return RequestSpec(
-        path="/v1/completions",
-        json={
-            "model": get_model_argument(launch),
-            "prompt": "warmup",
-            "max_tokens": 8,
-            "temperature": 0,
-        },
-    )
+    return UsageError(f"{launch.label}: no {' or '.join(config_names)} in this folder")

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from warmup.launch.folder import find_folder, read_folder
-from warmup.launch.launch import Engine
+from warmup.launch.engine import Engine
+from warmup.launch.launch import Launch
 from warmup.launch.reference_models import is_served
 from warmup.words.errors import UsageError
+from warmup.words.names import ENGINE_NAMES
 
-_FILES = {
-    "reference": "reference",
-    "sglang": "sglang",
-    "sglang-diffusion": "sglang_diffusion",
-    "vllm": "vllm",
-    "transformers": "transformers",
-    "command": "command",
-}
 # Nothing is known of a hub id without the hub, so these are all that take one.
 HUB_ENGINES = ("sglang", "vllm", "transformers", "sglang-diffusion")
-ENGINE_NAMES: tuple[str, ...] = tuple(_FILES)
 
 
 def get_engine(name: str) -> Engine:
     """The adapter of this name. Raises UsageError, with the names there are."""
     import importlib
 
-    if name not in _FILES:
+    if name not in ENGINE_NAMES:
         raise _make_unknown(name)
-    module = importlib.import_module(f"warmup.launch.engines.{_FILES[name]}")
+    module = importlib.import_module(f"warmup.launch.engines.{name.replace('-', '_')}")
     engine: Engine = module.ENGINE
     return engine
 
@@ -41,17 +33,16 @@ def _make_unknown(name: str) -> UsageError:
     )
 
 
-def find_engines_for(model: str) -> tuple[str, ...]:
-    """Engines that might serve this model, best first; () where nothing says so.
+def find_engines_for(launch: Launch) -> tuple[str, ...]:
+    """Engines that might serve this launch's model, best first; () where nothing says so.
 
     A local folder is judged by its config.json or model_index.json; for a hub id, all that take
     one. `command` serves whatever its command does.
     Raises UsageError for files that cannot be read.
     """
-    path = find_folder(model)
-    if path is None:
+    folder = launch.contents
+    if folder is None:
         return HUB_ENGINES
-    folder = read_folder(path)
     own = ("reference",) if is_served(folder) else ()
     if folder.pipeline is not None:
         return (*own, "sglang-diffusion")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from warmup.launch.launch import Engine, Launch, Slots
+from warmup.launch.engine import Allocation, Engine
+from warmup.launch.launch import Launch
 
 _LOOPBACK = "127.0.0.1,localhost"
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 # What a launch is looked at with before it has a port: values that no cache folder depends on.
-UNSTARTED = Slots(port=0, run_dir="/nonexistent/run")
+UNSTARTED = Allocation(port=0, run_dir="/nonexistent/run")
 
 
 def get_server_env(
-    launch: Launch, engine: Engine, slots: Slots, base: Mapping[str, str]
+    launch: Launch, engine: Engine, allocation: Allocation, base: Mapping[str, str]
 ) -> dict[str, str]:
     """Every variable that the server will see. base: the caller's, cache variables included.
 
@@ -25,4 +26,4 @@ def get_server_env(
         for name, other in (("no_proxy", "NO_PROXY"), ("NO_PROXY", "no_proxy")):
             said = base.get(name) or base.get(other)
             bypass[name] = f"{said},{_LOOPBACK}" if said else _LOOPBACK
-    return {**base, **bypass, **engine.get_env(launch, slots)}
+    return {**base, **bypass, **engine.get_env(launch, allocation)}

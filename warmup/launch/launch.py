@@ -1,18 +1,18 @@
-"""What one launch of a server is, and what an engine adapter must know to make it.
-
-A `Launch` is data: everything a user or a workflow said of one model. An `Engine` turns it into
-argv, environment, a health path and one real request, and judges the answer. Adapters are pure:
-they start nothing and import no engine.
-"""
+"""What one launch of a server is: everything a user or a workflow said of one model."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Protocol
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from warmup.words.errors import WarmupError
+from warmup.launch.folder import ModelFolder, find_folder, read_folder
+from warmup.launch.hub_cache import find_snapshot
+from warmup.launch.record import LaunchRecord, make_record
 
 Method = Literal["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD"]
 # What may stand in a request without changing where it ends.
@@ -36,12 +36,12 @@ class RequestSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     expect_text: str = ""
 
 
-class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """One model as it will be served; every setting already resolved (floor `plan`).
+class Launch(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """One model as it will be served; every setting already resolved (room `workflow`).
 
-    model: hub id or absolute local folder; label: what the user wrote for it, "" where that is
-    the same. tp: number of GPUs of the server, >= 1.
-    python: interpreter of the engine's environment. All `_s` are seconds.
+    model: hub id or absolute local folder; label: what the user wrote for it. tp: number of GPUs
+    of the server, >= 1. python: interpreter of the engine's environment. All `_s` are seconds.
+    What is derived is computed once: a record reads files.
     """
 
     model: str
@@ -66,66 +66,53 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     strategy: Literal["auto", "kernels", "server"] = "auto"
     workflow_dir: str = ""
 
+    def __post_init__(self) -> None:
+        if not self.label:
+            msgspec.structs.force_setattr(self, "label", self.model)
+
     @property
     def name(self) -> str:
         """`MODEL:TP`, as a user names it on the command line."""
-        return f"{self.label or self.model}:{self.tp}"
+        return f"{self.label}:{self.tp}"
 
-
-class Slots(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known only when a server starts: the values of the placeholders.
-
-    port: where HTTP must listen, on 127.0.0.1. extra_ports: `Engine.num_extra_ports` more, all
-    leased together with it. gpus: device indices, comma-separated, "" without a GPU.
-    """
-
-    port: int
-    extra_ports: tuple[int, ...] = ()
-    gpus: str = ""
-    run_dir: str
-    workflow_dir: str = ""
-
-
-PLACEHOLDERS = ("port", "model", "tp", "gpus", "run_dir", "workflow_dir")
-
-
-class Engine(Protocol):
-    """One file of `warmup/launch/` each; found through `warmup.launch.engine_table`."""
+    @cached_property
+    def folder(self) -> Path | None:
+        """The model's local folder, absolute, there or not; None for a hub id."""
+        return find_folder(self.model)
 
     @property
-    def name(self) -> str:
-        """The word of `engine = "…"` in a workflow."""
+    def model_argument(self) -> str:
+        """What a server is told: the hub id as written, or the folder's absolute path."""
+        return self.model if self.folder is None else str(self.folder)
+
+    @cached_property
+    def record(self) -> LaunchRecord:
+        """What the key hashes."""
+        return make_record(
+            engine=self.engine,
+            model=self.model,
+            tp=self.tp,
+            revision=self.revision,
+            weights=self.weights,
+            trust_remote_code=self.trust_remote_code,
+            command=self.command,
+            fallback_args=self.fallback_args,
+            env=self.env,
+        )
 
     @property
-    def distribution(self) -> str | None:
-        """The Python distribution whose version is the engine's; None where there is none."""
+    def key(self) -> str:
+        """The launch key, 16 hex digits."""
+        return self.record.key
 
-    @property
-    def families(self) -> tuple[str, ...]:
-        """Names of the JIT cache families that such a server fills."""
+    @cached_property
+    def contents(self) -> ModelFolder | None:
+        """What the local folder says of the model; None for a hub id. Raises UsageError."""
+        return None if self.folder is None else read_folder(self.folder)
 
-    @property
-    def crash_patterns(self) -> tuple[str, ...]:
-        """Substrings of a log line after which this server will never be ready."""
+    def find_files(self, env: Mapping[str, str]) -> Path | None:
+        """The local folder, or the hub cache's snapshot; None where the cache has none yet.
 
-    @property
-    def num_extra_ports(self) -> int:
-        """Ports it opens besides HTTP's (rendezvous, NCCL, …)."""
-
-    def find_problem(self, launch: Launch) -> WarmupError | None:
-        """Why this launch cannot work, as far as can be seen without starting it."""
-
-    def get_argv(self, launch: Launch, slots: Slots) -> list[str]:
-        """The exact command; fallback arguments last, so that they win."""
-
-    def get_env(self, launch: Launch, slots: Slots) -> dict[str, str]:
-        """Variables to add to the caller's environment; the launch's own win."""
-
-    def get_health_path(self, launch: Launch) -> str:
-        """Path whose 200 means ready."""
-
-    def get_request(self, launch: Launch) -> RequestSpec:
-        """The one real request of the warm-up."""
-
-    def find_fault(self, launch: Launch, status: int, body: bytes) -> str | None:
-        """What is wrong with the answer to `get_request`; None if it is good."""
+        env: the server's, which says where that cache is.
+        """
+        return self.folder or find_snapshot(self.model, self.revision, env)

@@ -1,6 +1,6 @@
 """Placeholders in `command`, `env` values and `fallback_args`.
 
-The rule: `{name}`, where name is an identifier, is a placeholder, and one of `base.PLACEHOLDERS`
+The rule: `{name}`, where name is an identifier, is a placeholder, and one of `PLACEHOLDERS`
 or an error. Everything else stays as written: JSON (`{"a": 1}`), `{}`, `{ spaced }`, and doubled
 braces around an identifier (`{{port}}`), which is what a Jinja template means by them.
 `{"port": {port}}` holds one placeholder.
@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from warmup.launch.folder import get_model_argument
-from warmup.launch.launch import PLACEHOLDERS, Launch, Slots
+from warmup.launch.engine import PLACEHOLDERS, Allocation
+from warmup.launch.launch import Launch
 from warmup.words.errors import UsageError
 
 # The doubled form is tried first, so that it is skipped whole.
@@ -28,15 +28,15 @@ def find_unknown(text: str) -> str | None:
     return None
 
 
-def get_values(launch: Launch, slots: Slots) -> dict[str, str]:
+def get_values(launch: Launch, allocation: Allocation) -> dict[str, str]:
     """The value of each placeholder. `model` is absolute where it is a local folder."""
     return {
-        "port": str(slots.port),
-        "model": get_model_argument(launch),
+        "port": str(allocation.port),
+        "model": launch.model_argument,
         "tp": str(launch.tp),
-        "gpus": slots.gpus,
-        "run_dir": slots.run_dir,
-        "workflow_dir": slots.workflow_dir or launch.workflow_dir,
+        "gpus": allocation.gpus,
+        "run_dir": allocation.run_dir,
+        "workflow_dir": allocation.workflow_dir or launch.workflow_dir,
     }
 
 

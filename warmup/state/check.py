@@ -12,7 +12,7 @@ from warmup.caches.records import Manifest, read_manifest
 from warmup.caches.verify import find_mismatch
 from warmup.launch.launch import Launch
 from warmup.state.home import Home
-from warmup.state.marker import Marker, MarkerProblem, find_markers, make_launch_key
+from warmup.state.marker import Marker, MarkerProblem, find_markers
 from warmup.state.version_vector import Change, VersionVector
 from warmup.words.errors import IntegrityError
 
@@ -46,7 +46,7 @@ def check_launch(
 
     env: the server's environment, which says where each cache family lies.
     """
-    markers, problems = find_markers(home, make_launch_key(launch))
+    markers, problems = find_markers(home, launch.key)
     current = next((each for each in markers if judge(each, vector).is_warm), None)
     if current is not None:
         check = _check_manifest(home, current, env)

@@ -8,10 +8,10 @@ from typing import Literal
 import msgspec
 
 from warmup.launch.launch import Launch
+from warmup.launch.record import LaunchRecord
 from warmup.state.check import CheckState, MarkerCheck, check_launch, find_nearest
 from warmup.state.home import Home
 from warmup.state.launch_diff import LaunchChange, diff_launches
-from warmup.state.launch_key import LaunchRecord, make_launch_record
 from warmup.state.marker import Marker, list_markers
 from warmup.state.version_vector import Change, VersionVector
 from warmup.words.errors import EXIT_FAILED, EXIT_OK
@@ -74,13 +74,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 def explain(home: Home, launch: Launch, vector: VersionVector, env: Mapping[str, str]) -> Answer:
     """What `why` prints. Reads the home and the caches, changes nothing."""
     check = check_launch(home, launch, vector, env)
-    record = make_launch_record(launch)
+    record = launch.record
     nearest = check.marker or _find_other_launch(home, record, vector)
     changes = nearest.vector.diff(vector) if nearest is not None else []
     launch_changes = diff_launches(nearest.launch, record) if nearest is not None else []
     return Answer(
         exit_code=EXIT_OK if check.is_warm else EXIT_FAILED,
-        model=launch.label or launch.model,
+        model=launch.label,
         tp=launch.tp,
         engine=launch.engine,
         state="warm" if check.is_warm else "cold",

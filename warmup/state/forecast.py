@@ -9,7 +9,6 @@ import msgspec
 
 from warmup.launch.launch import Launch
 from warmup.state.baseline import Baseline, BaselineModel
-from warmup.state.marker import make_launch_key
 from warmup.state.version_vector import Change, VersionVector
 from warmup.words.errors import EXIT_FAILED, EXIT_OK
 
@@ -75,7 +74,7 @@ def _is_lost(change: Change) -> bool:
 
 def _find_model(baseline: Baseline, launch: Launch) -> BaselineModel | None:
     """The same launch, else the same model at the same size with other arguments."""
-    key = make_launch_key(launch)
+    key = launch.key
     same = [each for each in baseline.models if each.launch_key == key]
     same += [each for each in baseline.models if (each.model, each.tp) == (launch.model, launch.tp)]
     return same[0] if same else None
@@ -85,7 +84,7 @@ def _make_cold(launch: Launch, changes: list[Change], last: BaselineModel | None
     touched = {family for change in changes for family in change.families}
     entries = {} if last is None else last.entries
     return ColdModel(
-        model=launch.label or launch.model,
+        model=launch.label,
         tp=launch.tp,
         engine=launch.engine,
         changes=tuple(change.name for change in changes),

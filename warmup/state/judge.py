@@ -14,7 +14,7 @@ from warmup.caches.walk import Snapshot
 from warmup.launch.launch import Launch
 from warmup.state.check import judge, read_bound_manifest
 from warmup.state.home import Home
-from warmup.state.marker import Marker, MarkerProblem, list_markers, make_launch_key
+from warmup.state.marker import Marker, MarkerProblem, list_markers
 from warmup.state.version_vector import VersionVector
 from warmup.words.errors import IntegrityError, UsageError
 from warmup.words.escape import from_text
@@ -87,7 +87,7 @@ def list_envs(view: HostView) -> list[Mapping[str, str]]:
 def get_launch(view: HostView, marker: Marker) -> Launch:
     """The workflow's launch of that key, else one made of what the marker recorded."""
     for launch in view.launches:
-        if make_launch_key(launch) == marker.launch_key:
+        if launch.key == marker.launch_key:
             return launch
     record = marker.launch
     named = (each.name.partition(":") for each in marker.version_vector)

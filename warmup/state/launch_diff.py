@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from warmup.launch.arguments import parse
-from warmup.state.launch_key import LaunchRecord
+from warmup.launch.record import LaunchRecord
 
 _PLAIN = {
     "engine": "engine",

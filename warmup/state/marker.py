@@ -19,9 +19,8 @@ import msgspec
 
 from warmup.caches.manifest import FamilySummary
 from warmup.launch.launch import Launch
+from warmup.launch.record import LaunchRecord
 from warmup.state.home import Home
-from warmup.state.launch_key import LaunchRecord, get_sizes, make_launch_record
-from warmup.state.launch_key import make_launch_key as make_launch_key
 from warmup.state.version_vector import Ingredient, VersionVector
 from warmup.version import __version__
 from warmup.words import encoding
@@ -102,7 +101,7 @@ def get_slug(model: str) -> str:
 
 def get_marker_name(launch: Launch, version_key: str) -> str:
     """`<model slug>--tp<k>--<launch key>--<version key>`; `.json` is added by both users of it."""
-    return _make_name(launch.model, launch.tp, make_launch_key(launch), version_key)
+    return _make_name(launch.model, launch.tp, launch.key, version_key)
 
 
 def make_marker(
@@ -122,7 +121,7 @@ def make_marker(
 
     manifest: the bytes to be written under the marker's own name in `manifests/`.
     """
-    record, sizes = make_launch_record(launch), get_sizes(launch)
+    record, sizes = launch.record, launch.record.sizes
     name = _make_name(launch.model, launch.tp, record.key, vector.key)
     return Marker(
         model=encoding.clean(launch.model),

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from warmup.launch.launch import Engine, Launch
+from warmup.launch.engine import Engine
+from warmup.launch.launch import Launch
 from warmup.report.events import Events
 from warmup.supervise.gpu_memory import Gpu, read_gpus, wait_until_free
 from warmup.supervise.log.file import LogFile
@@ -199,17 +200,18 @@ class Boot:
                 on_poll=upkeep.poll,
             )
         with upkeep.phases.timed("request"):
+            request = self.engine.get_request(self.launch, self.env)
             answer = send_request(
                 server,
                 supervisor,
                 port=self.port,
-                request=self.engine.get_request(self.launch),
+                request=request,
                 timeout_s=self._limit(self.launch.request_timeout_s),
                 log_watch=watch,
                 redactor=upkeep.redactor,
                 on_poll=upkeep.poll,
             )
-            fault = self.engine.find_fault(self.launch, answer.status, answer.body)
+            fault = self.engine.find_fault(self.launch, request, answer.status, answer.body)
             if fault is not None:
                 raise WarmupError("the warm-up request was answered wrongly", cause=fault)
 

@@ -15,10 +15,10 @@ from typing import Annotated, Any, TypeVar, get_args
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from warmup.launch.engine_table import ENGINE_NAMES
 from warmup.launch.launch import Method, RequestSpec, UrlPath
 from warmup.launch.placeholders import find_unknown
 from warmup.words.errors import UsageError
+from warmup.words.names import ENGINE_NAMES
 from warmup.workflow.model_spec import MAX_TP
 from warmup.workflow.settings import Seconds, Settings, Strategy, Weights
 

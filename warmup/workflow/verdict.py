@@ -37,7 +37,7 @@ def make_unlaunched(
     """The result of a launch for which nothing is started: warm, skipped, or cold in `plan`."""
     marker = check.marker if check.is_warm else None
     return ModelResult(
-        model=launch.label or launch.model,
+        model=launch.label,
         tp=launch.tp,
         engine=launch.engine,
         state=state,

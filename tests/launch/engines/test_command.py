@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.launch.helpers import make_launch, make_slots
+from tests.launch.helpers import get_request, judge, make_allocation, make_launch
 from warmup.launch.engine_table import get_engine
 from warmup.launch.launch import RequestSpec
 from warmup.words.errors import UsageError
@@ -18,7 +18,7 @@ def test_the_argv_is_the_workflows() -> None:
         command=["python3", "{workflow_dir}/toy.py", "--port", "{port}", "--model", "{model}"],
         fallback_args=["--tp={tp}"],
     )
-    assert ENGINE.get_argv(launch, make_slots()) == [
+    assert ENGINE.get_argv(launch, make_allocation()) == [
         "python3",
         "/flows/toy.py",
         "--port",
@@ -48,6 +48,6 @@ def test_any_model_name_will_do() -> None:
 def test_without_a_request_the_health_path_is_asked() -> None:
     launch = make_launch("command", command=["x"], health_path="/ready")
     assert ENGINE.get_health_path(make_launch("command", command=["x"])) == "/health"
-    assert ENGINE.get_request(launch) == RequestSpec(method="GET", path="/ready")
-    assert ENGINE.find_fault(launch, 200, b"") is None
-    assert ENGINE.find_fault(launch, 503, b"") is not None
+    assert get_request(launch) == RequestSpec(method="GET", path="/ready")
+    assert judge(launch, 200, b"") is None
+    assert judge(launch, 503, b"") is not None

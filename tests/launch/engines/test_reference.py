@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 import warmup
-from tests.launch.helpers import make_folder, make_launch, make_pipeline, make_qwen_vl, make_slots
+from tests.launch.helpers import (
+    get_request,
+    judge,
+    make_allocation,
+    make_folder,
+    make_launch,
+    make_pipeline,
+    make_qwen_vl,
+)
 from warmup.engine.diffusion.registry import _FAMILIES
 from warmup.engine.flags import parse
 from warmup.engine.vlm.families import FAMILIES
@@ -23,7 +31,7 @@ PNG = make_image_url().partition(",")[2]
 def test_argv_of_a_diffusion_folder(tmp_path: Path) -> None:
     folder = str(make_pipeline(tmp_path / "sd3", "StableDiffusion3Pipeline"))
     launch = make_launch("reference", folder, tp=2, python="/py", fallback_args=["--fp8"])
-    assert ENGINE.get_argv(launch, make_slots()) == [
+    assert ENGINE.get_argv(launch, make_allocation()) == [
         *("/py", "-m", "warmup.engine.serve", "--model", folder, "--port", "21000"),
         *("--num-gpus", "2", "--fp8"),
     ]
@@ -38,7 +46,7 @@ def test_the_engine_takes_these_flags(tmp_path: Path, weights: str) -> None:
         launch = make_launch(
             "reference", str(folder), tp=2, weights=weights, trust_remote_code=True
         )
-        args, _ = parse(ENGINE.get_argv(launch, make_slots())[3:])
+        args, _ = parse(ENGINE.get_argv(launch, make_allocation())[3:])
         assert (args.model, args.port, getattr(args, field)) == (str(folder), 21000, 2)
         assert args.load_format == ("dummy" if weights == "dummy" else "auto")
         assert args.trust_remote_code
@@ -52,14 +60,14 @@ def test_the_models_are_those_of_the_engine() -> None:
 def test_argv_of_a_vision_language_folder(tmp_path: Path) -> None:
     folder = str(make_qwen_vl(tmp_path / "vl"))
     launch = make_launch("reference", folder, tp=2, weights="dummy")
-    argv = ENGINE.get_argv(launch, make_slots())
+    argv = ENGINE.get_argv(launch, make_allocation())
     assert argv[-4:] == ["--tp", "2", "--load-format", "dummy"]
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_each_pipeline_has_a_request_that_suits_its_task(tmp_path: Path, pipeline: str) -> None:
     launch = make_launch("reference", str(make_pipeline(tmp_path / "m", pipeline)))
-    request = ENGINE.get_request(launch)
+    request = get_request(launch)
     paths = {
         "image": "/v1/images/generations",
         "edit": "/v1/images/edits",
@@ -68,17 +76,17 @@ def test_each_pipeline_has_a_request_that_suits_its_task(tmp_path: Path, pipelin
     assert request.path == paths[PIPELINES[pipeline]]
     assert ("image" in request.json) == (request.path != "/v1/images/generations")
     good = json.dumps({"data": [{"b64_json": PNG}]}).encode()
-    assert ENGINE.find_fault(launch, 200, good) is None
-    assert ENGINE.find_fault(launch, 200, b'{"data": []}') is not None
+    assert judge(launch, 200, good) is None
+    assert judge(launch, 200, b'{"data": []}') is not None
 
 
 def test_a_vision_language_request_carries_an_image(tmp_path: Path) -> None:
     launch = make_launch("reference", str(make_qwen_vl(tmp_path / "vl")))
-    request = ENGINE.get_request(launch)
+    request = get_request(launch)
     assert request.path == "/v1/chat/completions"
     assert "data:image/png;base64," in json.dumps(request.json)
     good = b'{"choices": [{"message": {"content": "hi"}}]}'
-    assert ENGINE.find_fault(launch, 200, good) is None
+    assert judge(launch, 200, good) is None
 
 
 def test_what_it_cannot_serve_names_the_engines_that_might(tmp_path: Path) -> None:
@@ -111,6 +119,6 @@ def test_a_checkout_is_importable_from_the_servers_own_folder(
     launch = make_launch("reference", str(make_qwen_vl(tmp_path / "vl")))
     home = Path(warmup.__path__[0]).parent
     monkeypatch.setenv("PYTHONPATH", "/already")
-    assert ENGINE.get_env(launch, make_slots())["PYTHONPATH"] == f"{home}{os.pathsep}/already"
+    assert ENGINE.get_env(launch, make_allocation())["PYTHONPATH"] == f"{home}{os.pathsep}/already"
     monkeypatch.setattr(warmup, "__path__", ["/env/lib/python3.12/site-packages/warmup"])
-    assert "PYTHONPATH" not in ENGINE.get_env(launch, make_slots())
+    assert "PYTHONPATH" not in ENGINE.get_env(launch, make_allocation())

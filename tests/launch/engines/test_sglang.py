@@ -1,12 +1,23 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from tests.launch.helpers import make_launch, make_slots
+from tests.launch.helpers import (
+    get_request,
+    judge,
+    make_allocation,
+    make_folder,
+    make_launch,
+    make_snapshot,
+    make_vision_folder,
+)
 from warmup.launch.engine_table import get_engine
 
 ENGINE = get_engine("sglang")
-SLOTS = make_slots(num_extra_ports=ENGINE.num_extra_ports)
+SLOTS = make_allocation(num_extra_ports=ENGINE.num_extra_ports)
 
 
 def test_argv() -> None:
@@ -53,9 +64,48 @@ def test_dp_attentions_derived_ports_are_among_the_leased() -> None:
 
 def test_the_answer_is_generated_text() -> None:
     launch = make_launch("sglang")
-    assert ENGINE.get_request(launch).path == "/generate"
-    assert ENGINE.find_fault(launch, 200, b'{"text": "hi", "meta_info": {}}') is None
-    assert ENGINE.find_fault(launch, 200, b'{"text": "", "meta_info": {}}') is not None
+    assert get_request(launch).path == "/generate"
+    assert judge(launch, 200, b'{"text": "hi", "meta_info": {}}') is None
+    assert judge(launch, 200, b'{"text": "", "meta_info": {}}') is not None
+
+
+@pytest.mark.parametrize(
+    ("architecture", "args", "has_image"),
+    [
+        ("Qwen2_5_VLForConditionalGeneration", [], True),
+        ("BrandNewForConditionalGeneration", [], True),
+        ("Qwen2_5_VLForConditionalGeneration", ["--language-only"], False),
+        ("Gemma3ForConditionalGeneration", [], False),
+        ("Gemma3ForConditionalGeneration", ["--enable-multimodal"], True),
+        ("MiMoV2ForCausalLM", [], False),
+    ],
+)
+def test_a_vision_language_model_is_shown_a_picture(
+    tmp_path: Path, architecture: str, args: list[str], has_image: bool
+) -> None:
+    folder = make_vision_folder(tmp_path / "vl", architectures=[architecture])
+    launch = make_launch("sglang", str(folder), fallback_args=args)
+    request = get_request(launch)
+    assert request.path == ("/v1/chat/completions" if has_image else "/generate")
+    assert ("data:image/png;base64," in json.dumps(request.json)) == has_image
+    answer = b'{"choices": [{"message": {"content": "grey"}}]}'
+    assert (judge(launch, 200, answer) is None) == has_image
+
+
+def test_a_text_model_and_one_without_chat_template_are_asked_as_before(tmp_path: Path) -> None:
+    text = make_folder(tmp_path / "text", config={"architectures": ["LlamaForCausalLM"]})
+    assert get_request(make_launch("sglang", str(text))).path == "/generate"
+    base = make_folder(tmp_path / "base", config={"vision_config": {"depth": 1}})
+    assert get_request(make_launch("sglang", str(base))).path == "/generate"
+    told = make_launch("sglang", str(base), fallback_args=["--chat-template", "qwen2-vl"])
+    assert get_request(told).path == "/v1/chat/completions"
+
+
+def test_a_hub_id_is_judged_by_what_the_server_has_downloaded(tmp_path: Path) -> None:
+    launch = make_launch("sglang", "org/vl")
+    assert get_request(launch, HF_HOME=str(tmp_path)).path == "/generate"
+    make_vision_folder(make_snapshot(tmp_path / "hub", "org/vl"))
+    assert get_request(launch, HF_HOME=str(tmp_path)).path == "/v1/chat/completions"
 
 
 def test_dead_schedulers_show_in_the_log() -> None:

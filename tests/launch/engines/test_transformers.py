@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.helpers import make_folder, make_launch, make_slots
+from tests.launch.helpers import get_request, judge, make_allocation, make_folder, make_launch
+from warmup.launch.engine import Allocation
 from warmup.launch.engine_table import get_engine
-from warmup.launch.launch import Launch, Slots
+from warmup.launch.launch import Launch
 from warmup.words.errors import UsageError
 
 ENGINE = get_engine("transformers")
@@ -26,7 +27,7 @@ REQUEST_DEADLINE_S = 60
 
 def test_argv() -> None:
     launch = make_launch("transformers", tp=2, python="/py", trust_remote_code=True)
-    assert ENGINE.get_argv(launch, make_slots()) == [
+    assert ENGINE.get_argv(launch, make_allocation()) == [
         *("/py", "-m", "transformers.cli.transformers", "serve", "org/model"),
         *("--host", "127.0.0.1", "--port", "21000", "--trust-remote-code"),
     ]
@@ -34,13 +35,13 @@ def test_argv() -> None:
 
 def test_a_revision_pins_the_model_in_argv_and_request() -> None:
     launch = make_launch("transformers", revision="abc")
-    assert "org/model@abc" in ENGINE.get_argv(launch, make_slots())
-    assert ENGINE.get_request(launch).json["model"] == "org/model@abc"
+    assert "org/model@abc" in ENGINE.get_argv(launch, make_allocation())
+    assert get_request(launch).json["model"] == "org/model@abc"
 
 
 def test_a_base_model_without_chat_template_is_asked_to_complete(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "base", config={"architectures": ["LlamaForCausalLM"]})
-    request = ENGINE.get_request(make_launch("transformers", str(folder)))
+    request = get_request(make_launch("transformers", str(folder)))
     assert request.path == "/v1/completions"
     assert request.json["model"] == str(folder)
 
@@ -74,16 +75,16 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def serve(launch: Launch, run_dir: Path) -> Iterator[tuple[subprocess.Popen[bytes], Slots]]:
+def serve(launch: Launch, run_dir: Path) -> Iterator[tuple[subprocess.Popen[bytes], Allocation]]:
     """The adapter's own argv and environment, in a session that is ended whole."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    slots = Slots(port=port, run_dir=str(run_dir))
-    env = {**os.environ, **ENGINE.get_env(launch, slots), "HF_HUB_OFFLINE": "1"}
+    allocation = Allocation(port=port, run_dir=str(run_dir))
+    env = {**os.environ, **ENGINE.get_env(launch, allocation), "HF_HUB_OFFLINE": "1"}
     with (run_dir / "server.log").open("wb") as log:
         process = subprocess.Popen(
-            ENGINE.get_argv(launch, slots),
+            ENGINE.get_argv(launch, allocation),
             cwd=run_dir,
             env=env,
             stdin=subprocess.DEVNULL,
@@ -92,7 +93,7 @@ def serve(launch: Launch, run_dir: Path) -> Iterator[tuple[subprocess.Popen[byte
             start_new_session=True,
         )
     try:
-        yield process, slots
+        yield process, allocation
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -112,13 +113,13 @@ def find_status(url: str) -> int | None:
         return None
 
 
-def send(launch: Launch, slots: Slots) -> tuple[int, bytes]:
+def send(launch: Launch, allocation: Allocation) -> tuple[int, bytes]:
     import requests
 
-    spec = ENGINE.get_request(launch)
+    spec = get_request(launch)
     session = requests.Session()
     session.trust_env = False
-    url = f"http://127.0.0.1:{slots.port}{spec.path}"
+    url = f"http://127.0.0.1:{allocation.port}{spec.path}"
     with (
         session,
         session.request(spec.method, url, json=spec.json, timeout=REQUEST_DEADLINE_S) as answer,
@@ -126,34 +127,36 @@ def send(launch: Launch, slots: Slots) -> tuple[int, bytes]:
         return answer.status_code, answer.content
 
 
-def wait_until_ready(launch: Launch, slots: Slots, process: subprocess.Popen[bytes]) -> list[int]:
+def wait_until_ready(
+    launch: Launch, allocation: Allocation, process: subprocess.Popen[bytes]
+) -> list[int]:
     """Every status that was seen on the way to 200. Fails if the server exits first."""
-    url = f"http://127.0.0.1:{slots.port}{ENGINE.get_health_path(launch)}"
+    url = f"http://127.0.0.1:{allocation.port}{ENGINE.get_health_path(launch)}"
     deadline = time.monotonic() + START_DEADLINE_S
     seen: list[int] = []
     while time.monotonic() < deadline:
-        assert process.poll() is None, (Path(slots.run_dir) / "server.log").read_text()
+        assert process.poll() is None, (Path(allocation.run_dir) / "server.log").read_text()
         status = find_status(url)
         if status is not None:
             seen.append(status)
         if status == 200:
             return seen
         time.sleep(0.1)
-    raise AssertionError((Path(slots.run_dir) / "server.log").read_text())
+    raise AssertionError((Path(allocation.run_dir) / "server.log").read_text())
 
 
 def test_a_real_server_is_started_asked_and_judged_good(tiny_model: Path, run_dir: Path) -> None:
     launch = make_launch("transformers", str(tiny_model))
     assert ENGINE.find_problem(launch) is None
-    with serve(launch, run_dir) as (process, slots):
+    with serve(launch, run_dir) as (process, allocation):
         # Refused until it is 200: nothing between.
-        assert wait_until_ready(launch, slots, process) == [200]
-        status, body = send(launch, slots)
-        assert ENGINE.find_fault(launch, status, body) is None, body
+        assert wait_until_ready(launch, allocation, process) == [200]
+        status, body = send(launch, allocation)
+        assert judge(launch, status, body) is None, body
         # Pinned: another model's name is an error, and the judge says so.
         other = make_launch("transformers", "org/other")
-        status, body = send(other, slots)
-        assert "pinned" in str(ENGINE.find_fault(other, status, body))
+        status, body = send(other, allocation)
+        assert "pinned" in str(judge(other, status, body))
         log = (run_dir / "server.log").read_text()
         assert not any(pattern in log for pattern in ENGINE.crash_patterns)
 
@@ -166,10 +169,10 @@ def test_a_model_that_cannot_generate_is_judged_bad(tiny_model: Path, run_dir: P
         (folder / path.name).write_bytes(path.read_bytes())
     (folder / "chat_template.jinja").write_text("{{ raise_exception('no chat') }}")
     launch = make_launch("transformers", str(folder))
-    with serve(launch, run_dir) as (process, slots):
-        wait_until_ready(launch, slots, process)
-        status, body = send(launch, slots)
-        assert "HTTP 500" in str(ENGINE.find_fault(launch, status, body))
+    with serve(launch, run_dir) as (process, allocation):
+        wait_until_ready(launch, allocation, process)
+        status, body = send(launch, allocation)
+        assert "HTTP 500" in str(judge(launch, status, body))
 
 
 def test_a_taken_port_shows_as_a_crash_pattern(tiny_model: Path, run_dir: Path) -> None:
@@ -177,11 +180,11 @@ def test_a_taken_port_shows_as_a_crash_pattern(tiny_model: Path, run_dir: Path) 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        slots = Slots(port=taken.getsockname()[1], run_dir=str(run_dir))
+        allocation = Allocation(port=taken.getsockname()[1], run_dir=str(run_dir))
         done = subprocess.run(
-            ENGINE.get_argv(launch, slots),
+            ENGINE.get_argv(launch, allocation),
             cwd=run_dir,
-            env={**os.environ, **ENGINE.get_env(launch, slots)},
+            env={**os.environ, **ENGINE.get_env(launch, allocation)},
             capture_output=True,
             timeout=START_DEADLINE_S,
             check=False,

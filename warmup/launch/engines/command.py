@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from warmup.launch.adapter import Adapter
-from warmup.launch.launch import Launch, RequestSpec, Slots
+from warmup.launch.engine import Allocation
+from warmup.launch.launch import Launch, RequestSpec
 from warmup.launch.placeholders import get_values, substitute
 from warmup.words.errors import UsageError, WarmupError
 
@@ -45,14 +48,14 @@ class CommandEngine(Adapter):
             )
         return None
 
-    def make_argv(self, launch: Launch, slots: Slots) -> list[str]:
-        values = get_values(launch, slots)
+    def make_argv(self, launch: Launch, allocation: Allocation) -> list[str]:
+        values = get_values(launch, allocation)
         return [substitute(argument, values) for argument in launch.command]
 
-    def make_request(self, launch: Launch) -> RequestSpec:
+    def make_request(self, launch: Launch, env: Mapping[str, str]) -> RequestSpec:
         return RequestSpec(method="GET", path=self.get_health_path(launch))
 
-    def find_answer_fault(self, launch: Launch, body: bytes) -> str | None:
+    def find_answer_fault(self, launch: Launch, path: str, body: bytes) -> str | None:
         return None
 
 

@@ -7,22 +7,19 @@ answers `/health` 503 `{"status":"warming_up"}` until it is warm, then 200.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import warmup
 from warmup.launch.adapter import PORT_TAKEN, Adapter
 from warmup.launch.answers import find_completion_fault, find_media_fault
+from warmup.launch.engine import Allocation
 from warmup.launch.engine_table import HUB_ENGINES, find_engines_for
-from warmup.launch.folder import (
-    ModelFolder,
-    find_folder,
-    find_name_problem,
-    get_label,
-    read_folder,
-)
-from warmup.launch.launch import Launch, RequestSpec, Slots
+from warmup.launch.folder import ModelFolder, find_name_problem
+from warmup.launch.launch import Launch, RequestSpec
 from warmup.launch.media import make_image_url
 from warmup.launch.reference_models import Task, find_task
+from warmup.launch.requests import CHAT_PATH
 from warmup.words.errors import UsageError, WarmupError
 
 _INSTALLED = ("site-packages", "dist-packages")
@@ -38,31 +35,29 @@ class ReferenceEngine(Adapter):
     crash_patterns = ("Server warmup failed; aborting startup", PORT_TAKEN)
 
     def find_engine_problem(self, launch: Launch) -> WarmupError | None:
-        problem = find_name_problem(launch)
+        problem = find_name_problem(launch.model, launch.label)
         if problem is not None:
             takers = ", ".join(HUB_ENGINES)
             hint = f"give a local folder; engines that take hub ids (org/name): {takers}"
             return UsageError(problem.what, hint=hint)
-        others = ", ".join(find_engines_for(launch.model))
-        path = find_folder(launch.model)
-        if path is None:
+        others = ", ".join(find_engines_for(launch))
+        if launch.contents is None:
             return UsageError(
-                f"{get_label(launch)}: engine reference serves local folders, and this is a hub id",
+                f"{launch.label}: engine reference serves local folders, and this is a hub id",
                 hint=f"download it to a folder; engines that might take the id: {others}",
             )
-        folder = read_folder(path)
-        if find_task(folder) is not None:
+        if find_task(launch.contents) is not None:
             return None
         return UsageError(
-            f"{get_label(launch)}: engine reference cannot serve {_describe(folder)}",
+            f"{launch.label}: engine reference cannot serve {_describe(launch.contents)}",
             hint=f"engines that might: {others}" if others else "is it the model's own folder?",
         )
 
-    def make_argv(self, launch: Launch, slots: Slots) -> list[str]:
-        folder = _get_folder(launch)
+    def make_argv(self, launch: Launch, allocation: Allocation) -> list[str]:
+        folder = _get_contents(launch)
         sizes = "--tp" if find_task(folder) == "chat" else "--num-gpus"
         argv = [launch.python, "-m", "warmup.engine.serve", "--model", str(folder.path)]
-        argv += ["--port", str(slots.port), sizes, str(launch.tp)]
+        argv += ["--port", str(allocation.port), sizes, str(launch.tp)]
         if launch.weights == "dummy":
             argv += ["--load-format", "dummy"]
         return [*argv, "--trust-remote-code"] if launch.trust_remote_code else argv
@@ -75,12 +70,12 @@ class ReferenceEngine(Adapter):
         before = os.environ.get("PYTHONPATH")
         return {"PYTHONPATH": f"{home}{os.pathsep}{before}" if before else str(home)}
 
-    def make_request(self, launch: Launch) -> RequestSpec:
-        task = find_task(_get_folder(launch))
+    def make_request(self, launch: Launch, env: Mapping[str, str]) -> RequestSpec:
+        task = find_task(_get_contents(launch))
         return _make_chat() if task == "chat" else _make_media(task)
 
-    def find_answer_fault(self, launch: Launch, body: bytes) -> str | None:
-        if self.make_request(launch).path == "/v1/chat/completions":
+    def find_answer_fault(self, launch: Launch, path: str, body: bytes) -> str | None:
+        if path == CHAT_PATH:
             return find_completion_fault(body, accept_empty_text=launch.weights == "dummy")
         return find_media_fault(body)
 
@@ -89,7 +84,7 @@ def _make_chat() -> RequestSpec:
     image = {"type": "image_url", "image_url": {"url": make_image_url()}}
     content = [image, {"type": "text", "text": "warmup"}]
     return RequestSpec(
-        path="/v1/chat/completions",
+        path=CHAT_PATH,
         json={"messages": [{"role": "user", "content": content}], "max_tokens": 8},
     )
 
@@ -103,11 +98,10 @@ def _make_media(task: Task | None) -> RequestSpec:
     return RequestSpec(path=path, json={**body, "image": make_image_url()})
 
 
-def _get_folder(launch: Launch) -> ModelFolder:
-    path = find_folder(launch.model)
-    if path is None:
+def _get_contents(launch: Launch) -> ModelFolder:
+    if launch.contents is None:
         raise UsageError(f"{launch.name}: engine reference serves local folders only")
-    return read_folder(path)
+    return launch.contents
 
 
 def _describe(folder: ModelFolder) -> str:

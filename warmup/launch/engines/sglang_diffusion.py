@@ -7,27 +7,30 @@ silently serve on another one; `--strict-ports` makes that an error.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from warmup.launch.adapter import HOST, PORT_TAKEN, Adapter
 from warmup.launch.answers import find_media_fault, find_predictions_fault
 from warmup.launch.arguments import parse
-from warmup.launch.folder import (
-    find_folder,
-    find_name_problem,
-    get_label,
-    get_model_argument,
-    read_folder,
-)
-from warmup.launch.launch import Launch, RequestSpec, Slots
+from warmup.launch.engine import Allocation
+from warmup.launch.folder import find_name_problem
+from warmup.launch.launch import Launch, RequestSpec
 from warmup.launch.media import make_image_url
 from warmup.words.errors import UsageError, WarmupError
 
+_VERTEX_PATH = "/vertex_generate"
 # Words in a pipeline's class or a model's name; matched in lower case.
 _IMAGE_INPUT_WORDS = ("edit", "i2v", "imagetovideo", "img2img", "kontext")
 _VIDEO_WORDS = ("i2v", "t2v", "ti2v", "video", "wan")
 
 
 class SglangDiffusionEngine(Adapter):
-    """Extra ports: torch.distributed's, then a scheduler's for each of up to eight replicas."""
+    """Extra ports: the request broker's, torch.distributed's, and a scheduler's for each of up to
+    eight replicas.
+
+    The broker takes the port after HTTP's, unasked (0.5.23, `broker_port`): the first extra port
+    is left to it. Where that is taken the server is unhealthy for ever.
+    """
 
     name = "sglang-diffusion"
     distribution = "sglang"
@@ -44,10 +47,12 @@ class SglangDiffusionEngine(Adapter):
     crash_patterns = (
         "Server warmup failed; aborting startup",
         "Scheduler worker exited; restart the server",
+        "Offline request broker exited; restart the server",
+        "Disaggregation router exited; restart the server",
         "--strict-ports is enabled",
         PORT_TAKEN,
     )
-    num_extra_ports = 9
+    num_extra_ports = 10
 
     def find_engine_problem(self, launch: Launch) -> WarmupError | None:
         if launch.weights == "dummy":
@@ -55,33 +60,33 @@ class SglangDiffusionEngine(Adapter):
                 f'{launch.name}: sglang-diffusion has no random weights (weights = "dummy")',
                 hint="use engine reference, or make a random checkpoint on disk",
             )
-        problem = find_name_problem(launch)
-        folder = find_folder(launch.model)
-        if problem is not None or folder is None:
+        problem = find_name_problem(launch.model, launch.label)
+        contents = None if problem is not None else launch.contents
+        if contents is None:
             return problem
         arguments = parse(launch.fallback_args, self.name)
         has_pipeline = arguments.find("--pipeline-class-name") is not None
-        if read_folder(folder).pipeline is None and not has_pipeline:
+        if contents.pipeline is None and not has_pipeline:
             return UsageError(
-                f"{get_label(launch)}: no model_index.json in this folder",
+                f"{launch.label}: no model_index.json in this folder",
                 hint="name its pipeline (--pipeline-class-name) in fallback_args",
             )
         return None
 
-    def make_argv(self, launch: Launch, slots: Slots) -> list[str]:
+    def make_argv(self, launch: Launch, allocation: Allocation) -> list[str]:
         # The module behind `sglang serve --model-type diffusion`; sglang.cli.main has no
         # `__main__`, and the console script may belong to another interpreter.
         argv = [launch.python, "-m", "sglang.multimodal_gen.runtime.entrypoints.cli.main", "serve"]
-        argv += ["--model-path", get_model_argument(launch), "--num-gpus", str(launch.tp)]
-        argv += ["--host", HOST, "--port", str(slots.port), "--strict-ports", "true"]
-        if slots.extra_ports:
-            argv += ["--master-port", str(slots.extra_ports[0])]
-            argv += ["--scheduler-port", str(slots.extra_ports[1])]
-        if launch.revision and find_folder(launch.model) is None:
+        argv += ["--model-path", launch.model_argument, "--num-gpus", str(launch.tp)]
+        argv += ["--host", HOST, "--port", str(allocation.port), "--strict-ports", "true"]
+        if allocation.extra_ports:
+            argv += ["--master-port", str(allocation.extra_ports[1])]
+            argv += ["--scheduler-port", str(allocation.extra_ports[2])]
+        if launch.revision and launch.folder is None:
             argv += ["--revision", launch.revision]
         return [*argv, "--trust-remote-code", "true"] if launch.trust_remote_code else argv
 
-    def make_request(self, launch: Launch) -> RequestSpec:
+    def make_request(self, launch: Launch, env: Mapping[str, str]) -> RequestSpec:
         """Images by OpenAI's path; edits and videos by `/vertex_generate`.
 
         `/v1/images/edits` takes forms only, and `/v1/videos` answers before anything is computed.
@@ -97,18 +102,15 @@ class SglangDiffusionEngine(Adapter):
         instance = {"prompt": "warmup"}
         if needs_image:
             instance["image"] = make_image_url()
-        return RequestSpec(path="/vertex_generate", json={"instances": [instance]})
+        return RequestSpec(path=_VERTEX_PATH, json={"instances": [instance]})
 
-    def find_answer_fault(self, launch: Launch, body: bytes) -> str | None:
-        if self.make_request(launch).path == "/vertex_generate":
-            return find_predictions_fault(body)
-        return find_media_fault(body)
+    def find_answer_fault(self, launch: Launch, path: str, body: bytes) -> str | None:
+        return find_predictions_fault(body) if path == _VERTEX_PATH else find_media_fault(body)
 
 
 def _describe(launch: Launch) -> str:
     """What there is to guess the task from: the pipeline's class, else the model's name."""
-    folder = find_folder(launch.model)
-    pipeline = read_folder(folder).pipeline if folder is not None else None
+    pipeline = None if launch.contents is None else launch.contents.pipeline
     return (pipeline or launch.model.rsplit("/", 1)[-1]).lower()
 
 

@@ -7,15 +7,14 @@ cannot be loaded ends the process with a traceback.
 
 from __future__ import annotations
 
-from warmup.launch.adapter import (
-    HOST,
-    Adapter,
-    find_text_model_problem,
-    make_completion_request,
-)
+from collections.abc import Mapping
+
+from warmup.launch.adapter import HOST, Adapter, find_text_model_problem
 from warmup.launch.answers import find_completion_fault
-from warmup.launch.folder import find_folder, get_label, get_model_argument, has_chat_template
-from warmup.launch.launch import Launch, RequestSpec, Slots
+from warmup.launch.engine import Allocation
+from warmup.launch.folder import has_chat_template
+from warmup.launch.launch import Launch, RequestSpec
+from warmup.launch.requests import make_chat_request, make_completion_request
 from warmup.words.errors import UsageError, WarmupError
 
 
@@ -33,47 +32,35 @@ class TransformersEngine(Adapter):
                 f'{launch.name}: transformers serve has no random weights (weights = "dummy")',
                 hint="use engine reference, sglang or vllm, or make a random checkpoint on disk",
             )
-        folder = find_folder(launch.model)
-        if folder is not None and "@" in str(folder):
+        if launch.folder is not None and "@" in str(launch.folder):
             return UsageError(
-                f"{get_label(launch)}: transformers serve reads what follows an @ as a revision",
+                f"{launch.label}: transformers serve reads what follows an @ as a revision",
                 hint="move the model to a folder without @ in its path",
             )
         return find_text_model_problem(launch, ("config.json",))
 
-    def make_argv(self, launch: Launch, slots: Slots) -> list[str]:
+    def make_argv(self, launch: Launch, allocation: Allocation) -> list[str]:
         argv = [launch.python, "-m", "transformers.cli.transformers", "serve"]
-        argv += [_get_pinned(launch), "--host", HOST, "--port", str(slots.port)]
+        argv += [_get_pinned(launch), "--host", HOST, "--port", str(allocation.port)]
         return [*argv, "--trust-remote-code"] if launch.trust_remote_code else argv
 
     def make_env(self, launch: Launch) -> dict[str, str]:
         # Else each start asks PyPI for a newer release (huggingface_hub 1.x, check_cli_update).
         return {"HF_HUB_DISABLE_UPDATE_CHECK": "1"}
 
-    def make_request(self, launch: Launch) -> RequestSpec:
-        folder = find_folder(launch.model)
-        if folder is not None and not has_chat_template(folder):
-            body = make_completion_request(launch).json
-            return RequestSpec(path="/v1/completions", json={**body, "model": _get_pinned(launch)})
-        return RequestSpec(
-            path="/v1/chat/completions",
-            json={
-                "model": _get_pinned(launch),
-                "messages": [{"role": "user", "content": "warmup"}],
-                "max_tokens": 8,
-                "temperature": 0,
-            },
-        )
+    def make_request(self, launch: Launch, env: Mapping[str, str]) -> RequestSpec:
+        if launch.folder is not None and not has_chat_template(launch.folder):
+            return make_completion_request(_get_pinned(launch))
+        return make_chat_request(model=_get_pinned(launch))
 
-    def find_answer_fault(self, launch: Launch, body: bytes) -> str | None:
+    def find_answer_fault(self, launch: Launch, path: str, body: bytes) -> str | None:
         return find_completion_fault(body)
 
 
 def _get_pinned(launch: Launch) -> str:
     """The model as the server is told it and wants to hear it again: `id@revision`."""
-    model = get_model_argument(launch)
-    is_hub_id = find_folder(launch.model) is None
-    return f"{model}@{launch.revision}" if is_hub_id and launch.revision else model
+    is_pinned = launch.folder is None and launch.revision
+    return f"{launch.model}@{launch.revision}" if is_pinned else launch.model_argument
 
 
 ENGINE = TransformersEngine()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,12 +11,7 @@ from hypothesis import strategies as st
 from tests.state.helpers import make_launch
 from warmup.launch.arguments import parse
 from warmup.launch.launch import RequestSpec
-from warmup.state.launch_key import (
-    get_sizes,
-    make_launch_key,
-    make_launch_record,
-    normalise_args,
-)
+from warmup.launch.record import normalise_args
 
 VALUES = st.text(min_size=1, max_size=5).filter(lambda text: not text.startswith("-"))
 FLAGS = st.dictionaries(
@@ -24,7 +20,7 @@ FLAGS = st.dictionaries(
 
 
 def key(*args: str, **changes: object) -> str:
-    return make_launch_key(make_launch(fallback_args=args, **changes))
+    return make_launch(fallback_args=args, **changes).key
 
 
 def flatten(flags: list[tuple[str, list[str]]]) -> list[str]:
@@ -84,8 +80,8 @@ def test_what_must_differ(one: list[str], other: list[str]) -> None:
     ],
 )
 def test_flags_of_a_command_that_may_change_places(one: str, other: str) -> None:
-    assert make_launch_key(make_launch(command=tuple(one.split()))) == make_launch_key(
-        make_launch(command=tuple(other.split()))
+    assert (
+        make_launch(command=tuple(one.split())).key == make_launch(command=tuple(other.split())).key
     )
 
 
@@ -99,8 +95,8 @@ def test_flags_of_a_command_that_may_change_places(one: str, other: str) -> None
     ],
 )
 def test_words_of_a_command_that_may_not(one: str, other: str) -> None:
-    assert make_launch_key(make_launch(command=tuple(one.split()))) != make_launch_key(
-        make_launch(command=tuple(other.split()))
+    assert (
+        make_launch(command=tuple(one.split())).key != make_launch(command=tuple(other.split())).key
     )
 
 
@@ -119,7 +115,7 @@ def test_words_of_a_command_that_may_not(one: str, other: str) -> None:
     ],
 )
 def test_what_is_in_the_key(change: dict[str, object]) -> None:
-    assert make_launch_key(make_launch()) != make_launch_key(make_launch(**change))
+    assert make_launch().key != make_launch(**change).key
 
 
 @pytest.mark.parametrize(
@@ -140,27 +136,40 @@ def test_what_is_in_the_key(change: dict[str, object]) -> None:
     ],
 )
 def test_what_is_not(change: dict[str, object]) -> None:
-    assert make_launch_key(make_launch()) == make_launch_key(make_launch(**change))
+    assert make_launch().key == make_launch(**change).key
 
 
 def test_secrets_and_the_places_of_caches_are_left_out() -> None:
     env = {"HF_TOKEN": "hf_abc", "TRITON_CACHE_DIR": "/x", "MAX_TOKENS": "5"}
-    record = make_launch_record(make_launch(env=env))
+    record = make_launch(env=env).record
     assert record.env == {"MAX_TOKENS": "5"}
 
 
 def test_a_local_models_configuration_counts(tmp_path: Path) -> None:
     (tmp_path / "transformer").mkdir()
-    launch = make_launch(model=str(tmp_path))
-    keys = {make_launch_key(launch)}
+
+    def get_key() -> str:
+        return make_launch(model=str(tmp_path)).key
+
+    keys = {get_key()}
     for path in ("model_index.json", "transformer/config.json", "config.json"):
         (tmp_path / path).write_text(json.dumps({"hidden_size": 64}))
-        keys.add(make_launch_key(launch))
+        keys.add(get_key())
     (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 128}))
-    keys.add(make_launch_key(launch))
+    keys.add(get_key())
     assert len(keys) == 5
     (tmp_path / "model.safetensors").write_bytes(b"weights")
-    assert make_launch_key(launch) in keys
+    assert get_key() in keys
+
+
+def test_a_record_is_made_once(tmp_path: Path) -> None:
+    """Its files are read once a run, whoever asks."""
+    launch = make_launch(model=str(tmp_path))
+    assert launch.record is launch.record
+    before = launch.key
+    (tmp_path / "config.json").write_text("{}")
+    assert launch.key == before
+    assert msgspec.structs.replace(launch).key != before
 
 
 def test_bytes_that_are_no_text() -> None:
@@ -181,5 +190,5 @@ def test_bytes_that_are_no_text() -> None:
     ],
 )
 def test_sizes(args: list[str], sizes: tuple[int, ...]) -> None:
-    found = get_sizes(make_launch(tp=8, fallback_args=tuple(args)))
+    found = make_launch(tp=8, fallback_args=tuple(args)).record.sizes
     assert (found.tp, found.dp, found.ep, found.cfg) == sizes

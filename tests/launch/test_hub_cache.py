@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from warmup.kernels.hub_cache import get_config_path, get_hub_cache
+from warmup.kernels.config import get_config_path
 from warmup.kernels.shapes.architecture import NotModelledError
+from warmup.launch.hub_cache import get_hub_cache
 from warmup.words.errors import UsageError
 
 NEW, OLD = "b" * 40, "a" * 40
@@ -61,7 +62,7 @@ def test_a_part_that_is_missing_is_told(tmp_path: Path, damage: str) -> None:
         get_config_path("org/model", None, {"HF_HUB_CACHE": str(tmp_path)})
 
 
-@pytest.mark.parametrize("model", ["a/b/c", "../etc", "org/..", "", "a b", "x" * 97, "a--b"])
+@pytest.mark.parametrize("model", ["a/b/c", "org/..", "", "a b", "x" * 97, "a--b"])
 def test_what_is_no_id_is_an_error(tmp_path: Path, model: str) -> None:
     with pytest.raises(UsageError, match="neither a folder nor a hub id"):
         get_config_path(model, None, {"HF_HUB_CACHE": str(tmp_path)})

@@ -1,4 +1,4 @@
-"""The launch key: what of a launch decides which kernels its server compiles.
+"""The launch record and its key: what of a launch decides which kernels its server compiles.
 
 In: engine, model with its revision and local configuration, sizes, server arguments, command,
 environment of the launch, `weights`, `trust_remote_code`. Out: time limits, crash patterns,
@@ -10,22 +10,29 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
 
 from warmup.launch.arguments import Arguments, Option, parse
-from warmup.launch.launch import Launch
+from warmup.launch.folder import CONFIG_NAMES, find_content
 from warmup.words import encoding
 from warmup.words.locations import is_location
 from warmup.words.secrets import is_secret_name
 
-_CONFIG_NAMES = ("config.json", "model_index.json")
-_MAX_CONFIG_BYTES = 16 << 20
+
+class Sizes(msgspec.Struct, frozen=True):
+    """Sizes of the tensor, data, expert and classifier-free-guidance parallel groups."""
+
+    tp: int
+    dp: int = 1
+    ep: int = 1
+    cfg: int = 1
 
 
-class LaunchRecord(msgspec.Struct, frozen=True, kw_only=True):
+class LaunchRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """What a launch key hashes, as written, so that two launches can be told apart by people.
 
     config: digest of a local model's configuration files; None for a hub id.
@@ -42,7 +49,7 @@ class LaunchRecord(msgspec.Struct, frozen=True, kw_only=True):
     fallback_args: tuple[str, ...] = ()
     env: dict[str, str] = {}
 
-    @property
+    @cached_property
     def key(self) -> str:
         """16 hex digits. The order of independent flags does not matter."""
         data = msgspec.to_builtins(self)
@@ -50,60 +57,57 @@ class LaunchRecord(msgspec.Struct, frozen=True, kw_only=True):
         data["fallback_args"] = normalise_args(self.fallback_args)
         return hashlib.sha256(encoding.encode(data)).hexdigest()[:16]
 
+    @property
+    def sizes(self) -> Sizes:
+        """Parallel sizes as the engines' own flags say them; `tp` is the launch's.
 
-class Sizes(msgspec.Struct, frozen=True):
-    """Sizes of the tensor, data, expert and classifier-free-guidance parallel groups."""
+        Flags of sglang 0.5 (srt/server_args.py, multimodal_gen), vllm 0.33 and warmup.engine.
+        """
+        said = parse((*self.command, *self.fallback_args), self.engine)
+        dp = _find_size(said, "--dp", "--dp-size", "--data-parallel-size", "-dp")
+        ep = _find_size(said, "--ep", "--ep-size", "--expert-parallel-size")
+        cfg = _find_size(said, "--cfg-parallel-size", "--cfg-size")
+        if ep is None and "--enable-expert-parallel" in said.values:
+            ep = self.tp * (dp or 1)
+        if cfg is None and "--enable-cfg-parallel" in said.values:
+            cfg = 2
+        return Sizes(self.tp, dp or 1, ep or 1, cfg or 1)
 
-    tp: int
-    dp: int = 1
-    ep: int = 1
-    cfg: int = 1
 
-
-def make_launch_record(launch: Launch) -> LaunchRecord:
-    """The part of a launch that its key hashes. Reads the configuration of a local model."""
+def make_record(
+    *,
+    engine: str,
+    model: str,
+    tp: int,
+    revision: str | None,
+    weights: str,
+    trust_remote_code: bool,
+    command: Sequence[str],
+    fallback_args: Sequence[str],
+    env: Mapping[str, str],
+) -> LaunchRecord:
+    """The fields of a launch that its key hashes. Reads the configuration of a local model."""
     return LaunchRecord(
-        engine=launch.engine,
-        model=encoding.clean(launch.model),
-        tp=launch.tp,
-        revision=launch.revision,
-        config=_find_config_digest(launch.model),
-        weights=launch.weights,
-        trust_remote_code=launch.trust_remote_code,
-        command=tuple(encoding.clean(launch.command)),
-        fallback_args=tuple(encoding.clean(launch.fallback_args)),
+        engine=engine,
+        model=encoding.clean(model),
+        tp=tp,
+        revision=revision,
+        config=_find_config_digest(model),
+        weights=weights,
+        trust_remote_code=trust_remote_code,
+        command=tuple(encoding.clean(command)),
+        fallback_args=tuple(encoding.clean(fallback_args)),
         env={
             encoding.clean(name): encoding.clean(value)
-            for name, value in sorted(launch.env.items())
+            for name, value in sorted(env.items())
             if not is_location(name) and not is_secret_name(name)
         },
     )
 
 
-def make_launch_key(launch: Launch) -> str:
-    """`make_launch_record(launch).key`."""
-    return make_launch_record(launch).key
-
-
 def normalise_args(args: Sequence[str]) -> list[Option]:
     """Flags sorted by name; the order of values, and of repetitions of a flag, stays."""
-    return sorted(_split(args), key=lambda argument: (argument[0] == "--", argument[0]))
-
-
-def get_sizes(launch: Launch) -> Sizes:
-    """Parallel sizes as the engines' own flags say them; `tp` is the launch's.
-
-    Flags of sglang 0.5 (srt/server_args.py, multimodal_gen), vllm 0.33 and warmup.engine.
-    """
-    said = parse((*launch.command, *launch.fallback_args), launch.engine)
-    dp = _find_size(said, "--dp", "--dp-size", "--data-parallel-size", "-dp")
-    ep = _find_size(said, "--ep", "--ep-size", "--expert-parallel-size")
-    cfg = _find_size(said, "--cfg-parallel-size", "--cfg-size")
-    if ep is None and "--enable-expert-parallel" in said.values:
-        ep = launch.tp * (dp or 1)
-    if cfg is None and "--enable-cfg-parallel" in said.values:
-        cfg = 2
-    return Sizes(launch.tp, dp or 1, ep or 1, cfg or 1)
+    return sorted(_split(args), key=lambda option: (option.name == "--", option.name))
 
 
 def _split(args: Sequence[str]) -> tuple[Option, ...]:
@@ -119,14 +123,15 @@ def _normalise_command(command: Sequence[str]) -> list[list[Option]]:
     """
     runs: list[list[Option]] = []
     was_movable = False
-    for argument in _split(command):
-        is_movable = argument[0].startswith("--") and argument[0] != "--" and len(argument[1]) < 2
+    for option in _split(command):
+        is_long = option.name.startswith("--") and option.name != "--"
+        is_movable = is_long and len(option.values) < 2
         if is_movable and was_movable:
-            runs[-1].append(argument)
+            runs[-1].append(option)
         else:
-            runs.append([argument])
+            runs.append([option])
         was_movable = is_movable
-    return [sorted(run, key=lambda argument: argument[0]) for run in runs]
+    return [sorted(run, key=lambda option: option.name) for run in runs]
 
 
 def _find_size(said: Arguments, *names: str) -> int | None:
@@ -144,8 +149,8 @@ def _find_config_digest(model: str) -> str | None:
         return None
     digest, is_any = hashlib.sha256(), False
     for folder in (Path(model), *_list_folders(Path(model))):
-        for name in _CONFIG_NAMES:
-            content = _find_content(folder / name)
+        for name in CONFIG_NAMES:
+            content = find_content(folder / name)
             if content is not None:
                 is_any = True
                 part = os.fsencode(os.path.relpath(folder / name, model))
@@ -158,14 +163,3 @@ def _list_folders(folder: Path) -> list[Path]:
         return sorted(path for path in folder.iterdir() if path.is_dir())
     except OSError:
         return []
-
-
-def _find_content(path: Path) -> bytes | None:
-    """The first 16 MiB of a regular file. One that may not be read is the server's to report."""
-    try:
-        if not path.is_file():
-            return None
-        with path.open("rb") as file:
-            return file.read(_MAX_CONFIG_BYTES)
-    except OSError:
-        return None

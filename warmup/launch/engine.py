@@ -1,0 +1,79 @@
+"""What an engine adapter must know, and what it is given when a server starts.
+
+An `Engine` turns a `Launch` into argv, environment, a health path and one real request, and judges
+the answer. Adapters are pure: they start nothing and import no engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from warmup.launch.launch import Launch, RequestSpec
+from warmup.words.errors import WarmupError
+
+
+class Allocation(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known only when a server starts: the values of the placeholders.
+
+    port: where HTTP must listen, on 127.0.0.1. extra_ports: `Engine.num_extra_ports` more, all
+    leased together with it. gpus: device indices, comma-separated, "" without a GPU.
+    """
+
+    port: int
+    extra_ports: tuple[int, ...] = ()
+    gpus: str = ""
+    run_dir: str
+    workflow_dir: str = ""
+
+
+PLACEHOLDERS = ("port", "model", "tp", "gpus", "run_dir", "workflow_dir")
+
+
+class Engine(Protocol):
+    """One file of `warmup/launch/engines/` each; found through `warmup.launch.engine_table`."""
+
+    @property
+    def name(self) -> str:
+        """The word of `engine = "…"` in a workflow."""
+
+    @property
+    def distribution(self) -> str | None:
+        """The Python distribution whose version is the engine's; None where there is none."""
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Names of the JIT cache families that such a server fills."""
+
+    @property
+    def crash_patterns(self) -> tuple[str, ...]:
+        """Substrings of a log line after which this server will never be ready."""
+
+    @property
+    def num_extra_ports(self) -> int:
+        """Ports it opens besides HTTP's (rendezvous, NCCL, …)."""
+
+    def find_problem(self, launch: Launch) -> WarmupError | None:
+        """Why this launch cannot work, as far as can be seen without starting it."""
+
+    def get_argv(self, launch: Launch, allocation: Allocation) -> list[str]:
+        """The exact command; fallback arguments last, so that they win."""
+
+    def get_env(self, launch: Launch, allocation: Allocation) -> dict[str, str]:
+        """Variables to add to the caller's environment; the launch's own win."""
+
+    def get_health_path(self, launch: Launch) -> str:
+        """Path whose 200 means ready."""
+
+    def get_request(self, launch: Launch, env: Mapping[str, str]) -> RequestSpec:
+        """The one real request of the warm-up, for a server that is ready. env: the server's.
+
+        By then the hub's cache holds the model's config.json.
+        """
+
+    def find_fault(
+        self, launch: Launch, request: RequestSpec, status: int, body: bytes
+    ) -> str | None:
+        """What is wrong with the answer to that request; None if it is good."""
