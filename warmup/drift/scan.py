@@ -1,319 +1,281 @@
-"""Walk one Python file in the order it would run, and note each server launch on the way.
-
-Module, then functions and classes with what the module has set by its end; of a class `setUpClass`
-and `setUp` first, then each other method with what those have set. Both ways of a condition are
-walked; what they leave different is unresolved after it.
-"""
+"""Find the server launches in Python files: calls of a launcher, and classes that one launches."""
 
 from __future__ import annotations
 
 import ast
-import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+import errno
+import shlex
+import stat
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
-from warmup.drift.calls import (
-    ARGS_ATTRIBUTE,
-    MODEL_ATTRIBUTE,
-    FoundLaunch,
-    get_args,
-    iter_calls,
-    make_found,
-    read_call,
-)
-from warmup.drift.effects import (
-    Function,
-    augment,
-    get_self_names,
-    grow,
-    iter_touched,
-    join,
-    spoil,
-    spoil_attrs,
-)
-from warmup.drift.values import ClassValue, Scope, Unresolved, evaluate, poison
+from warmup.drift.launchers import CLASSES, WORDS, Launcher, find_launcher
+from warmup.drift.resolve import Resolver, Unresolved
+from warmup.drift.scopes import Class, Module, Scope
+from warmup.words.errors import UsageError
+from warmup.words.files import read_regular
 
-_SETUPS = ("setUpClass", "setup_class", "setUp", "asyncSetUp", "setup_method")
-_MAX_STATEMENTS = 200_000
-_MAX_ROUNDS = 64
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-# `except*` is 3.11's; for what is known afterwards it is no different.
-_TRIES = (ast.Try, ast.TryStar) if sys.version_info >= (3, 11) else (ast.Try,)
+_MAX_BYTES = 8 << 20
+_UNREADABLE = (OSError, SyntaxError, ValueError, RecursionError, MemoryError)
+_UNKNOWN = Launcher({"model": None, "other_args": (), "extra_args": (), "server_args": ()}, ())
 
 
-class TooComplex(Exception):
-    """A file with more in it than any test has."""
+@dataclass(frozen=True)
+class UnreadFile:
+    """A file or folder that could not be read as Python."""
+
+    file: str
+    reason: str
 
 
-@dataclass
-class _Class:
-    node: ast.ClassDef
-    bases: list[_Class]
-    attrs: dict[str, object]
-    methods: dict[str, Function]
-    has_child: bool = False
-    own: set[str] = field(default_factory=set)
+@dataclass(frozen=True)
+class FoundLaunch:
+    """One server launch that a test writes down.
 
-    def find_inherited(self, name: str) -> Function | None:
-        """The method of a base class of this file."""
-        return next((b.methods[name] for b in self.bases if name in b.methods), None)
+    model: None where the given files do not say it. args: server arguments, in order. size: the
+    option that says how many GPUs it has.
+    """
+
+    file: str
+    line: int
+    model: str | None
+    args: tuple[str, ...] | Unresolved
+    size: str = "--tp-size"
+    model_reason: str = ""
+
+    @property
+    def unresolved(self) -> str | None:
+        """Why this launch cannot be compared; None if it can."""
+        if self.model is None:
+            return self.model_reason
+        return self.args.reason if isinstance(self.args, Unresolved) else None
 
 
-class Scan:
-    """One file. `found` is in the order of its lines once `run` has returned."""
+@dataclass(frozen=True)
+class FoundLaunches:
+    launches: tuple[FoundLaunch, ...]
+    problems: tuple[UnreadFile, ...]
 
-    def __init__(self, file: str, tree: ast.Module) -> None:
-        self.found: list[FoundLaunch] = []
-        self._file = file
-        self._tree = tree
-        self._classes: dict[str, _Class] = {}
-        self._defined: dict[ast.ClassDef, _Class] = {}
-        self._class: _Class | None = None
-        self._owner = ""  # the class whose attributes `cls` and `self` mean
-        self._line: int | None = None  # whose launches these are, where a method is inherited
-        self._left = _MAX_STATEMENTS
+
+def find_launches(paths: Iterable[Path]) -> FoundLaunches:
+    """Every server launch in these files, and in the `*.py` below these folders.
+
+    Raises UsageError for a path that does not exist.
+    """
+    problems: list[UnreadFile] = []
+    files = list(_iter_files(paths, problems))
+    library = _Library(files)
+    launches: list[FoundLaunch] = []
+    for file in files:
+        try:
+            module = library.read(file)
+            launches += _Scan(module, library.find).run() if module is not None else []
+        except _UNREADABLE as error:
+            problems.append(UnreadFile(str(file), _get_reason(error)))
+    return FoundLaunches(tuple(launches), tuple(problems))
+
+
+class _Library:
+    """The given files, as modules that import from each other."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self._files = {file.with_suffix("").parts: file for file in files}
+        self.read = lru_cache(maxsize=256)(_read)
+        self._find_file = lru_cache(maxsize=4096)(self._search)
+
+    def find(self, module: Module, source: str) -> Module | None:
+        """What `from source import …` in this module reads, if its file was given."""
+        file = self._find_file(module.path.parent, source)
+        try:
+            return None if file is None else self.read(file)
+        except _UNREADABLE:
+            return None  # said where that file itself is scanned
+
+    def _search(self, folder: Path, source: str) -> Path | None:
+        parts = tuple(part for part in source.split(".") if part)
+        beside = self._files.get((*folder.parts, *parts))
+        if beside is not None or len(parts) < 2:
+            return beside
+        return next((f for known, f in self._files.items() if known[-len(parts) :] == parts), None)
+
+
+class _Scan:
+    """One file's launches."""
+
+    def __init__(self, module: Module, find: Callable[[Module, str], Module | None]) -> None:
+        self._module = module
+        self._resolver = Resolver(find)
+        self._parents = {
+            base for each in module.classes for base in self._resolver.get_mro(each)[1:]
+        }
 
     def run(self) -> list[FoundLaunch]:
-        """Raises TooComplex, RecursionError."""
-        changed = (each.names for each in ast.walk(self._tree) if isinstance(each, ast.Global))
-        volatile = frozenset(name for names in changed for name in names)
-        self._body(self._tree.body, Scope(volatile=volatile))
-        self.found = sorted(dict.fromkeys(self.found), key=lambda launch: launch.line)
-        return self.found
+        """By line, each once."""
+        found: list[FoundLaunch] = []
+        for scope in self._module.scope.iter_all():
+            if scope.method is None:
+                found += self._read_calls(scope, None, None)
+        for cls in self._module.classes:
+            found += self._read_class(cls)
+        return sorted(dict.fromkeys(found), key=lambda launch: launch.line)
 
-    def _body(self, body: Sequence[ast.stmt], scope: Scope) -> None:
-        """A body, then the functions and classes that it defines."""
-        self._block(body, scope)
-        for node in _iter_definitions(body):
-            if isinstance(node, _FUNCTIONS):
-                self._function(node, scope.copy())
-            elif node in self._defined:  # not so where its end is never reached
-                self._methods(self._defined[node], scope)
+    def _read_class(self, cls: Class) -> list[FoundLaunch]:
+        found: list[FoundLaunch] = []
+        for method, owner in self._resolver.get_methods(cls).items():
+            line = None if owner is cls else cls.node.lineno
+            for scope in method.iter_all():
+                found += self._read_calls(scope, cls, line)
+        if not found or any(launch.unresolved for launch in found):
+            found = self._read_helper(cls) or found
+        # A template's subclasses say the model, and are looked at themselves.
+        return [each for each in found if each.model is not None or cls not in self._parents]
 
-    def _block(self, body: Sequence[ast.stmt], scope: Scope) -> bool:
-        """Whether its end is reached."""
-        return all(self._statement(node, scope) for node in body)
+    def _read_calls(
+        self, scope: Scope, cls: Class | None, line: int | None
+    ) -> Iterator[FoundLaunch]:
+        for call in scope.calls:
+            launcher = find_launcher(call)
+            if launcher is not None:
+                get = self._make_get(call, launcher, scope, cls)
+                yield self._make_found(launcher, get, call.lineno if line is None else line)
 
-    def _statement(self, node: ast.stmt, scope: Scope) -> bool:
-        self._left -= 1
-        if self._left < 0:
-            raise TooComplex(f"more than {_MAX_STATEMENTS} statements to follow")
-        if isinstance(node, _TRIES):
-            return self._try(node, scope)
-        match node:
-            case ast.If(test=test):
-                self._look(test, scope)
-                return self._branch([node.body, node.orelse], scope, node.lineno)
-            case ast.Match(subject=subject, cases=cases):
-                self._look(subject, scope)
-                spoil([case.pattern for case in cases], scope, "set in a match")
-                return self._branch([*(case.body for case in cases), []], scope, node.lineno)
-            case ast.For() | ast.AsyncFor() | ast.While():
-                self._loop(node, scope)
-            case ast.With(items=items) | ast.AsyncWith(items=items):
-                for item in items:
-                    self._look(item.context_expr, scope)
-                    if item.optional_vars is not None:
-                        scope.set(item.optional_vars, Unresolved("set by `with`"))
-                return self._block(node.body, scope)
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-                for decorator in node.decorator_list:
-                    self._look(decorator, scope)
-                scope.names[name] = Unresolved(f"{name} is a function")
-            case ast.ClassDef():
-                self._define(node, scope)
-            case ast.Import(names=names) | ast.ImportFrom(names=names):
-                for alias in names:
-                    name = (alias.asname or alias.name).partition(".")[0]
-                    scope.names[name] = Unresolved(f"{name} is imported")
-            case _:
-                return self._simple(node, scope)
+    def _make_get(
+        self, call: ast.Call, launcher: Launcher, scope: Scope, cls: Class | None
+    ) -> Callable[[str], object]:
+        order = list(launcher.parameters)
+
+        def get(name: str) -> object:
+            index = order.index(name)
+            for keyword in call.keywords:
+                if keyword.arg == name:
+                    return self._resolver.evaluate(keyword.value, scope, cls)
+            if any(isinstance(argument, ast.Starred) for argument in call.args[: index + 1]):
+                return Unresolved("passed through *args")
+            if len(call.args) > index:
+                return self._resolver.evaluate(call.args[index], scope, cls)
+            if any(keyword.arg is None for keyword in call.keywords):
+                return Unresolved("passed through **kwargs")
+            return launcher.parameters[name]
+
+        return get
+
+    def _read_helper(self, cls: Class) -> list[FoundLaunch]:
+        """The launch of a class that only says model and arguments: a base's, by its name."""
+        mro = self._resolver.get_mro(cls)
+        names = [ast.unparse(base).rpartition(".")[2] for each in mro for base in each.node.bases]
+        launcher = next((CLASSES[name] for name in names if name in CLASSES), None)
+        parameters = (launcher or _UNKNOWN).parameters
+
+        def get(name: str) -> object:
+            value = self._resolver.get_attribute(cls, name)
+            is_missing = isinstance(value, Unresolved) and value.is_missing
+            return parameters[name] if is_missing else value
+
+        if get("model") is None:
+            return []
+        if launcher is not None:
+            return [self._make_found(launcher, get, cls.node.lineno)]
+        if not names or all(get(name) == () for name in parameters if name != "model"):
+            return []
+        reason = Unresolved(f"launched by a class that was not given: {', '.join(names)}")
+        return [self._make_found(_UNKNOWN, get, cls.node.lineno, reason)]
+
+    def _make_found(
+        self,
+        launcher: Launcher,
+        get: Callable[[str], object],
+        line: int,
+        args: Unresolved | None = None,
+    ) -> FoundLaunch:
+        model, reason = get(launcher.model), ""
+        if not isinstance(model, str) or not model:
+            told = model.reason if isinstance(model, Unresolved) else f"it is {model!r}"
+            model, reason = None, f"model: {told}"
+        found = args or _fill(launcher.template, get)
+        return FoundLaunch(str(self._module.path), line, model, found, launcher.size, reason)
+
+
+def _fill(template: Iterable[str], get: Callable[[str], object]) -> tuple[str, ...] | Unresolved:
+    """A launcher's template with what a test gives it; numbers among arguments become text."""
+    args: list[str] = []
+    for item in template:
+        condition, mark, rest = item.partition("? ")
+        is_given = get(condition) if mark else True
+        if isinstance(is_given, Unresolved):
+            return is_given
+        for token in (rest if mark else item).split() if is_given else ():
+            for value in _get_values(token, get):
+                if isinstance(value, Unresolved):
+                    return value
+                if isinstance(value, bool) or not isinstance(value, str | int | float):
+                    return Unresolved(f"an argument is a {type(value).__name__}")
+                args += shlex.split(str(value)) if token[0] == "~" else [str(value)]
+    return tuple(args)
+
+
+def _get_values(token: str, get: Callable[[str], object]) -> Iterable[object]:
+    if token[0] == "{":
+        return (get(token[1:-1]),)
+    if token[0] not in "*~":
+        return (token,)
+    value = get(token[1:])
+    if value is None or isinstance(value, list | tuple):
+        return value or ()
+    if isinstance(value, Unresolved):
+        return (value,)
+    return (Unresolved(f"arguments are a {type(value).__name__}, not a list"),)
+
+
+def _read(file: Path) -> Module | None:
+    """None for a file that launches nothing, by its words alone."""
+    source = read_regular(file, _MAX_BYTES, follow=True)
+    if WORDS.search(source) is None:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tests' own, such as an invalid escape
+        return Module(file, ast.parse(source, str(file)))
+
+
+def _get_reason(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        return f"not Python: {error.msg}" + (f", line {error.lineno}" if error.lineno else "")
+    if isinstance(error, RecursionError | MemoryError):
+        return "nested too deeply"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _iter_files(paths: Iterable[Path], problems: list[UnreadFile]) -> Iterator[Path]:
+    """Files once each, in a stable order; links are followed, a folder met again is left out."""
+    todo = list(paths)[::-1]
+    for path in todo:
+        if not path.exists() and not path.is_symlink():
+            raise UsageError(f"no such file or folder: {path}", hint="give the folder of the tests")
+    seen: set[tuple[int, int]] = set()
+    while todo:
+        path = todo.pop()
+        try:
+            status = path.stat()
+            children = sorted(path.iterdir(), reverse=True) if stat.S_ISDIR(status.st_mode) else []
+        except OSError as error:
+            problems.append(UnreadFile(str(path), _get_reason(error)))
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        if not stat.S_ISDIR(status.st_mode):
+            yield path
+        todo += [child for child in children if _is_wanted(child)]
+
+
+def _is_wanted(child: Path) -> bool:
+    """Python files, folders that may hold some, and links that lead nowhere else."""
+    if child.suffix == ".py":
         return True
-
-    def _simple(self, node: ast.stmt, scope: Scope) -> bool:
-        for child in ast.iter_child_nodes(node):
-            self._look(child, scope)
-        for each in ast.walk(node):
-            if isinstance(each, ast.NamedExpr):
-                scope.set(each.target, Unresolved("set inside an expression"))
-            elif isinstance(each, ast.Call):
-                self._called(each, scope)
-        match node:
-            case ast.Assign(targets=targets, value=value):
-                result = evaluate(value, scope)
-                for target in targets:
-                    scope.set(target, result)
-            case ast.AnnAssign(target=target, value=ast.expr() as value):
-                scope.set(target, evaluate(value, scope))
-            case ast.AugAssign():
-                augment(node, scope)
-            case ast.Delete(targets=targets):
-                spoil(targets, scope, f"deleted at line {node.lineno}")
-            case ast.Return() | ast.Raise() | ast.Break() | ast.Continue():
-                return False
-        return True
-
-    def _look(self, node: ast.AST, scope: Scope) -> None:
-        """Note the launches of an expression."""
-        for call, inner in iter_calls(node, scope):
-            line = self._line if self._line is not None else call.lineno
-            launch = read_call(call, inner, self._file, line)
-            if launch.model is None and self._class is not None and self._class.has_child:
-                continue  # a template: its subclasses say the model, and are looked at
-            self.found.append(launch)
-
-    def _called(self, call: ast.Call, scope: Scope) -> None:
-        """What a call does to lists: its own, and those it is given."""
-        match call.func:
-            case ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr=method):
-                self._super(method, scope)
-            case ast.Attribute(value=owner, attr="append" | "extend" as how) if len(call.args) == 1:
-                grow(evaluate(owner, scope), how, evaluate(call.args[0], scope), call.lineno)
-                return
-        for node in iter_touched(call):
-            name = ast.unparse(call.func)
-            poison(evaluate(node, scope), f"given to {name}() at line {call.lineno}")
-
-    def _branch(self, ways: list[list[ast.stmt]], scope: Scope, line: int) -> bool:
-        """Walk each way on a copy; afterwards only what all of them agree on is known."""
-        ends = []
-        for way in ways:
-            copied = scope.copy()
-            if self._block(way, copied):
-                ends.append(copied)
-        if not ends:
-            return False
-        join(scope, ends, f"depends on a condition at line {line}")
-        return True
-
-    def _loop(self, node: ast.For | ast.AsyncFor | ast.While, scope: Scope) -> None:
-        reason = f"changed in the loop at line {node.lineno}"
-        if isinstance(node, ast.While):
-            self._look(node.test, scope)
-            rounds: Sequence[object] = ()
-        else:
-            self._look(node.iter, scope)
-            values = evaluate(node.iter, scope)
-            rounds = list(values) if isinstance(values, list | tuple) else ()
-        if isinstance(node, ast.While) or not 0 < len(rounds) <= _MAX_ROUNDS:
-            spoil(node.body, scope, reason)
-            rounds = [Unresolved(f"set by the loop at line {node.lineno}")]
-        for value in rounds:
-            if not isinstance(node, ast.While):
-                scope.set(node.target, value)
-            self._block(node.body, scope)
-        spoil(node.body, scope, reason)
-        self._block(node.orelse, scope)
-
-    def _try(self, node: ast.Try | ast.TryStar, scope: Scope) -> bool:
-        before = scope.copy()
-        ends = [scope.copy()] if self._block([*node.body, *node.orelse], scope) else []
-        for handler in node.handlers:
-            other = before.copy()
-            spoil(node.body, other, f"in doubt after the exception at line {handler.lineno}")
-            if handler.name:
-                other.names[handler.name] = Unresolved("an exception")
-            if self._block(handler.body, other):
-                ends.append(other)
-        if ends:
-            join(scope, ends, f"depends on an exception at line {node.lineno}")
-        return self._block(node.finalbody, scope) and bool(ends)
-
-    def _function(self, node: Function, scope: Scope) -> None:
-        for each in ast.walk(node.args):
-            if isinstance(each, ast.arg):
-                scope.names[each.arg] = Unresolved(f"{each.arg} is a parameter")
-        self._body(node.body, scope)
-
-    def _define(self, node: ast.ClassDef, scope: Scope) -> None:
-        inner = replace(scope, names=dict(scope.names))
-        self._block(node.body, inner)
-        bases = [self._classes[n] for n in map(ast.unparse, node.bases) if n in self._classes]
-        attrs: dict[str, object] = {}
-        methods: dict[str, Function] = {}
-        for base in reversed(bases):
-            attrs |= base.attrs
-            methods |= base.methods
-            base.has_child = True
-        attrs |= {name: inner.names[name] for name in _get_stored(node.body, inner)}
-        own = {each.name: each for each in node.body if isinstance(each, _FUNCTIONS)}
-        defined = _Class(node, bases, attrs, methods | own, own=set(own))
-        self._classes[node.name] = self._defined[node] = defined
-        scope.names[node.name] = ClassValue(attrs)
-
-    def _methods(self, cls: _Class, scope: Scope) -> None:
-        outer = self._class, self._line, self._owner
-        self._class, self._owner, count = cls, cls.node.name, len(self.found)
-        shared = replace(scope, attrs=cls.attrs).copy()
-        rest = [name for name in cls.methods if name not in _SETUPS]
-        for name in (each for each in _SETUPS if each in cls.methods):
-            self._method(cls, name, shared)
-        for name in rest:
-            inner = shared.copy()
-            for other in rest:
-                if other != name:  # in which order tests run, and whether, nobody says here
-                    spoil_attrs(cls.methods[other], inner, f"set in {other}()")
-            self._method(cls, name, inner)
-        if len(self.found) == count:
-            self._fixture(cls, shared)
-        self._class, self._line, self._owner = outer
-
-    def _method(self, cls: _Class, name: str, scope: Scope) -> None:
-        node = cls.methods[name]
-        self._line = None if name in cls.own else cls.node.lineno
-        self._enter(node, scope)
-
-    def _enter(self, node: Function, scope: Scope) -> None:
-        """Walk a method; its locals are its own, what it sets on the class stays."""
-        self_names = get_self_names(node) | {self._owner}
-        self._function(node, replace(scope, names=dict(scope.names), self_names=self_names))
-
-    def _super(self, method: str, scope: Scope) -> None:
-        """`super().setUpClass()`: a base's method, here and now, if this file has it."""
-        base = self._class.find_inherited(method) if self._class is not None else None
-        if base is not None and self._class is not None:
-            outer = self._class, self._line
-            self._line = self._class.node.lineno
-            self._class = next(b for b in self._class.bases if method in b.methods)
-            self._enter(base, scope)
-            self._class, self._line = outer
-
-    def _fixture(self, cls: _Class, scope: Scope) -> None:
-        """A class that only says model and arguments: a base in another file launches it."""
-        model = scope.attrs.get(MODEL_ATTRIBUTE)
-        is_template = cls.has_child and not isinstance(model, str)
-        if model is None or is_template or ARGS_ATTRIBUTE not in scope.attrs:
-            return
-        args = get_args(scope.attrs[ARGS_ATTRIBUTE])
-        self.found.append(make_found(self._file, cls.node.lineno, model, args, "class"))
-
-
-def _iter_definitions(body: Iterable[ast.stmt]) -> Iterable[Function | ast.ClassDef]:
-    """Functions and classes of a body, those under conditions too, not those within others."""
-    for node in body:
-        if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
-            yield node
-        else:
-            yield from _iter_definitions(
-                child for child in _iter_statements(node) if isinstance(child, ast.stmt)
-            )
-
-
-def _iter_statements(node: ast.stmt) -> Iterable[ast.AST]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.ExceptHandler | ast.match_case):
-            yield from child.body
-        else:
-            yield child
-
-
-def _get_stored(body: Iterable[ast.stmt], scope: Scope) -> list[str]:
-    """Names that a class body sets, itself or under a condition."""
-    names: list[str] = []
-    for node in body:
-        if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
-            names.append(node.name)
-        else:
-            stored = (n for n in ast.walk(node) if isinstance(n, ast.Name))
-            names += [n.id for n in stored if isinstance(n.ctx, ast.Store)]
-    return [name for name in dict.fromkeys(names) if name in scope.names]
+    try:
+        is_folder = stat.S_ISDIR(child.stat().st_mode)
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return is_folder and not child.name.startswith(".") and child.name != "__pycache__"
