@@ -19,13 +19,15 @@ class Launcher:
 
     template: its server's arguments. Of `*name` all items; `~name` the same, each split as a shell
     would; `{name}` stands for a value; what follows `name?` is given where that value is true.
-    size: the option that says how many GPUs the server has.
+    size: the option that says how many GPUs the server has. resizer: a function that is given a
+    list of these and a number, and makes it their `num_gpus`.
     """
 
     parameters: Mapping[str, object]
     template: tuple[str, ...]
     model: str = "model"
     size: str = "--tp-size"
+    resizer: str = ""
 
 
 _VISION = Launcher(
@@ -118,10 +120,15 @@ CALLS = {
         ),
         model="model_path",
         size="--num-gpus",
+        resizer="_with_default_num_gpus",
     ),
 }
 # Without one of these words a file launches nothing that is looked for here.
-WORDS = re.compile(rb"popen_launch_|LaunchSettings|DiffusionServerArgs|Server|Mixin|Base\b|_args\b")
+WORDS = re.compile(
+    rb"popen_launch_|LaunchSettings|DiffusionServerArgs|\w_args\b *[:=]|^ +model\b[^=\n]*="
+    + "".join(f"|{name}" for name in CLASSES).encode(),
+    re.MULTILINE,
+)
 _CALLS = [(re.compile(pattern), launcher) for pattern, launcher in CALLS.items()]
 
 

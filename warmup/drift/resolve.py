@@ -19,6 +19,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from warmup.drift.scopes import Binding, Class, Imported, Module, Scope
 
@@ -43,7 +44,7 @@ class Resolver:
         self._memo: dict[tuple[Binding, Class | None], object] = {}
 
     def evaluate(self, node: ast.expr, scope: Scope, cls: Class | None) -> object:
-        """str, int, float, bool, None, list, tuple, Class or Unresolved. cls: whose method it is."""
+        """A constant, list, tuple, Class or Unresolved. cls: the class whose method this is in."""
         match node:
             case ast.Constant(value=str() | int() | float() | None as value):
                 return value
@@ -202,10 +203,11 @@ def _add(left: object, right: object) -> object:
     for side in (left, right):
         if isinstance(side, Unresolved):
             return side
-    for kind in (list, tuple, str):
-        if isinstance(left, kind) and isinstance(right, kind):
-            is_long = len(left) + len(right) > _MAX_LENGTH
-            return Unresolved("longer than any launch") if is_long else left + right
+    kind = type(left)
+    if kind in (list, tuple, str) and kind is type(right):
+        joined: Any = left, right
+        is_long = len(joined[0]) + len(joined[1]) > _MAX_LENGTH
+        return Unresolved("longer than any launch") if is_long else joined[0] + joined[1]
     if isinstance(left, int | float) and isinstance(right, int | float):
         return left + right
     return Unresolved(f"{type(left).__name__} + {type(right).__name__}")

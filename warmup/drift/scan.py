@@ -71,8 +71,8 @@ def find_launches(paths: Iterable[Path]) -> FoundLaunches:
     launches: list[FoundLaunch] = []
     for file in files:
         try:
-            module = library.read(file)
-            launches += _Scan(module, library.find).run() if module is not None else []
+            if WORDS.search(read_regular(file, _MAX_BYTES, follow=True)) is not None:
+                launches += _Scan(library.read(file), library.find).run()
         except _UNREADABLE as error:
             problems.append(UnreadFile(str(file), _get_reason(error)))
     return FoundLaunches(tuple(launches), tuple(problems))
@@ -129,7 +129,7 @@ class _Scan:
             for scope in method.iter_all():
                 found += self._read_calls(scope, cls, line)
         if not found or any(launch.unresolved for launch in found):
-            found = self._read_helper(cls) or found
+            found = self._read_helper(cls, bool(found)) or found
         # A template's subclasses say the model, and are looked at themselves.
         return [each for each in found if each.model is not None or cls not in self._parents]
 
@@ -149,6 +149,8 @@ class _Scan:
 
         def get(name: str) -> object:
             index = order.index(name)
+            if name == "num_gpus" and (size := self._find_resize(call, launcher, scope)):
+                return self._resolver.evaluate(size, scope, cls)
             for keyword in call.keywords:
                 if keyword.arg == name:
                     return self._resolver.evaluate(keyword.value, scope, cls)
@@ -162,7 +164,18 @@ class _Scan:
 
         return get
 
-    def _read_helper(self, cls: Class) -> list[FoundLaunch]:
+    def _find_resize(self, call: ast.Call, launcher: Launcher, scope: Scope) -> ast.expr | None:
+        """The size that `CASES = resizer(CASES, 2)` gives to all launches in that list."""
+        for other in scope.calls:
+            match other:
+                case ast.Call(func=ast.Name(id=name), args=[ast.Name(id=cases), size]):
+                    values = [each.value for each in scope.names.get(cases, ())]
+                    nodes = [each for each in values if isinstance(each, ast.expr)]
+                    if name == launcher.resizer and any(call in ast.walk(n) for n in nodes):
+                        return size
+        return None
+
+    def _read_helper(self, cls: Class, is_launched: bool) -> list[FoundLaunch]:
         """The launch of a class that only says model and arguments: a base's, by its name."""
         mro = self._resolver.get_mro(cls)
         names = [ast.unparse(base).rpartition(".")[2] for each in mro for base in each.node.bases]
@@ -174,11 +187,11 @@ class _Scan:
             is_missing = isinstance(value, Unresolved) and value.is_missing
             return parameters[name] if is_missing else value
 
-        if get("model") is None:
+        if get("model") in (None, ""):
             return []
         if launcher is not None:
             return [self._make_found(launcher, get, cls.node.lineno)]
-        if not names or all(get(name) == () for name in parameters if name != "model"):
+        if is_launched or not names or all(get(n) == () for n in parameters if n != "model"):
             return []
         reason = Unresolved(f"launched by a class that was not given: {', '.join(names)}")
         return [self._make_found(_UNKNOWN, get, cls.node.lineno, reason)]
@@ -229,14 +242,10 @@ def _get_values(token: str, get: Callable[[str], object]) -> Iterable[object]:
     return (Unresolved(f"arguments are a {type(value).__name__}, not a list"),)
 
 
-def _read(file: Path) -> Module | None:
-    """None for a file that launches nothing, by its words alone."""
-    source = read_regular(file, _MAX_BYTES, follow=True)
-    if WORDS.search(source) is None:
-        return None
+def _read(file: Path) -> Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tests' own, such as an invalid escape
-        return Module(file, ast.parse(source, str(file)))
+        return Module(file, ast.parse(read_regular(file, _MAX_BYTES, follow=True), str(file)))
 
 
 def _get_reason(error: BaseException) -> str:

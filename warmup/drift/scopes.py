@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from warmup.drift.launchers import find_launcher
@@ -13,10 +14,8 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 # Below these a statement may run or not, once or often.
 _CONDITIONS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.ExceptHandler, ast.Match)
 # Calls that leave the lists they are given as they are.
-_READERS = frozenset(
-    "print len str repr list tuple sorted set isinstance enumerate zip any all join "
-    "copy index count items".split()
-)
+_READERS = {"print", "len", "str", "repr", "list", "tuple", "sorted", "set", "isinstance"}
+_READERS |= {"enumerate", "zip", "any", "all", "join", "copy", "index", "count", "items"}
 # Inside these a list is copied or read, not handed on.
 _COPIES = (ast.BinOp, ast.JoinedStr, ast.Call, ast.Compare, ast.Lambda, ast.Starred)
 
@@ -108,8 +107,12 @@ class Module:
         self.classes: list[Class] = []
         self.stars: list[str] = []
         self.volatile: set[str] = set()
-        self.changed = _find_changed(tree)
+        self._tree = tree
         self._fill(self.scope, tree.body)
+
+    @cached_property
+    def changed(self) -> dict[str, int]:
+        return _find_changed(self._tree)
 
     def _fill(self, scope: Scope, body: Sequence[ast.AST]) -> None:
         todo = [(node, True) for node in reversed(body)]
@@ -186,69 +189,58 @@ class Module:
 
 
 def _assign(scope: Scope, target: ast.expr, value: ast.expr, is_sure: bool) -> bool:
-    """Bind a name, an attribute of self, or a tuple of these; whether it was one."""
-    match target, value:
-        case ast.Name(id=name), _:
+    """Bind a name, or an attribute of self; whether it was one."""
+    match target:
+        case ast.Name(id=name):
             scope.bind(name, Binding(target.lineno, value, is_sure))
             return True
-        case ast.Attribute(value=ast.Name(id=name), attr=attr), _:
-            method = scope.method
-            if method is not None and name == scope.self_name:
-                method.bind(f"self.{attr}", Binding(target.lineno, value, is_sure))
+        case ast.Attribute(value=ast.Name(id=name), attr=attr):
+            if scope.method is not None and name == scope.self_name:
+                scope.method.bind(f"self.{attr}", Binding(target.lineno, value, is_sure))
                 return True
-        case ast.Tuple(elts=parts), ast.Tuple(elts=values) if len(parts) == len(values):
-            if all(isinstance(part, ast.Name) for part in parts):
-                if not any(isinstance(each, ast.Starred) for each in values):
-                    pairs = zip(parts, values, strict=True)
-                    return all([_assign(scope, *pair, is_sure) for pair in pairs])
     return False
 
 
 def _find_changed(tree: ast.Module) -> dict[str, int]:
-    """Names that a list may be changed by, and all that share it through an assignment.
+    """Names by which a list may be changed, and those of all that it may hold.
 
     By the name's text alone, in whatever scope: too many, never too few.
     """
     changed: dict[str, int] = {}
-    shared: list[tuple[str, str]] = []
+    holds: list[tuple[str, str]] = []  # whoever changes the first may change the second
     for node in ast.walk(tree):
+        targets = getattr(node, "targets", [getattr(node, "target", None)])
+        source = getattr(node, "value", None) or getattr(node, "iter", None)
+        pairs = [(one, other) for each in targets for one in _refs(each) for other in _refs(source)]
+        holds += pairs
+        if isinstance(source, ast.Name | ast.Attribute):
+            holds += [(other, one) for one, other in pairs]
+        touched: list[ast.AST | None] = []
         match node:
-            case ast.Assign(targets=targets, value=value):
-                shared += [(a, b) for each in targets for a in _refs(each) for b in _refs(value)]
-            case ast.AnnAssign(target=target, value=ast.expr() as value):
-                shared += [(a, b) for a in _refs(target) for b in _refs(value)]
-            case ast.NamedExpr(target=target, value=value):
-                shared += [(a, b) for a in _refs(target) for b in _refs(value)]
-            case ast.For() | ast.AsyncFor() | ast.comprehension():
-                shared += [(a, b) for a in _refs(node.target) for b in _refs(node.iter)]
-            case ast.AugAssign(target=owner) | ast.Subscript(
-                value=owner, ctx=ast.Store() | ast.Del()
-            ):
-                changed |= dict.fromkeys(_refs(owner), node.lineno)
-            case ast.Return(value=ast.expr() as value) | ast.Yield(value=ast.expr() as value):
-                changed |= dict.fromkeys(_refs(value), node.lineno)
+            case ast.AugAssign(target=owner):
+                touched = [owner]
+            case ast.Subscript(value=owner, ctx=ast.Store() | ast.Del()):
+                touched = [owner]
+            case ast.Return(value=owner) | ast.Yield(value=owner):
+                touched = [owner]
             case ast.Call(func=func, args=args, keywords=keywords):
                 name = getattr(func, "attr", getattr(func, "id", ""))
-                if name in _READERS or find_launcher(node) is not None:
-                    continue
-                given = [*args, *(keyword.value for keyword in keywords)]
-                owners = [func.value] if isinstance(func, ast.Attribute) else []
-                changed |= {ref: node.lineno for each in (*owners, *given) for ref in _refs(each)}
+                if name not in _READERS and find_launcher(node) is None:
+                    touched = [getattr(func, "value", None), *args, *(k.value for k in keywords)]
+        changed |= {ref: node.lineno for each in touched for ref in _refs(each)}  # type: ignore[attr-defined]
     size = -1
     while size != len(changed):
         size = len(changed)
-        for a, b in shared:
-            for one, other in ((a, b), (b, a)):
-                if one in changed:
-                    changed.setdefault(other, changed[one])
+        for one, other in holds:
+            if one in changed:
+                changed.setdefault(other, changed[one])
     return changed
 
 
-def _refs(node: ast.expr) -> Iterator[str]:
+def _refs(node: ast.AST | None) -> Iterator[str]:
     """The names in an expression whose own object is in its value, not a copy of it."""
     if isinstance(node, ast.Name | ast.Attribute):
         yield node.id if isinstance(node, ast.Name) else node.attr
-    elif not isinstance(node, _COPIES):
+    elif node is not None and not isinstance(node, _COPIES):
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.expr):
-                yield from _refs(child)
+            yield from _refs(child)

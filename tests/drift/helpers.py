@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+from warmup.drift.resolve import Unresolved
+from warmup.drift.scan import FoundLaunch, find_launches
+
+
+def scan(tmp_path: Path, source: str, **others: str) -> list[FoundLaunch]:
+    """The launches of test_it.py; others: further files of the same folder, by their stems."""
+    file = tmp_path / "test_it.py"
+    for stem, text in {"test_it": source, **others}.items():
+        (tmp_path / f"{stem}.py").write_text(textwrap.dedent(text), encoding="utf-8")
+    found = find_launches([tmp_path])
+    assert found.problems == ()
+    return [launch for launch in found.launches if launch.file == str(file)]
+
+
+def find_args(tmp_path: Path, body: str, head: str = "") -> tuple[str, ...] | str:
+    """The arguments of the one launch in a function with this body, or why they are unknown."""
+    source = textwrap.dedent(head) + "\ndef test_it(flag, names):\n"
+    source += textwrap.indent(textwrap.dedent(body), "    ")
+    source += "\n    popen_launch_server('m', 'u', other_args=args)\n"
+    (launch,) = scan(tmp_path, source)
+    return launch.args.reason if isinstance(launch.args, Unresolved) else launch.args
