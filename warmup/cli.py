@@ -277,11 +277,14 @@ def forecast(**values: Any) -> int:
 @model_options
 @json_option
 def drift(**values: Any) -> int:
-    """Hold the server launches of Python tests against the workflow."""
-    from warmup.commands.audit_launch_args import audit_launch_args
+    """Hold the server launches of Python tests against the workflow.
 
-    launches = _open(values).get_launches()
-    return audit_launch_args(values["paths"], launches, json_output=values["json_output"])
+    Exit status 1 for a difference, for a model that the workflow lacks, and where nothing could be
+    compared.
+    """
+    from warmup.commands.drift import drift
+
+    return drift(_open(values), **values)
 
 
 @cli.command(cls=SpreadCommand)

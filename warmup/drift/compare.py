@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from warmup.drift.resolve import Unresolved
-from warmup.drift.scan import FoundLaunch
+from warmup.drift.scan import FoundLaunch, FoundLaunches, UnreadFile
 from warmup.launch.arguments import get_canonical, is_neutral, parse
 from warmup.launch.launch import Launch
+from warmup.words.errors import EXIT_FAILED, EXIT_OK
 
 # What an engine's adapter passes itself, with values of this machine.
 _OWN = frozenset({"--model-path", "--host", "--port"})
@@ -37,6 +38,30 @@ class Drift:
     missing_in_tests: tuple[str, ...] = ()
     is_unlisted: bool = False
     unresolved: str | None = None
+
+
+@dataclass(frozen=True)
+class DriftDocument:
+    """launches: how many were found; compared: how many of them could be."""
+
+    schema: int
+    exit_code: int
+    launches: int
+    compared: int
+    drifts: tuple[Drift, ...]
+    problems: tuple[UnreadFile, ...]
+
+
+def judge(found: FoundLaunches, launches: Sequence[Launch]) -> DriftDocument:
+    """Exit code 1 for a difference, for an unlisted model, and where nothing could be compared."""
+    drifts = compare(found.launches, launches)
+    num_unresolved = sum(each.unresolved is not None for each in drifts)
+    num_compared = len(found.launches) - num_unresolved
+    is_clean = num_compared > 0 and len(drifts) == num_unresolved
+    status = EXIT_OK if is_clean else EXIT_FAILED
+    return DriftDocument(
+        1, status, len(found.launches), num_compared, tuple(drifts), found.problems
+    )
 
 
 def compare(found: Iterable[FoundLaunch], launches: Sequence[Launch]) -> list[Drift]:
