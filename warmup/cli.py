@@ -5,6 +5,7 @@ Nothing heavy is imported up here: `warmup-ci --help` costs what a bare click pr
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
 from collections.abc import Callable
@@ -33,6 +34,8 @@ class Seconds(click.FloatRange):
 
 
 _SECONDS = Seconds(min=0, min_open=True, max=1_000_000)
+_COUNT = click.IntRange(min=0)
+_PATH = click.Path(path_type=Path)
 
 
 # `--help` lists the commands in this order; a name that is not there (yet) is left out.
@@ -51,13 +54,10 @@ class Program(click.Group):
         width = max(map(len, self.commands))
         for section, names in _SECTIONS.items():
             found = [self.commands[name] for name in names.split() if name in self.commands]
+            texts = [each.get_short_help_str(formatter.width) for each in found]
+            labels = [str(each.name).ljust(width) for each in found]
             with formatter.section(section):
-                formatter.write_dl(
-                    [
-                        (str(each.name).ljust(width), each.get_short_help_str(formatter.width))
-                        for each in found
-                    ]
-                )
+                formatter.write_dl(list(zip(labels, texts, strict=True)))
 
 
 class SpreadCommand(click.Command):
@@ -120,23 +120,17 @@ json_option = click.option(
     callback=_note_json,
     help="One document on stdout.",
 )
-path_type = click.Path(path_type=Path)
 root_option = _option("--cache-root", help="One folder for every JIT cache family.")
 
 selection_options = _options(
-    _option("--workflow", type=path_type, help="Workflow file (TOML)."),
+    _option("--workflow", type=_PATH, help="Workflow file (TOML)."),
     _option("--engine", help="Engine of models that no workflow describes.  [default: reference]"),
     _option("--python", help="Interpreter of the engine's environment.  [default: this one]"),
     root_option,
 )
 
 model_options = _options(
-    _option(
-        "--models",
-        multiple=True,
-        metavar="MODEL[:TP]...",
-        help="Models, space- or comma-separated, or repeated. None: all of the workflow.",
-    ),
+    _option("--models", multiple=True, metavar="MODEL[:TP]...", help="None: all of the workflow."),
     selection_options,
 )
 
@@ -159,9 +153,19 @@ def _open(values: dict[str, Any]) -> Session:
     return Session(selection=Selection(**taken, settings=settings))
 
 
+def _call(name: str, values: dict[str, Any]) -> int:
+    """Call `NAME(session, **values)` of `warmup/commands/NAME.py`, which is loaded only now."""
+    module = importlib.import_module(f"warmup.commands.{name}")
+    return int(getattr(module, name)(_open(values), **values))
+
+
 @click.group(
     cls=Program,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "show_default": True,
+    },
     no_args_is_help=False,  # what that does differs between click 8.1 and 8.2
 )
 @click.version_option(__version__, prog_name="warmup-ci")
@@ -179,30 +183,19 @@ def cli() -> None:
 @_option("--force", is_flag=True, help="Warm though the marker is valid.")
 @_option("--prove/--no-prove", default=None, help="Boot again: it must compile nothing.")
 @_option("--fail-fast", is_flag=True, help="Skip the others once a model failed.")
-@_option(
-    "--deadline", "deadline_s", type=_SECONDS, metavar="SECONDS", help="Budget of the whole step."
-)
+@_option("--deadline", "deadline_s", type=_SECONDS, help="Seconds for the whole step.")
 @_option("--strategy", type=click.Choice(["auto", "kernels", "server"]), help="How to warm.")
-@_option(
-    "--log-lines",
-    type=click.IntRange(min=0),
-    default=30,
-    show_default=True,
-    help="Lines of each server's log to show.",
-)
+@_option("--log-lines", type=_COUNT, default=30, help="Lines of each server's log to show.")
 @_option(
     "--max-log-bytes",
     type=click.IntRange(min=4096),
     default=64 << 20,
-    show_default=True,
-    help="Disk that one server's log may take; its head and tail are kept.",
+    help="Disk that one log may take.",
 )
 @json_option
 def run(**values: Any) -> int:
     """Warm whatever is cold; skip what is provably warm."""
-    from warmup.commands.run import run
-
-    return run(_open(values), **values)
+    return _call("run", values)
 
 
 @cli.command(cls=SpreadCommand)
@@ -211,13 +204,11 @@ def run(**values: Any) -> int:
 @json_option
 def plan(**values: Any) -> int:
     """What `run` would do and why, launching nothing."""
-    from warmup.commands.plan import plan
-
-    return plan(_open(values), **values)
+    return _call("plan", values)
 
 
 @cli.command(context_settings={"allow_interspersed_args": False})
-@click.option("--json", "json_path", type=path_type, help="Document to write.")
+@click.option("--json", "json_path", type=_PATH, help="Document to write.")
 @click.option("--fail-on-miss", is_flag=True, help="Exit 1 if it succeeded but compiled.")
 @root_option
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- CMD...")
@@ -226,9 +217,7 @@ def observe(**values: Any) -> int:
 
     Passes the command's exit status and its signals.
     """
-    from warmup.commands.observe import observe
-
-    return observe(_open(values), **values)
+    return _call("observe", values)
 
 
 @cli.command()
@@ -237,9 +226,7 @@ def observe(**values: Any) -> int:
 @json_option
 def why(model: str, **values: Any) -> int:
     """Which ingredient made it cold, old → new."""
-    from warmup.commands.why import why
-
-    return why(_open({**values, "models": (model,)}), json_output=values["json_output"])
+    return _call("why", {**values, "models": (model,)})
 
 
 @cli.command(cls=SpreadCommand)
@@ -247,19 +234,15 @@ def why(model: str, **values: Any) -> int:
 @click.option("--deep", is_flag=True, help="Hash every file that a marker's manifest lists.")
 @click.option("--fix", is_flag=True, help="Repair what is repairable.")
 @click.option("--dry-run", is_flag=True, help="With --fix: only say what it would repair.")
-@click.option(
-    "--format", "style", type=click.Choice(["text", "sarif"]), default="text", show_default=True
-)
+@click.option("--format", "style", type=click.Choice(["text", "sarif"]), default="text")
 @json_option
 def audit(**values: Any) -> int:
     """Hold markers and caches against reality; known hazards of each family."""
-    from warmup.commands.audit import audit
-
-    return audit(_open(values), **values)
+    return _call("audit", values)
 
 
 @cli.command(cls=SpreadCommand)
-@click.argument("baseline", type=path_type)
+@click.argument("baseline", type=_PATH)
 @model_options
 @json_option
 def forecast(**values: Any) -> int:
@@ -267,13 +250,11 @@ def forecast(**values: Any) -> int:
 
     BASELINE: a committed version vector, as `key --write-baseline` writes it.
     """
-    from warmup.commands.forecast import forecast
-
-    return forecast(_open(values), **values)
+    return _call("forecast", values)
 
 
 @cli.command(cls=SpreadCommand)
-@click.argument("paths", nargs=-1, required=True, type=path_type, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="PATH...")
 @model_options
 @json_option
 def drift(**values: Any) -> int:
@@ -292,32 +273,22 @@ def drift(**values: Any) -> int:
 @click.option("--only-key", is_flag=True, help="Print the version key alone.")
 @click.option("--export", is_flag=True, help="Print the cache variables as shell lines.")
 @click.option("--github", is_flag=True, help="Append the cache variables to $GITHUB_ENV.")
-@click.option("--write-baseline", type=path_type, help="File for `forecast`.")
+@click.option("--write-baseline", type=_PATH, help="File for `forecast`.")
 @json_option
 def key(**values: Any) -> int:
     """The version vector and its key (for a cache key in a workflow)."""
-    from warmup.commands.key import key
-
-    return key(_open(values), **values)
+    return _call("key", values)
 
 
 @cli.command(cls=SpreadCommand)
 @model_options
-@click.option("--max-bytes", type=click.IntRange(min=0), help="What all caches may take together.")
-@click.option(
-    "--keep-last",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Stale markers of each launch to keep, newest first.",
-)
+@click.option("--max-bytes", type=_COUNT, help="What all caches may take together.")
+@click.option("--keep-last", type=_COUNT, default=0, help="Stale markers of each launch to keep.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
 @json_option
 def gc(**values: Any) -> int:
     """Drop stale markers and the cache entries that none needs."""
-    from warmup.commands.gc import gc
-
-    return gc(_open(values), **values)
+    return _call("gc", values)
 
 
 @cli.command()
@@ -325,18 +296,14 @@ def gc(**values: Any) -> int:
 @json_option
 def doctor(**values: Any) -> int:
     """Is this host fit: driver, disk, locks, /dev/shm, cache ownership."""
-    from warmup.commands.doctor import doctor
-
-    return doctor(_open(values), **values)
+    return _call("doctor", values)
 
 
 @cli.command()
 @json_option
 def reap(**values: Any) -> int:
     """End what earlier runs left behind: ours alone, never by name."""
-    from warmup.commands.reap import reap
-
-    return reap(_open(values), **values)
+    return _call("reap", values)
 
 
 @cli.group(no_args_is_help=False)
@@ -348,13 +315,11 @@ named_options = _options(
     click.argument("named", nargs=-1, metavar="[MODEL[:TP]]..."),
     model_options,
     click.option("--full", is_flag=True, help="Every M, not the distinct ones alone."),
-    click.option(
-        "--download", is_flag=True, help="Fetch each config.json that the hub cache lacks."
-    ),
+    click.option("--download", is_flag=True, help="Fetch each config.json that is not cached."),
     json_option,
 )
 compile_options = _options(
-    click.option("--out", type=path_type, help="Cache folder to write."),
+    click.option("--out", type=_PATH, help="Cache folder to write."),
     click.option("--jobs", type=click.IntRange(min=1), help="Processes.  [default: what fits]"),
 )
 
@@ -371,12 +336,7 @@ def list_kernels(named: tuple[str, ...], **values: Any) -> int:
 
 @kernels.command("compile", cls=SpreadCommand)
 @named_options
-@click.option(
-    "--target",
-    default="",
-    metavar="cuda:90",
-    help="Compile the reference engine's Triton kernels for that GPU, on any machine.",
-)
+@click.option("--target", metavar="cuda:90", help="The GPU to compile Triton kernels for.")
 @click.option("--fp8", is_flag=True, help="With --target: what the engine's --fp8 needs.")
 @compile_options
 def compile_kernels(named: tuple[str, ...], **values: Any) -> int:
@@ -391,13 +351,8 @@ def compile_kernels(named: tuple[str, ...], **values: Any) -> int:
 
 
 @kernels.command("rebuild")
-@click.argument("rebuild_from", type=path_type, metavar="FROM_CACHE")
-@click.option(
-    "--was-include",
-    multiple=True,
-    type=path_type,
-    help="Include path of the package when the sources were recorded.",
-)
+@click.argument("rebuild_from", type=_PATH, metavar="FROM_CACHE")
+@click.option("--was-include", multiple=True, type=_PATH, help="Include path, when recorded.")
 @selection_options
 @compile_options
 @json_option
