@@ -31,7 +31,7 @@ def emit_run(events: Events, results: Sequence[ModelResult], tail: Sequence[str]
     for index, result in enumerate(results):
         if result.state != "warm":
             emit_launch(events, result, index + 1, len(results), tail)
-        events.publish("model_finished", result.name, result.to_data())
+        events.finish(result)
     failed = any(result.state == "failed" for result in results)
     events.emit("run_finished", exit_code=int(failed), seconds=100.04)
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
+
 from tests.report.helpers import collect, make_result
 from warmup.report.events import Event, Events
 
@@ -13,14 +15,15 @@ def test_events_reach_file_and_views_in_order(tmp_path: Path) -> None:
     events.subscribe(seen.append)
     events.emit("run_started", run_id="r", models=["a:1"])
     result = make_result("a")
-    events.publish("model_finished", result.name, result.to_data())
+    events.finish(result)
     events.close()
 
     written = [json.loads(line) for line in path.read_text().splitlines()]
     assert [event["kind"] for event in written] == ["run_started", "model_finished"]
     assert [event.kind for event in seen] == ["run_started", "model_finished"]
     assert written[1]["model"] == "a:1"
-    assert written[1]["data"]["model"] == "a"
+    assert written[1]["data"] == msgspec.to_builtins(result)
+    assert seen[1].result is result
 
 
 def test_undecodable_names_are_written(tmp_path: Path) -> None:

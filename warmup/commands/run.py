@@ -195,7 +195,7 @@ class _Run:
 
     def _finish(self, events: Events, result: ModelResult) -> None:
         self.results.append(result)
-        events.publish("model_finished", result.name, result.to_data())
+        events.finish(result)
 
     def _get_exit_status(self) -> int:
         for error in self.errors:

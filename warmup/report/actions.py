@@ -13,8 +13,6 @@ import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import msgspec
-
 from warmup.report.document import ModelResult
 from warmup.report.events import Event, View
 from warmup.report.output import Output
@@ -77,13 +75,13 @@ class Actions:
             self._version_key = str(event.data.get("version_key") or "")
         elif event.kind == "model_started":
             self._open_group(event.model or "")
-        elif event.kind == "model_finished":
-            self._finish_group(event)
+        elif event.result is not None:
+            self._finish_group(event.result)
         elif event.kind == "run_finished":
             self.close()
         self._show(event)
-        if event.kind == "model_finished":
-            self._results.append(msgspec.convert(event.data, ModelResult))
+        if event.result is not None:
+            self._results.append(event.result)
             self._annotate_last()
         elif event.kind == "run_finished":
             self._annotate_rest()
@@ -121,11 +119,11 @@ class Actions:
         self._in_group = True
         self._err.raw_line(f"::group::{escape_data(get_printable(name))}")
 
-    def _finish_group(self, event: Event) -> None:
+    def _finish_group(self, result: ModelResult) -> None:
         """Every model has its group, the one for which nothing was launched too."""
         if not self._in_group:
-            self._open_group(event.model or "")
-            self._err.line(f"nothing launched: {get_printable(str(event.data.get('reason', '')))}")
+            self._open_group(result.name)
+            self._err.line(f"nothing launched: {get_printable(result.reason)}")
         self.close()
 
     @property

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from warmup.report.document import ModelResult
 from warmup.report.events import PROOF_PREFIX, Event
 from warmup.report.output import Output
 from warmup.report.terminal import Spinner
 from warmup.report.text import (
     get_column,
+    get_count,
     get_label,
     get_seconds,
     get_short_names,
@@ -53,9 +52,12 @@ class Console:
         self._total = 0
 
     def __call__(self, event: Event) -> None:
+        short = self._get_short(event.model or "")
         handler = getattr(self, f"_on_{event.kind}", None)
-        if handler is not None:  # a kind that a later version emits is for its own views
-            handler(self._get_short(event.model or ""), event.data)
+        if event.result is not None:
+            self._finish(short, event.result)
+        elif handler is not None:  # a kind that a later version emits is for its own views
+            handler(short, event.data)
 
     def close(self) -> None:
         if self._spinner is not None:
@@ -68,7 +70,7 @@ class Console:
         names = data.get("models", [])
         self._shorts = get_short_names(names)
         self._total = len(names)
-        self._err.line(f"run {data.get('run_id', '')}: {_count(self._total)}")
+        self._err.line(f"run {data.get('run_id', '')}: {get_count(self._total, 'model')}")
 
     def _on_model_started(self, short: str, data: dict[str, Any]) -> None:
         why = get_printable(str(data.get("reason") or ""))
@@ -107,14 +109,13 @@ class Console:
     def _on_log_tail(self, short: str, data: dict[str, Any]) -> None:
         self.close()
         lines = data.get("lines", [])
-        extent = f"last {len(lines)} lines" if data.get("cut") else f"{len(lines)} lines"
+        extent = ("last " if data.get("cut") else "") + get_count(len(lines), "line")
         self._err.line(f"{short} log ({extent}): {get_printable(str(data.get('path', '')))}")
         for line in lines:
             self._err.line(f"  | {get_printable(line)}")
 
-    def _on_model_finished(self, short: str, data: dict[str, Any]) -> None:
+    def _finish(self, short: str, result: ModelResult) -> None:
         self.close()
-        result = msgspec.convert(data, ModelResult)
         self._results.append(result)
         label = get_label(short, get_column(self._shorts.values()) or get_width(short))
         state, rest = result.state, get_verdict(result)[len(result.state) :]
@@ -130,7 +131,7 @@ class Console:
         states = [result.state for result in self._results]
         counts = ", ".join(f"{states.count(s)} {s}" for s in _COLORS if s in states)
         self._err.line(
-            f"{_count(self._total)}: {counts or 'none finished'}"
+            f"{get_count(self._total, 'model')}: {counts or 'none finished'}"
             f" in {get_seconds(data.get('seconds', 0.0))}"
         )
 
@@ -149,7 +150,3 @@ def _get_activity(phase: str) -> str:
     """`waiting for ready`, and `proof: waiting for ready` in the boot that proves."""
     name = phase.removeprefix(PROOF_PREFIX)
     return ("" if name == phase else "proof: ") + _PHASES.get(name, name)
-
-
-def _count(number: int) -> str:
-    return f"{number} model" if number == 1 else f"{number} models"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -46,11 +46,6 @@ class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
     def is_warm(self) -> bool:
         """Whether the runner is warm for this model now."""
         return self.state in ("warm", "warmed")
-
-    def to_data(self) -> dict[str, Any]:
-        """The model's object of `run --json`: the data of a `model_finished` event."""
-        data: dict[str, Any] = msgspec.to_builtins(self)
-        return data
 
 
 class RunDocument(msgspec.Struct, frozen=True, kw_only=True):

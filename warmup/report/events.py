@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from warmup.report.document import ModelResult
 from warmup.words.encoding import encode_json
 
 PROOF_PREFIX = "prove_"  # of a phase's name, in the boot that proves
@@ -21,6 +22,8 @@ PROOF_PREFIX = "prove_"  # of a phase's name, in the boot that proves
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """t: seconds since the epoch. model: `MODEL:TP`, or None where the event is the run's.
+
+    result: of `model_finished`, whose `data` it is in the file; None for the other kinds.
 
     Kinds and their `data`:
       run_started     {run_id, models: [name], version_key}
@@ -39,6 +42,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     model: str | None = None
     data: dict[str, Any] = {}
+    result: ModelResult | None = None
 
 
 View = Callable[[Event], None]
@@ -55,16 +59,21 @@ class Events:
         self._views.append(view)
 
     def emit(self, kind: str, model: str | None = None, **data: Any) -> None:
-        self.publish(kind, model, data)
+        self._publish(Event(t=time.time(), kind=kind, model=model, data=data))
 
-    def publish(self, kind: str, model: str | None, data: dict[str, Any]) -> None:
-        """As `emit`, for data that is at hand as one object (`ModelResult.to_data`)."""
-        event = Event(t=time.time(), kind=kind, model=model, data=data)
+    def finish(self, result: ModelResult) -> None:
+        """Emit `model_finished`."""
+        kind = "model_finished"
+        self._publish(Event(t=time.time(), kind=kind, model=result.name, result=result))
+
+    def _publish(self, event: Event) -> None:
         for view in tuple(self._views):
             self._show(view, event)
         if self._file is not None:
+            data = event.data if event.result is None else event.result
+            line = {"t": event.t, "kind": event.kind, "model": event.model, "data": data}
             try:
-                self._file.write(encode_json(event) + b"\n")
+                self._file.write(encode_json(line) + b"\n")
             except OSError as error:
                 self.close()
                 self.emit("warning", text=f"event log stopped: {error}")
