@@ -137,7 +137,7 @@ def _warm_locked(attempt: _Attempt) -> ModelResult:
     def on_wait(holder: str) -> None:
         nonlocal has_waited
         has_waited = True
-        step.events.emit("warning", launch.name, text=f"{launch.name} waits for {holder}")
+        step.events.emit("warning", launch.name, text=f"waits for {holder}")
 
     def wait(timeout_s: float) -> None:
         nonlocal heartbeat
@@ -168,7 +168,7 @@ def _distrust(attempt: _Attempt, check: MarkerCheck) -> None:
     """Take away a fresh marker that a forced or proving boot has just contradicted."""
     if check.is_warm and check.path is not None:
         check.path.unlink(missing_ok=True)
-        text = f"{attempt.launch.name}: its marker is contradicted and removed: {check.path}"
+        text = f"its marker is contradicted and removed: {check.path}"
         attempt.step.events.emit("warning", attempt.launch.name, text=text)
 
 
@@ -247,7 +247,7 @@ def _compile_directly(attempt: _Attempt, env: Mapping[str, str]) -> None:
             hint='strategy = "auto" or "server" lets the server compile them',
         )
     if not isinstance(plan, Fallback):
-        text = f"{launch.name}: its server compiles all kernels, since {reason}"
+        text = f"its server compiles all kernels, since {reason}"
         step.events.emit("warning", launch.name, text=text)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from warmup.launch.launch import Launch
+from warmup.report.text import get_short_names
 from warmup.words.errors import UsageError
 from warmup.workflow.selection import Resolved, Selection, load
 from warmup.workflow.settings import Settings
@@ -123,3 +124,67 @@ def test_cache_root_and_deadline_layers(tmp_path: Path, workflow: Path) -> None:
     assert found.deadline_s == 60
     found = resolve(tmp_path, workflow=workflow, cache_root="mine", deadline_s=5.0)
     assert (Path(found.cache_root).name, found.deadline_s) == ("mine", 5)
+
+
+NAMES = """
+schema = 1
+[[model]]
+id = "../models/tiny-qwen2"
+[[model]]
+id = "org/one"
+tp = 8
+[[model]]
+id = "org/same"
+tp = 4
+[[model]]
+id = "other/same"
+tp = 8
+"""
+
+
+@pytest.fixture
+def names(tmp_path: Path) -> Path:
+    path = tmp_path / "flows" / "names.toml"
+    path.parent.mkdir()
+    (tmp_path / "models" / "tiny-qwen2").mkdir(parents=True)
+    path.write_text(NAMES)
+    return path
+
+
+def test_every_name_that_plan_prints_means_the_workflows_entry(tmp_path: Path, names: Path) -> None:
+    launches = resolve(tmp_path, workflow=names).launches
+    shorts = get_short_names(launch.name for launch in launches)
+    for launch in launches:
+        for name in (shorts[launch.name], launch.name, f"{launch.model}:{launch.tp}"):
+            assert one(tmp_path, name, workflow=names) == launch
+    assert one(tmp_path, "tiny-qwen2", workflow=names) == launches[0]
+    assert one(tmp_path, "one", workflow=names) == launches[1]
+    assert one(tmp_path, "one:2", workflow=names).name == "org/one:2"
+
+
+def test_a_workflows_folder_has_one_path_whoever_names_it(tmp_path: Path, names: Path) -> None:
+    launch = resolve(tmp_path, workflow=names).launches[0]
+    assert launch.model == str(tmp_path / "models" / "tiny-qwen2")
+    assert launch.label == "../models/tiny-qwen2"
+
+
+@pytest.mark.parametrize("name", ["same", "same:2"])
+def test_a_short_name_of_two_models_is_an_error(tmp_path: Path, names: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot tell which model same is") as caught:
+        resolve(tmp_path, name, workflow=names)
+    assert "org/same, other/same" in str(caught.value.hint)
+
+
+def test_a_short_name_that_is_a_folder_here_too_is_an_error(tmp_path: Path, names: Path) -> None:
+    (tmp_path / "one").mkdir()
+    with pytest.raises(UsageError, match="cannot tell which model one is") as caught:
+        resolve(tmp_path, "one", workflow=names)
+    assert "org/one, ./one" in str(caught.value.hint)
+    assert one(tmp_path, "./one", workflow=names).model == str(tmp_path / "one")
+    assert one(tmp_path, "org/one", workflow=names).tp == 8
+
+
+def test_a_hub_id_that_the_workflow_lacks_is_a_hub_id(tmp_path: Path, names: Path) -> None:
+    for name in ("gpt2", "third/same", "third/one"):
+        launch = one(tmp_path, name, workflow=names)
+        assert (launch.model, launch.label, launch.engine) == (name, name, "reference")

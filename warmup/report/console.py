@@ -122,9 +122,11 @@ class Console:
         painted = f"\x1b[{_COLORS[state]}m{state}\x1b[0m" if self._has_color else state
         self._verdicts.line(f"{label} {painted}{rest}")
 
-    def _on_warning(self, _: str, data: dict[str, Any]) -> None:
+    def _on_warning(self, model: str, data: dict[str, Any]) -> None:
         self.close()
-        self._err.line(f"warning: {get_printable(str(data.get('text', '')))}")
+        text = get_printable(str(data.get("text", "")))
+        about = f"{self._shorts.get(model, get_printable(model))}: " if model else ""
+        self._err.line(f"warning: {about}{text}")
 
     def _on_run_finished(self, _: str, data: dict[str, Any]) -> None:
         self.close()

@@ -20,9 +20,14 @@ def get_width(text: str) -> int:
     )
 
 
+def get_short_name(name: str) -> str:
+    """The last part of a model's id or path."""
+    return name.rstrip("/").rsplit("/", 1)[-1]
+
+
 def get_short_names(names: Iterable[str]) -> dict[str, str]:
     """`MODEL:TP` → what to call it in a line: the last part of its path, where that is unique."""
-    shorts = {name: name.rstrip("/").rsplit("/", 1)[-1] for name in names}
+    shorts = {name: get_short_name(name) for name in names}
     taken = list(shorts.values())
     return {
         name: get_printable(short if short and taken.count(short) == 1 else name)

@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 
+from warmup.launch.folder import find_folder
 from warmup.launch.launch import Launch
+from warmup.report.text import get_short_name
 from warmup.words.errors import UsageError
 from warmup.workflow.file import ToolTable, Workflow, WorkflowModel
 from warmup.workflow.model_spec import ModelSpec
@@ -80,11 +82,7 @@ def resolve(specs: Sequence[ModelSpec], sources: Sources) -> tuple[Launch, ...]:
 
 
 def _resolve_spec(spec: ModelSpec, sources: Sources) -> list[Launch]:
-    listed = [
-        model
-        for model in (sources.workflow.model if sources.workflow else ())
-        if _is_same_model(spec.model, model.id, sources)
-    ]
+    listed = _find_listed(spec, sources)
     if spec.tp is None and listed:
         return [_make_launch(model, model.tp, sources) for model in listed]
     if spec.tp is not None and listed:
@@ -100,29 +98,43 @@ def _resolve_spec(spec: ModelSpec, sources: Sources) -> list[Launch]:
     return [_make_launch(None, spec.tp or 1, sources, spec.model)]
 
 
+def _find_listed(spec: ModelSpec, sources: Sources) -> list[WorkflowModel]:
+    """The workflow's entries that this name means: by id, by folder, else by the last part of it.
+
+    Raises UsageError where the last part fits two models, or an entry and a folder that is here.
+    """
+    models = sources.workflow.model if sources.workflow else ()
+    listed = [model for model in models if _is_same_model(spec.model, model.id, sources)]
+    if listed or "/" in spec.model:
+        return listed
+    listed = [model for model in models if get_short_name(model.id) == spec.model]
+    exact = [model for model in listed if model.tp == spec.tp]
+    if len({model.id for model in exact}) == 1:  # `plan` calls each by name and size
+        listed = exact
+    meant = dict.fromkeys(model.id for model in listed)
+    if meant and (sources.cwd / spec.model).is_dir():
+        meant[f"./{spec.model}"] = None
+    if len(meant) > 1:
+        raise UsageError(
+            f"cannot tell which model {spec.model} is", hint=f"name one of {', '.join(meant)}"
+        )
+    return listed
+
+
 def _is_same_model(named: str, listed: str, sources: Sources) -> bool:
     if named == listed:
         return True
-    listed_path = _find_path(listed, sources.workflow_dir)
-    named_path = _find_path(named, sources.cwd) or (sources.cwd / named)
+    listed_path = find_folder(listed, sources.workflow_dir)
+    named_path = find_folder(named, sources.cwd) or (sources.cwd / named)
     return listed_path is not None and named_path.resolve() == listed_path.resolve()
-
-
-def _find_path(model: str, base: Path) -> Path | None:
-    """The path that `model` spells out: absolute, `~`, or starting with a dot."""
-    if model.startswith("~"):
-        return Path(model).expanduser()
-    if model.startswith(("/", "./", "../")) or model in (".", ".."):
-        return base / model
-    return None
 
 
 def _make_launch(model: WorkflowModel | None, tp: int, sources: Sources, named: str = "") -> Launch:
     settings = sources.layers(model)
     label = model.id if model is not None else named
-    path = _find_path(label, sources.workflow_dir if model is not None else sources.cwd)
+    path = find_folder(label, sources.workflow_dir if model is not None else sources.cwd)
     if path is None and model is None and label and (sources.cwd / label).is_dir():
-        path = sources.cwd / label
+        path = find_folder(f"./{label}", sources.cwd)
     for name in ("crash_patterns", "source_paths"):
         settings[name] = tuple(settings.get(name, ()))
     settings["python"] = _get_python(str(settings.get("python", "")), sources)
@@ -137,7 +149,7 @@ def _make_launch(model: WorkflowModel | None, tp: int, sources: Sources, named: 
             **described,
             "label": label,
             # The server runs in a folder of its own, so a local model's path must be absolute.
-            "model": label if path is None else str(path.absolute()),
+            "model": label if path is None else str(path),
             "tp": tp,
             "fallback_args": model.fallback_args if model else (),
             "command": model.command if model else (),
