@@ -284,6 +284,7 @@ def key(**values: Any) -> int:
 @model_options
 @click.option("--max-bytes", type=_COUNT, help="What all caches may take together.")
 @click.option("--keep-last", type=_COUNT, default=0, help="Stale markers of each launch to keep.")
+@click.option("--keep-runs", type=_COUNT, default=20, help="Folders of ended runs to keep.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
 @json_option
 def gc(**values: Any) -> int:

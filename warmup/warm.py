@@ -25,6 +25,7 @@ from warmup.report.events import PROOF_PREFIX, Events
 from warmup.state.check import MarkerCheck
 from warmup.state.home import Home
 from warmup.state.locks import hold_launch_lock
+from warmup.state.manifests import write_manifest
 from warmup.state.marker import make_marker, write_marker
 from warmup.state.stale import find_stale_entries
 from warmup.state.version_vector import VersionVector
@@ -32,7 +33,6 @@ from warmup.supervise.boot import HEARTBEAT_S, Boot, Phases
 from warmup.supervise.ports import lease_ports
 from warmup.supervise.tree.supervisor import Supervisor
 from warmup.words.errors import Cancelled, HostError, WarmupError
-from warmup.words.files import write_atomic
 from warmup.words.secrets import Redactor
 from warmup.workflow.gpus import assign
 from warmup.workflow.verdict import NOT_PROVEN, get_reason, is_done, make_unlaunched
@@ -334,5 +334,5 @@ def _write_marker(attempt: _Attempt, engine: Engine, before: Snapshot, after: Sn
         proven=attempt.proven,
         warmed_by="kernels" if launch.strategy == "kernels" else "server",
     )
-    write_atomic(step.home.manifests / marker.manifest, data)
+    write_manifest(step.home, marker.manifest, data)
     attempt.marker = write_marker(step.home, marker)

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,7 +13,6 @@ from warmup.caches.records import (
     RootRecord,
     decode,
     encode,
-    read_manifest,
 )
 from warmup.words.errors import IntegrityError
 
@@ -97,11 +94,3 @@ def test_every_truncation_is_refused() -> None:
 
 def test_a_name_that_only_looks_like_a_way_out_is_none() -> None:
     assert decode(make(path="a..b/..c", name="x..")).families
-
-
-@pytest.mark.parametrize("make_it", [os.mkfifo, Path.mkdir, lambda path: None])
-def test_what_is_no_file_is_refused_without_blocking(tmp_path: Path, make_it: object) -> None:
-    assert callable(make_it)
-    make_it(tmp_path / "manifest.json")
-    with pytest.raises(IntegrityError):
-        read_manifest(tmp_path / "manifest.json")

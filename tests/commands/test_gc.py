@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -11,14 +12,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.caches.caches import set_mtime
 from tests.commands.warmed import FAMILIES, Unreadable, Warmed, make_launch, make_vector
+from tests.state.helpers import read
 from warmup.commands.gc import gc
 from warmup.state.gc_plan import find_oldest_live_run
+from warmup.state.home import Home, make_run_id
 from warmup.state.locks import hold_launch_lock
-from warmup.state.marker import Marker, read_marker
+from warmup.state.marker import Marker
+from warmup.supervise.tree import ledger
+from warmup.words import encoding
+from warmup.words.errors import HostError
 
 NEXT = make_vector(torch="2.14", deep_gemm="2.5")
 HOUR = 3600.0
@@ -186,7 +193,7 @@ def test_a_marker_whose_launch_is_being_warmed_stays(
 ) -> None:
     entry = warmed.compile("old", b"1234")
     path = warmed.mark()
-    marker = read_marker(path)
+    marker = read(path)
     assert isinstance(marker, Marker)
     warmed.vector = NEXT
     with hold_launch_lock(warmed.home, marker.launch_key):
@@ -296,3 +303,135 @@ def test_a_flock_of_ours_does_not_look_like_a_run(warmed: Warmed) -> None:
     with (folder / "run.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         assert find_oldest_live_run(warmed.home) is None
+
+
+def make_run(warmed: Warmed, run_id: str, *, lock: bool = True) -> Path:
+    folder = warmed.home.runs / run_id
+    folder.mkdir()
+    (folder / "events.jsonl").write_text("{}\n")
+    if lock:
+        (folder / "run.lock").touch()
+    return folder
+
+
+def list_runs(warmed: Warmed) -> list[str]:
+    return sorted(path.name for path in warmed.home.runs.iterdir())
+
+
+def test_the_newest_runs_stay_and_whatever_is_alive(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """300 runs left 300 folders (F20)."""
+    ids = [f"20261121T0102{second:02d}Z-abc123" for second in range(30)]
+    for run_id in ids[1:]:
+        make_run(warmed, run_id)
+    (warmed.home.runs / "notes").mkdir()
+    with live_run(warmed, ids[0]):
+        planned = run(warmed, capsys, dry_run=True)
+        assert len(list_runs(warmed)) == 31
+        document = run(warmed, capsys)
+    assert document["runs"] == planned["runs"] == [
+        str(warmed.home.runs / run_id) for run_id in ids[1:10]
+    ]  # fmt: skip
+    assert list_runs(warmed) == [ids[0], *ids[10:], "notes"]
+    run(warmed, capsys, keep_runs=2)
+    assert list_runs(warmed) == [*ids[-2:], "notes"]
+
+
+def test_a_run_that_just_begins_and_one_to_be_reaped_stay(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fresh = make_run(warmed, make_run_id(), lock=False)
+    old = make_run(warmed, "20261121T010200Z-abc123", lock=False)
+    dead, done, gone = (make_run(warmed, f"20261121T01020{n}Z-abc123") for n in (1, 2, 3))
+    book = ledger.Ledger(
+        run_id="r",
+        boot_id=ledger.get_boot_id(),
+        pid_namespace=ledger.get_pid_namespace(),
+        cookie=0,
+        orchestrator=ledger.Process(1 << 22, 1),
+    )
+    for folder, changes in ((dead, {}), (done, {"finished": True}), (gone, {"boot_id": "x"})):
+        data = msgspec.json.encode(msgspec.structs.replace(book, **changes))
+        (folder / ledger.LEDGER_NAME).write_bytes(data)
+    run(warmed, capsys, keep_runs=0)
+    assert [folder.exists() for folder in (fresh, old, dead, done, gone)] == [
+        True, False, True, False, False,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["markers", "manifests", "runs", "locks"])
+def test_a_folder_of_the_home_that_is_a_link_is_not_followed(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """`manifests` was a link once, and gc deleted every *.json of where it led (F2)."""
+    precious = warmed.path / "precious"
+    precious.mkdir()
+    (precious / "package.json").write_text("{}")
+    (warmed.home.path / name).rmdir()
+    (warmed.home.path / name).symlink_to(precious)
+    warmed.home = Home(warmed.home.path)
+    with pytest.raises(HostError, match="not safe to use"):
+        gc(warmed, families=FAMILIES)
+    assert (precious / "package.json").exists()
+
+
+def test_a_folder_exchanged_while_gc_works_costs_nothing_else(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another process swaps `manifests` and a foreign folder as fast as it can."""
+    foreign = warmed.path / "foreign"
+    foreign.mkdir()
+    precious = [foreign / f"{index}.json" for index in range(50)]
+    for path in precious:
+        path.write_text("{}")
+    code = (
+        "import sys; from pathlib import Path; from tests.state.helpers import exchange\n"
+        "print('ready', flush=True)\n"
+        "while True: exchange(Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    command = [sys.executable, "-c", code, str(warmed.home.manifests), str(foreign)]
+    warmed.home.get_folder("manifests")  # opened while it is ours
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as swapper:
+        assert swapper.stdout is not None
+        swapper.stdout.readline()
+        try:
+            for _ in range(100):
+                warmed.home.get_folder("manifests").write_atomic("orphan.json", b"{}")
+                gc(warmed, families=FAMILIES)
+        finally:
+            swapper.kill()
+    capsys.readouterr()
+    left = [path for folder in (foreign, warmed.home.manifests) for path in folder.iterdir()]
+    assert sorted(path.name for path in left) == sorted(path.name for path in precious)
+
+
+def test_outdated_markers_go(warmed: Warmed, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of an earlier schema: this version can never find them warm again."""
+    warmed.compile("old", b"1234")
+    marker = warmed.mark()
+    data = json.loads(marker.read_bytes())
+    del data["checksum"]
+    data["schema"] = 1
+    digest = encoding.get_digest(data)
+    marker.write_bytes(encoding.encode_pretty({**data, "checksum": digest}))
+    assert run(warmed, capsys)["markers"] == [str(marker)]
+    assert not marker.exists()
+
+
+def test_a_manifest_that_cannot_be_read_keeps_every_entry(
+    warmed: Warmed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it lists is needed, and nobody can tell what that is."""
+    entry = warmed.compile("kept", b"1234")
+    marker = warmed.mark()
+    loose = warmed.compile("loose", b"1234")
+    folder = warmed.home.get_folder("manifests")
+
+    def refuse(name: str, limit: int) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    folder.read = refuse  # type: ignore[method-assign]
+    document = run(warmed, capsys)
+    assert document["exit_code"] == 1 and "Input/output error" in document["failed"][0]
+    assert entry.exists() and loose.exists() and marker.exists()

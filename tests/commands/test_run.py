@@ -208,7 +208,7 @@ def test_a_marker_that_is_no_good_is_cold_and_kept(tmp_path: Path, how: str) -> 
         marker.unlink()
         marker.mkdir()
     elif how == "future":
-        marker.write_bytes(good.replace(b'"schema": 1', b'"schema": 99'))
+        marker.write_bytes(good.replace(b'"schema": 2', b'"schema": 99'))
     else:
         bad = good[: len(good) // 2] if how == "truncated" else good.replace(b"toy", b"tox")
         marker.write_bytes(bad)
@@ -304,7 +304,7 @@ def test_home_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
     done = call(tmp_path, "run", "--workflow", "workflow.toml")
     assert done.returncode == 3
-    assert "error: home is not writable" in done.stderr
+    assert "error: home cannot be used" in done.stderr
     assert "hint: " in done.stderr
 
 

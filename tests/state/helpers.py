@@ -12,8 +12,9 @@ from warmup.caches.manifest import FamilySummary
 from warmup.caches.records import Manifest, encode
 from warmup.launch.launch import Launch
 from warmup.state.home import Home
-from warmup.state.marker import Marker, make_marker, write_marker
+from warmup.state.marker import Marker, MarkerProblem, make_marker, read_marker, write_marker
 from warmup.state.version_vector import Ingredient, VersionVector
+from warmup.words.files import Folder
 
 DEADLINE_S = 30.0
 
@@ -70,6 +71,11 @@ def warm(home: Home, launch: Launch, vector: VersionVector, **changes: Any) -> M
     return marker
 
 
+def read(path: Path) -> Marker | MarkerProblem:
+    with Folder.open(path.parent) as folder:
+        return read_marker(folder, path.name)
+
+
 def wait_until(is_true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + DEADLINE_S
     while not is_true():
@@ -97,3 +103,12 @@ def run_as_nobody(work: Callable[[], None]) -> None:
             os._exit(status)
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+def exchange(one: Path, other: Path) -> None:
+    """renameat2(RENAME_EXCHANGE): two names swap what they name, in one step."""
+    import ctypes
+
+    libc, at_cwd, flag = ctypes.CDLL(None, use_errno=True), -100, 2
+    if libc.renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), flag) != 0:
+        raise OSError(ctypes.get_errno(), "renameat2", str(one))

@@ -10,7 +10,7 @@ from warmup.caches.manifest import make_manifest
 from warmup.caches.records import Manifest, encode
 from warmup.caches.walk import take_snapshot
 from warmup.state.check import check_launch, judge
-from warmup.state.marker import write_marker
+from warmup.state.marker import SCHEMA, write_marker
 
 LAUNCH, VECTOR = make_launch(), make_vector()
 ENV = {"HOME": "/nonexistent"}
@@ -92,7 +92,7 @@ def test_a_bad_file_in_the_markers_place(tmp_path: Path) -> None:
     assert (check.state, check.path) == ("corrupt", path)
     assert check.reason.startswith("marker corrupt: ")
     assert path.exists()
-    path.write_bytes(msgspec.json.encode({"schema": 2}))
+    path.write_bytes(msgspec.json.encode({"schema": SCHEMA + 1}))
     assert check_launch(home, LAUNCH, VECTOR, ENV).state == "future"
 
 

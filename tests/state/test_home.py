@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.state.helpers import make_home, run_as_nobody
+from tests.state.helpers import exchange, make_home, run_as_nobody
 from warmup.state.home import Home, get_home, make_run_id
 from warmup.words.errors import HostError
 
@@ -82,3 +83,66 @@ def test_a_home_that_may_only_be_read(tmp_path: Path) -> None:
             Home(home.path / "fresh").ensure()
 
     run_as_nobody(work)
+
+
+@pytest.mark.parametrize("name", ["", *Home.FOLDERS])
+@pytest.mark.parametrize("mode", [0o1777, 0o777, 0o770, 0o720])
+def test_a_folder_that_others_may_write_is_refused(tmp_path: Path, name: str, mode: int) -> None:
+    make_home(tmp_path)
+    path = tmp_path / "home" / name
+    path.chmod(mode)
+    home = Home(tmp_path / "home")
+    for change in (True, False):
+        with pytest.raises(HostError, match="not safe to use") as caught:
+            home.ensure() if change else home.find_folder(name)
+        assert str(path) in caught.value.what
+        assert f"{mode:o}" in (caught.value.cause or "")
+        assert "chmod" in (caught.value.hint or "")
+        assert caught.value.exit_status == 3
+    path.chmod(0o700)
+    home.ensure()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("name", ["", *Home.FOLDERS])
+def test_a_folder_of_another_user_is_refused(tmp_path: Path, name: str) -> None:
+    make_home(tmp_path)
+    os.chown(tmp_path / "home" / name, 65534, 65534)
+    with pytest.raises(HostError, match="not safe to use") as caught:
+        Home(tmp_path / "home").ensure()
+    assert "uid 65534 owns it" in (caught.value.cause or "")
+    os.chown(tmp_path / "home" / name, 0, 0)
+
+
+@pytest.mark.parametrize("name", ["", *Home.FOLDERS])
+def test_a_link_in_a_folders_place_is_refused(tmp_path: Path, name: str) -> None:
+    make_home(tmp_path)
+    path, aside = tmp_path / "home" / name, tmp_path / "aside"
+    path.rename(aside)
+    path.symlink_to(aside)
+    with pytest.raises(HostError, match="not safe to use") as caught:
+        Home(tmp_path / "home").ensure()
+    assert caught.value.cause == "it is a symbolic link"
+    assert str(aside) in (caught.value.hint or "")
+
+
+def test_what_is_exchanged_after_it_was_opened_is_not_followed(tmp_path: Path) -> None:
+    """The home stays the one that was opened, wherever its name leads by now."""
+    home = make_home(tmp_path)
+    home.get_folder("runs")
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    exchange(home.runs, foreign)
+    home.make_run_dir("r1")
+    assert [path.name for path in foreign.iterdir()] == ["r1"], "what is now called so was opened"
+    assert list(home.runs.iterdir()) == []
+
+
+def test_a_home_that_is_removed_and_made_anew_is_opened_anew(tmp_path: Path) -> None:
+    home = make_home(tmp_path)
+    (home.markers / "x.json").touch()
+    assert home.get_folder("markers").list_names() == ["x.json"]
+    shutil.rmtree(home.path)
+    assert home.find_folder("markers") is None
+    home.ensure()
+    assert home.get_folder("markers").list_names() == []

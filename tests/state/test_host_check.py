@@ -34,8 +34,8 @@ def test_a_home_not_made_yet_is_not_made(tmp_path: Path) -> None:
 def test_a_home_open_to_others(tmp_path: Path) -> None:
     home = make_home(tmp_path)
     home.path.chmod(0o777)
-    [finding] = host_check.check_home(home)
-    assert (finding.level, "0777" in finding.detail) == ("warn", True)
+    [finding] = host_check.check_home(Home(home.path))
+    assert (finding.level, "777" in finding.detail) == ("fail", True)
 
 
 def test_a_home_that_may_only_be_read(tmp_path: Path) -> None:

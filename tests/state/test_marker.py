@@ -18,6 +18,7 @@ from tests.state.helpers import (
     make_launch,
     make_marker_of,
     make_vector,
+    read,
     run_as_nobody,
 )
 from tests.state.write_schema import SCHEMA_FILE, make_schema
@@ -32,7 +33,6 @@ from warmup.state.marker import (
     get_marker_name,
     get_slug,
     list_markers,
-    read_marker,
     write_marker,
 )
 from warmup.state.version_vector import Ingredient, VersionVector
@@ -45,7 +45,7 @@ MARKER = make_marker_of(LAUNCH, VECTOR)
 
 def get_problem(path: Path, data: bytes) -> MarkerProblem:
     path.write_bytes(data)
-    problem = read_marker(path)
+    problem = read(path)
     assert isinstance(problem, MarkerProblem)
     assert problem.path == path
     assert "\n" not in problem.reason
@@ -65,7 +65,7 @@ def test_a_marker_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert path.name == f"{get_marker_name(LAUNCH, VECTOR.key)}.json"
     assert path.name == f"org--Name-1B--tp2--{LAUNCH.key}--{VECTOR.key}.json"
     assert path.stat().st_mode & 0o777 == 0o600
-    found = read_marker(path)
+    found = read(path)
     assert isinstance(found, Marker)
     assert msgspec.structs.replace(found, checksum="") == MARKER
     assert found.vector == VECTOR
@@ -99,7 +99,7 @@ def test_any_marker_comes_back(  # type: ignore[no-untyped-def]
     marker = make_marker_of(
         launch, vector, argv=tuple(args), seconds=seconds, phases={"ready": seconds}, proven=proven
     )
-    found = read_marker(write_marker(home, marker))
+    found = read(write_marker(home, marker))
     assert isinstance(found, Marker), found
     assert msgspec.structs.replace(found, checksum="") == marker
 
@@ -108,17 +108,17 @@ def test_every_flipped_bit_is_seen(tmp_path: Path) -> None:
     path = tmp_path / f"{MARKER.name}.json"
     data = encode_marker(MARKER)
     path.write_bytes(data)
-    assert isinstance(read_marker(path), Marker)
+    assert isinstance(read(path), Marker)
     fd = os.open(path, os.O_WRONLY)
     try:
         for index in range(len(data)):
             for bit in range(8):
                 os.pwrite(fd, bytes([data[index] ^ 1 << bit]), index)
-                assert isinstance(read_marker(path), MarkerProblem), (index, bit)
+                assert isinstance(read(path), MarkerProblem), (index, bit)
             os.pwrite(fd, data[index : index + 1], index)
     finally:
         os.close(fd)
-    assert isinstance(read_marker(path), Marker)
+    assert isinstance(read(path), Marker)
 
 
 def test_every_truncation_is_seen(tmp_path: Path) -> None:
@@ -148,9 +148,11 @@ def test_longer_than_written(tmp_path: Path) -> None:
         (b'{"schema": true}', "foreign"),
         (b'{"schema": 0, "checksum": ""}', "foreign"),
         (b'{"schema": 1}', "foreign"),
+        (b'{"schema": 2}', "foreign"),
         (b'{"schema": 1, "checksum": 5}', "corrupt"),
-        (b'{"schema": 1, "checksum": "x", "n": 1e999}', "corrupt"),
-        (b'{"schema": 2, "anything": []}', "future"),
+        (b'{"schema": 2, "checksum": 5}', "corrupt"),
+        (b'{"schema": 2, "checksum": "x", "n": 1e999}', "corrupt"),
+        (b'{"schema": 3, "anything": []}', "future"),
         (b'{"schema": 123456789012345678901234567890}', "future"),
         (b" " * (MAX_BYTES + 1), "foreign"),
     ],
@@ -162,12 +164,13 @@ def test_what_is_no_marker(tmp_path: Path, data: bytes, kind: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
-        ({"tp": "2"}, "foreign"),
+        ({"dp": "2"}, "foreign"),
         ({"families": None}, "foreign"),
         ({"version_key": "0" * 16}, "corrupt"),
         ({"launch_key": "0" * 16}, "corrupt"),
         ({"manifest": "../../etc/passwd"}, "corrupt"),
-        ({"model": "org/other"}, "corrupt"),
+        ({"launch": {**msgspec.to_builtins(MARKER.launch), "model": "org/other"}}, "corrupt"),
+        ({"schema": 1}, "outdated"),
     ],
 )
 def test_a_checksum_alone_does_not_make_a_marker(
@@ -183,23 +186,21 @@ def test_another_markers_name(tmp_path: Path) -> None:
 
 def test_no_regular_file(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    assert read_marker(path) == MarkerProblem(
+    assert read(path) == MarkerProblem(
         path, "unreadable", "it cannot be read: No such file or directory"
     )
     path.mkdir()
-    assert read_marker(path) == MarkerProblem(path, "foreign", "it is no regular file")
+    assert read(path) == MarkerProblem(path, "foreign", "it is not a regular file")
     path.rmdir()
     os.mkfifo(path)
-    assert read_marker(path) == MarkerProblem(path, "foreign", "it is no regular file")
+    assert read(path) == MarkerProblem(path, "foreign", "it is not a regular file")
     path.unlink()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
-        assert read_marker(path) == MarkerProblem(path, "foreign", "it is no regular file")
+        assert read(path) == MarkerProblem(path, "foreign", "it is not a regular file")
     path.unlink()
     path.symlink_to(path)
-    problem = read_marker(path)
-    assert isinstance(problem, MarkerProblem)
-    assert problem.kind == "unreadable"
+    assert read(path) == MarkerProblem(path, "foreign", "it is a symbolic link")
 
 
 def test_a_marker_that_may_not_be_read(tmp_path: Path) -> None:
@@ -211,7 +212,7 @@ def test_a_marker_that_may_not_be_read(tmp_path: Path) -> None:
         parent.chmod(parent.stat().st_mode | 0o055)
 
     def work() -> None:
-        problem = read_marker(path)
+        problem = read(path)
         assert isinstance(problem, MarkerProblem)
         assert problem == MarkerProblem(path, "unreadable", "it cannot be read: Permission denied")
 
@@ -267,7 +268,7 @@ def test_a_real_marker_keeps_the_schema(tmp_path: Path) -> None:
     schema = json.loads(SCHEMA_FILE.read_bytes())
     jsonschema.validate(json.loads(encode_marker(MARKER)), schema)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**json.loads(encode_marker(MARKER)), "tp": "2"}, schema)
+        jsonschema.validate({**json.loads(encode_marker(MARKER)), "dp": "2"}, schema)
 
 
 def test_no_secret_reaches_a_marker() -> None:

@@ -24,7 +24,12 @@ from warmup.words.locks import try_lock
 lock = try_lock(Folder.open(Path(sys.argv[1])), "a.lock")
 if lock is not None:
     lock.sign()
+ready, tell = os.pipe()
 child = os.fork() if sys.argv[2] == "fork" else -1
+if child == 0:
+    os.write(tell, b".")  # it runs, so it has let go
+elif child > 0:
+    os.read(ready, 1)
 if child != 0:
     print(child, lock is not None, flush=True)
 sys.stdin.read()

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
 from warmup.words.errors import IntegrityError
-from warmup.words.escape import to_line
-from warmup.words.files import read_regular
 from warmup.words.names import FAMILY_NAMES
 
 SCHEMA = 1
@@ -79,22 +75,6 @@ def decode(data: bytes) -> Manifest:
         for root in roots:
             _check_root(root)
     return manifest
-
-
-def read_manifest(path: Path, digest: str | None = None) -> Manifest:
-    """The manifest in a file. digest: the sha256 that its bytes must have, None for any.
-
-    Raises IntegrityError, also where it is missing or not a file.
-    """
-    try:
-        data = read_regular(path, MAX_BYTES)
-    except OSError as error:
-        raise IntegrityError(
-            "manifest unreadable", cause=f"{to_line(str(path))}: {error.strerror}"
-        ) from None
-    if digest is not None and sha256(data).hexdigest() != digest:
-        raise IntegrityError("manifest refused", cause="its marker was written with another")
-    return decode(data)
 
 
 def _check_root(record: RootRecord) -> None:

@@ -25,6 +25,7 @@ _MARKER_RULES = {
     "dangling": ("warning", "A marker's cache entries are gone or changed: the model is cold"),
     "corrupt": ("error", "A marker or its manifest is not what was written"),
     "foreign": ("warning", "A file among the markers is not a marker of this tool"),
+    "outdated": ("warning", "An earlier version of this tool wrote a marker: the model is cold"),
     "future": ("warning", "A marker was written by a later version of this tool"),
     "unreadable": ("warning", "A marker cannot be read"),
 }

@@ -8,6 +8,7 @@ from warmup.report.output import show
 from warmup.report.text import get_count, get_size
 from warmup.state.gc import GcDocument, collect
 from warmup.state.judge import HostView
+from warmup.words.files import Folder
 from warmup.words.names import FAMILY_NAMES
 
 
@@ -17,6 +18,7 @@ def gc(
     families: Sequence[str] = FAMILY_NAMES,
     max_bytes: int | None = None,
     keep_last: int = 0,
+    keep_runs: int = 20,
     dry_run: bool = False,
     json_output: bool = False,
 ) -> int:
@@ -24,10 +26,29 @@ def gc(
     not be met. The options are `collect`'s. Raises HostError.
     """
     document = collect(
-        session, families=families, max_bytes=max_bytes, keep_last=keep_last, dry_run=dry_run
+        session,
+        families=families,
+        max_bytes=max_bytes,
+        keep_last=keep_last,
+        keep_runs=keep_runs,
+        is_needed=_has_to_be_reaped,
+        dry_run=dry_run,
     )
     show(document, _render(document, max_bytes), json_output=json_output)
     return document.exit_code
+
+
+def _has_to_be_reaped(run: Folder) -> bool:
+    """Whether the ledger may be the one thing that tells which processes a dead run left."""
+    import msgspec
+
+    from warmup.supervise.tree import ledger
+
+    try:
+        book = ledger.read(run.path)
+    except (OSError, msgspec.DecodeError):
+        return False  # without a ledger nothing was started; an unreadable one tells nothing
+    return not book.finished and book.is_of_this_boot
 
 
 def _render(document: GcDocument, max_bytes: int | None) -> Iterator[str]:
@@ -41,6 +62,8 @@ def _render(document: GcDocument, max_bytes: int | None) -> Iterator[str]:
     for family, (count, size) in counts.items():
         told = get_count(count, "entry", "entries")
         yield f"{verb} {told} of {family}, {get_size(size)}"
+    if document.runs:
+        yield f"{verb} {get_count(len(document.runs), 'folder')} of ended runs"
     if document.temporaries:
         yield f"{verb} {get_count(len(document.temporaries), 'temporary file')}"
     for path in document.held:
@@ -49,7 +72,7 @@ def _render(document: GcDocument, max_bytes: int | None) -> Iterator[str]:
         told = get_count(document.spared, "entry", "entries")
         yield f"kept {told} younger than a run that is alive"
     for failure in document.failed:
-        yield f"could not remove {failure}"
+        yield f"failed: {failure}"
     if max_bytes is not None and document.left_bytes > max_bytes:
         yield f"{get_size(document.left_bytes)} are needed, more than the limit"
     yield f"{verb} {get_size(document.bytes)} in all, {get_size(document.left_bytes)} left"

@@ -13,7 +13,8 @@ from warmup.launch.engine_table import get_engine
 from warmup.launch.launch import Launch
 from warmup.report.output import show
 from warmup.report.text import get_column, get_label, get_short_names
-from warmup.words.errors import EXIT_OK, WarmupError
+from warmup.state.check import MarkerCheck
+from warmup.words.errors import EXIT_OK, HostError, WarmupError
 from warmup.workflow.gpus import assign, get_visible
 from warmup.workflow.verdict import get_reason, is_done
 
@@ -75,7 +76,10 @@ def _plan(session: Session, launch: Launch, visible: tuple[str, ...], force: boo
 
     engine = get_engine(launch.engine)
     problem = engine.find_problem(launch)
-    check = session.check(launch)
+    try:
+        check = session.check(launch)
+    except HostError as error:
+        check, problem = MarkerCheck(state="unreadable", reason=error.reason), error
     argv: tuple[str, ...] = ()
     gpus = ""
     try:

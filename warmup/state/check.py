@@ -8,16 +8,25 @@ from typing import Literal
 
 import msgspec
 
-from warmup.caches.records import Manifest, read_manifest
+from warmup.caches.records import Manifest
 from warmup.caches.verify import find_mismatch
 from warmup.launch.launch import Launch
 from warmup.state.home import Home
+from warmup.state.manifests import read_manifest
 from warmup.state.marker import Marker, MarkerProblem, find_markers
 from warmup.state.version_vector import Change, VersionVector
 from warmup.words.errors import IntegrityError
 
 CheckState = Literal[
-    "fresh", "stale", "dangling", "missing", "corrupt", "foreign", "future", "unreadable"
+    "fresh",
+    "stale",
+    "dangling",
+    "missing",
+    "corrupt",
+    "foreign",
+    "outdated",
+    "future",
+    "unreadable",
 ]
 
 
@@ -58,7 +67,7 @@ def check_launch(
     else:
         check = MarkerCheck(state="missing", reason="never warmed with this launch on this home")
     if check.marker is not None:
-        check = msgspec.structs.replace(check, path=home.markers / f"{check.marker.name}.json")
+        check = msgspec.structs.replace(check, path=home.markers / check.marker.file_name)
     return msgspec.structs.replace(check, problems=tuple(problems))
 
 
@@ -80,7 +89,7 @@ def find_nearest(markers: Sequence[Marker], vector: VersionVector) -> Marker:
 
 def read_bound_manifest(home: Home, marker: Marker) -> Manifest:
     """The manifest that this marker was written with. Raises IntegrityError for any other."""
-    return read_manifest(home.manifests / marker.manifest, marker.manifest_sha256)
+    return read_manifest(home, marker.manifest, marker.manifest_sha256)
 
 
 def _check_manifest(home: Home, marker: Marker, env: Mapping[str, str]) -> MarkerCheck:
@@ -98,6 +107,6 @@ def _find_telling(
 ) -> MarkerProblem | None:
     """The bad file that would have been this vector's marker; any, if there is nothing better."""
     for problem in problems:
-        if problem.path.stem.endswith(f"--{vector.key}"):
+        if problem.keys is not None and problem.keys[1] == vector.key:
             return problem
     return None if has_others else next(iter(problems), None)

@@ -120,7 +120,7 @@ def _get_reason(check: MarkerCheck, launch_changes: Sequence[LaunchChange]) -> s
 
 def _describe(home: Home, marker: Marker) -> Nearest:
     return Nearest(
-        path=str(home.markers / f"{marker.name}.json"),
+        path=str(home.markers / marker.file_name),
         created=marker.created,
         version_key=marker.version_key,
         launch_key=marker.launch_key,

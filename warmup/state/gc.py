@@ -7,18 +7,16 @@ than the oldest run that is alive (`runs/*/run.lock` is held). Corrupt and forei
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
 import msgspec
 
 from warmup.caches.remove import remove_inside
 from warmup.caches.walk import take_snapshot
-from warmup.state.gc_plan import Plan, choose_stale, find_oldest_live_run, make_plan
+from warmup.state.gc_plan import Plan, choose_runs, choose_stale, find_oldest_live_run, make_plan
 from warmup.state.home import Home
 from warmup.state.judge import AuditedMarker, HostView, judge_markers, list_envs
 from warmup.state.locks import hold_launch_lock
@@ -34,7 +32,7 @@ class DroppedEntry(msgspec.Struct, frozen=True):
 
 
 class GcDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """The document of `gc --json`. In a dry run, what would be dropped.
+    """The document of `gc --json`. In a dry run, what would be dropped. runs: their folders.
 
     bytes: of the dropped entries. left_bytes: of those that stay. spared: entries that stay for a
     run that is alive. held: markers that stay because another run holds their lock. failed: what
@@ -46,6 +44,7 @@ class GcDocument(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool
     markers: list[str]
     manifests: list[str]
+    runs: list[str]
     entries: list[DroppedEntry]
     temporaries: list[str]
     bytes: int
@@ -61,12 +60,15 @@ def collect(
     families: Sequence[str],
     max_bytes: int | None,
     keep_last: int,
+    keep_runs: int,
+    is_needed: Callable[[Folder], bool],
     dry_run: bool,
 ) -> GcDocument:
     """Drop what nobody needs. Raises HostError where the home cannot be locked.
 
     max_bytes: keep what nobody needs, longest unused first to go, as long as all caches together
     fit. keep_last: stale markers of each launch to keep with their entries, newest first.
+    keep_runs: folders of ended runs to keep, likewise. is_needed: whether `reap` needs a folder.
     """
     home = view.home
     with ExitStack() as stack:
@@ -85,13 +87,15 @@ def collect(
             max_bytes=max_bytes,
             now=time.time(),
         )
-        failed = [] if dry_run else list(_carry_out(plan, home))
+        plan.runs = choose_runs(home, keep_runs, is_needed)
+        failed = plan.unread + ([] if dry_run else list(_carry_out(plan, home)))
     is_over = max_bytes is not None and plan.left_bytes > max_bytes
     return GcDocument(
         exit_code=EXIT_FAILED if failed or is_over else EXIT_OK,
         dry_run=dry_run,
-        markers=[str(path) for path in plan.markers],
-        manifests=[str(path) for path in plan.manifests],
+        markers=[str(home.markers / name) for name in plan.markers],
+        manifests=[str(home.manifests / name) for name in plan.manifests],
+        runs=[str(home.runs / name) for name in plan.runs],
         entries=[
             DroppedEntry(each.family, to_text(f"{each.root}/{each.entry}"), each.bytes)
             for each in plan.entries
@@ -116,7 +120,8 @@ def _lock(
     free: list[AuditedMarker] = []
     held: list[AuditedMarker] = []
     for marker in markers:
-        key = Path(marker.path).stem.split("--")[-2]
+        key = marker.launch_key
+        assert key is not None, "choose_stale takes no other"
         if key not in keys:
             try:
                 stack.enter_context(hold_launch_lock(home, key, deadline=0.0))
@@ -131,13 +136,18 @@ def _lock(
 
 def _carry_out(plan: Plan, home: Home) -> Iterator[str]:
     """Remove all of it, markers first: a crash half-way leaves waste, never a lie."""
-    for path in (*plan.markers, *plan.manifests):
-        yield from _try(path.unlink, str(path))
+    for where, names in (("markers", plan.markers), ("manifests", plan.manifests)):
+        for name in names:
+            unlink = partial(home.get_folder(where).unlink, name)
+            yield from _try(unlink, str(home.path / where / name))
+    for name in plan.runs:
+        yield from _try(partial(home.get_folder("runs").remove, name), str(home.runs / name))
     inside = [(each.root, each.entry) for each in plan.entries] + plan.temporaries
     for root, name in inside:
         yield from _try(partial(remove_inside, root, name, prune=True), f"{root}/{name}")
-    for path in home.folders:
-        with contextlib.suppress(FileNotFoundError), Folder.open(path) as folder:
+    for where in ("", *Home.FOLDERS):
+        folder = home.find_folder(where)
+        if folder is not None:
             folder.collect_temporaries()
 
 

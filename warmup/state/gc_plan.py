@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Mapping, Sequence
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from warmup.caches.records import Manifest, read_manifest
+from warmup.caches.records import Manifest
 from warmup.caches.walk import File, Snapshot
 from warmup.state.home import Home
-from warmup.state.judge import AuditedMarker, Judged
-from warmup.words.errors import IntegrityError
+from warmup.state.judge import DROPPABLE, AuditedMarker, Judged
+from warmup.state.manifests import find_manifest, list_manifests
+from warmup.words.errors import HostError
 from warmup.words.escape import to_text
 from warmup.words.files import Folder
 from warmup.words.locks import is_held
 
+LOCK_NAME = "run.lock"  # held by a run's orchestrator, in its folder
+_RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 _RUN_ID_TIME = "%Y%m%dT%H%M%SZ"
+_HOUR_S = 3600.0
 
 
 @dataclass(frozen=True, order=True)
@@ -33,13 +40,16 @@ class Candidate:
 
 @dataclass
 class Plan:
-    """markers, manifests: files to unlink. entries: oldest first. temporaries: (root, path).
+    """markers, manifests, runs: names in the home's folders. entries: oldest first.
 
-    total_bytes: of all entries walked. num_young: entries spared for a run that is alive.
+    temporaries: (root, path). total_bytes: of all entries walked. num_young: entries spared for a
+    run that is alive. unread: manifests that could not be read; while there is one, no entry goes.
     """
 
-    markers: list[Path] = field(default_factory=list)
-    manifests: list[Path] = field(default_factory=list)
+    markers: list[str] = field(default_factory=list)
+    manifests: list[str] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
     entries: list[Candidate] = field(default_factory=list)
     temporaries: list[tuple[str, str]] = field(default_factory=list)
     total_bytes: int = 0
@@ -52,34 +62,63 @@ class Plan:
 
 def find_oldest_live_run(home: Home) -> float | None:
     """When the oldest run began whose `run.lock` is held; None where no run is alive."""
-    held = (lock for lock in home.runs.glob("*/run.lock") if _is_held(lock))
-    return min(map(_get_start, held), default=None)
+    starts = []
+    for name, folder in _iter_runs(home):
+        with folder:
+            if is_held(folder, LOCK_NAME):
+                starts.append(_get_start(name, folder))
+    return min(starts, default=None)
 
 
-def _is_held(lock: Path) -> bool:
+def choose_runs(home: Home, keep: int, is_needed: Callable[[Folder], bool]) -> list[str]:
+    """Folders of runs that are over, but for the newest `keep`; what we did not make stays.
+
+    is_needed: whether a run's folder says what `reap` has still to end.
+    """
+    ended = []
+    runs = [each for each in _iter_runs(home) if _RUN_ID.fullmatch(each[0])]
+    for index, (name, folder) in enumerate(reversed(runs)):
+        with folder:
+            if index >= keep and _is_over(name, folder) and not is_needed(folder):
+                ended.append(name)
+    return sorted(ended)
+
+
+def _iter_runs(home: Home) -> Iterator[tuple[str, Folder]]:
+    """Name and folder of every run, for the caller to close; oldest first, as the names sort."""
+    runs = home.find_folder("runs")
+    for name in runs.list_names() if runs is not None else ():
+        try:
+            folder = runs.open_folder(name)  # type: ignore[union-attr]
+        except OSError:
+            continue  # a file, a link, gone meanwhile: not a run
+        yield name, folder
+
+
+def _is_over(name: str, folder: Folder) -> bool:
+    """A run that starts no server has no lock, nor has one that is just beginning."""
     try:
-        with Folder.open(lock.parent) as folder:
-            return is_held(folder, lock.name)
-    except OSError:
-        return False
+        folder.stat(LOCK_NAME)
+    except FileNotFoundError:
+        return time.time() - _get_start(name, folder) > _HOUR_S
+    return not is_held(folder, LOCK_NAME)
 
 
-def _get_start(lock: Path) -> float:
-    """The run id begins with the time; a folder of another name counts from its lock's mtime."""
+def _get_start(name: str, folder: Folder) -> float:
+    """The run id begins with the time; a folder of another name counts from its own mtime."""
     try:
-        began = datetime.strptime(lock.parent.name.partition("-")[0], _RUN_ID_TIME)
+        began = datetime.strptime(name.partition("-")[0], _RUN_ID_TIME)
         return began.replace(tzinfo=timezone.utc).timestamp()
     except ValueError:
-        return lock.stat().st_mtime
+        return os.fstat(folder.fd).st_mtime
 
 
 def choose_stale(markers: Sequence[AuditedMarker], keep_last: int) -> list[AuditedMarker]:
-    """Stale and superseded markers but the newest `keep_last` of each launch."""
+    """Stale, superseded and outdated markers but the newest `keep_last` of each launch."""
     by_launch: dict[str, list[AuditedMarker]] = {}
     for marker in markers:
-        if marker.state in ("stale", "superseded"):
-            launch = Path(marker.path).stem.rpartition("--")[0]
-            by_launch.setdefault(launch, []).append(marker)
+        if marker.state in DROPPABLE and marker.launch_key is not None:
+            by_launch.setdefault(marker.launch_key, []).append(marker)
     dropped = []
     for same in by_launch.values():
         same.sort(key=lambda marker: marker.created or "", reverse=True)
@@ -103,11 +142,15 @@ def make_plan(
     live_since: of the oldest live run; while there is one, what any marker lists stays.
     max_bytes: drop the longest unused first, and no more than it takes; None drops all.
     """
-    plan = Plan(markers=[Path(marker.path) for marker in dropped])
+    plan = Plan(markers=[marker.file_name for marker in dropped])
     kept = dict(judged.needed)
     known = set(kept)
     for marker in judged.markers:
-        manifest = _find_manifest(home, marker)
+        try:
+            manifest = find_manifest(home, marker.file_name)
+        except HostError as error:
+            plan.unread.append(error.reason)
+            continue
         if manifest is None:
             continue
         known |= {
@@ -120,17 +163,12 @@ def make_plan(
             _keep(kept, manifest)
     plan.manifests = _list_manifests(home, plan.markers, live_since)
     _choose_entries(plan, snapshot, known, kept, live_since)
+    if plan.unread:
+        plan.entries = []
     if max_bytes is not None:
         _spare(plan, max_bytes)
     _choose_temporaries(plan, snapshot, now if live_since is None else live_since)
     return plan
-
-
-def _find_manifest(home: Home, marker: AuditedMarker) -> Manifest | None:
-    try:
-        return read_manifest(home.manifests / Path(marker.path).name)
-    except IntegrityError:
-        return None  # `audit` tells of it
 
 
 def _keep(kept: dict[tuple[str, str], set[str]], manifest: Manifest) -> None:
@@ -140,14 +178,21 @@ def _keep(kept: dict[tuple[str, str], set[str]], manifest: Manifest) -> None:
             kept[family, record.root] = kept.get((family, record.root), set()) | paths
 
 
-def _list_manifests(home: Home, dropped: Sequence[Path], live_since: float | None) -> list[Path]:
+def _list_manifests(home: Home, dropped: Sequence[str], live_since: float | None) -> list[str]:
     """Those of dropped markers, and those without one: their warm-up ended before its marker."""
-    found = []
-    for path in sorted(home.manifests.glob("*.json")):
-        marker = home.markers / path.name
-        if marker in dropped or (live_since is None and not os.path.lexists(marker)):
-            found.append(path)
-    return found
+    return [
+        name
+        for name in list_manifests(home)
+        if name in dropped or (live_since is None and not _has_marker(home, name))
+    ]
+
+
+def _has_marker(home: Home, name: str) -> bool:
+    folder = home.find_folder("markers")
+    try:
+        return folder is not None and bool(folder.stat(name))
+    except OSError as error:
+        return error.errno != errno.ENOENT
 
 
 def _choose_entries(

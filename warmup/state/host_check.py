@@ -12,6 +12,7 @@ import msgspec
 
 from warmup.caches.family_table import get_family
 from warmup.state.home import Home
+from warmup.words.errors import HostError
 from warmup.words.locks import find_flock_fault
 from warmup.words.names import FAMILY_NAMES
 
@@ -40,14 +41,15 @@ class HostCheck(msgspec.Struct, frozen=True):
 
 def check_home(home: Home) -> list[HostCheck]:
     """Writable, ours, and not open to others: a marker says which code will be loaded."""
+    try:
+        folders = [home.find_folder(name) for name in ("", *home.FOLDERS)]
+    except HostError as error:
+        return [HostCheck("fail", "home", error.reason, error.hint or "")]
     if not home.is_writable():
         hint = "make it writable for this user, or set WARMUP_CI_HOME"
         return [HostCheck("fail", "home", f"{home.path} is not writable", hint)]
-    if not home.path.exists():
+    if folders[0] is None:
         return [HostCheck("ok", "home", f"{home.path}, not made yet")]
-    problem = _find_exposure(home.path)
-    if problem is not None:
-        return [HostCheck("warn", "home", f"{home.path} {problem}", f"chmod go-w {home.path}")]
     return [HostCheck("ok", "home", str(home.path))]
 
 

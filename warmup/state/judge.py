@@ -14,6 +14,7 @@ from warmup.caches.walk import Snapshot
 from warmup.launch.launch import Launch
 from warmup.state.check import judge, read_bound_manifest
 from warmup.state.home import Home
+from warmup.state.manifests import has_manifest
 from warmup.state.marker import Marker, MarkerProblem, list_markers
 from warmup.state.version_vector import VersionVector
 from warmup.words.errors import IntegrityError, UsageError
@@ -27,13 +28,16 @@ MarkerState = Literal[
     "dangling",
     "corrupt",
     "foreign",
+    "outdated",
     "future",
     "unreadable",
 ]
 # What `audit` fails for. A superseded marker is waste, and `gc`'s business.
 BAD_STATES = frozenset(
-    {"stale", "unjudged", "dangling", "corrupt", "foreign", "future", "unreadable"}
+    {"stale", "unjudged", "dangling", "corrupt", "foreign", "outdated", "future", "unreadable"}
 )
+# What is provably of no use any more, and `gc` may drop.
+DROPPABLE = frozenset({"stale", "superseded", "outdated"})
 
 
 class AuditedMarker(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,9 +54,15 @@ class AuditedMarker(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     tp: int | None = None
     engine: str | None = None
+    launch_key: str | None = None
     created: str | None = None
     seconds: float | None = None
     entries: int = 0
+
+    @property
+    def file_name(self) -> str:
+        """Its own in `markers/`, and its manifest's in `manifests/`."""
+        return self.path.rpartition("/")[2]
 
 
 class HostView(Protocol):
@@ -157,7 +167,12 @@ def judge_markers(
     for each in found:
         if isinstance(each, MarkerProblem):
             judged.markers.append(
-                AuditedMarker(path=str(each.path), state=each.kind, reason=each.reason)
+                AuditedMarker(
+                    path=str(each.path),
+                    state=each.kind,
+                    reason=each.reason,
+                    launch_key=each.keys[0] if each.keys else None,
+                )
             )
             continue
         state, reason = verdicts[each.name]
@@ -199,8 +214,7 @@ def _judge_manifest(
     deep: bool,
     reason: str,
 ) -> tuple[MarkerState, str]:
-    path = view.home.manifests / marker.manifest
-    if not path.exists():
+    if not has_manifest(view.home, marker.manifest):
         return "dangling", "its manifest is gone"
     try:
         manifest = read_bound_manifest(view.home, marker)
@@ -228,12 +242,13 @@ def _has_roots(snapshot: Snapshot, manifest: Manifest) -> bool:
 
 def _describe(home: Home, marker: Marker, state: MarkerState, reason: str) -> AuditedMarker:
     return AuditedMarker(
-        path=str(home.markers / f"{marker.name}.json"),
+        path=str(home.markers / marker.file_name),
         state=state,
         reason=reason,
         model=marker.model,
         tp=marker.tp,
         engine=marker.engine,
+        launch_key=marker.launch_key,
         created=marker.created,
         seconds=marker.seconds,
         entries=marker.num_entries,

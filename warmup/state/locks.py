@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable
 
 from warmup.state.home import Home
-from warmup.words.errors import HostError, WarmupError
-from warmup.words.files import Folder
+from warmup.words.errors import WarmupError
 from warmup.words.locks import Lock, get_holder, try_lock
 
 _POLL_S = 0.1
@@ -29,13 +28,18 @@ def hold_launch_lock(
     """
     name, has_told = f"{launch_key}.lock", False
     while True:
-        # Opened each time: a home that is removed and made anew meanwhile has another folder.
-        with _open_locks(home) as folder:
+        if has_told:
+            home.ensure()  # whoever removed it meanwhile took the lock that we waited for along
+        folder = home.get_folder("locks")
+        try:
             lock = try_lock(folder, name)
-            if lock is not None:
-                lock.sign()
-                return lock
-            holder = get_holder(folder, name)
+        except FileNotFoundError:  # removed since it was opened
+            has_told = True
+            continue
+        if lock is not None:
+            lock.sign()
+            return lock
+        holder = get_holder(folder, name)
         if not has_told:
             has_told = True
             on_wait(holder)
@@ -46,14 +50,3 @@ def hold_launch_lock(
                 hint="wait for it, or give more time with --deadline",
             )
         wait(_POLL_S)
-
-
-def _open_locks(home: Home) -> Folder:
-    try:
-        return Folder.open(home.locks)
-    except OSError as error:
-        raise HostError(
-            f"cannot open the locks {home.locks}",
-            cause=f"{error.strerror} (errno {error.errno})",
-            hint="make the home writable, or set WARMUP_CI_HOME to a folder that is",
-        ) from error

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from warmup.caches.records import read_manifest
 from warmup.state.home import Home
+from warmup.state.manifests import read_manifest
 from warmup.state.marker import Marker, list_markers
 from warmup.words.errors import IntegrityError
 
@@ -21,7 +21,7 @@ def find_stale_entries(home: Home, version_key: str) -> dict[str, frozenset[str]
             continue
         is_present = marker.version_key == version_key
         try:
-            manifest = read_manifest(home.manifests / marker.manifest)
+            manifest = read_manifest(home, marker.manifest)
         except IntegrityError:
             continue  # `audit` tells of it; here it means that nothing is known to be stale
         for family, roots in manifest.families.items():

@@ -107,7 +107,7 @@ class Folder:
     def find_intruder(self) -> str | None:
         """Who else could change what lies here: `uid 1000 owns it`, `its mode is 1777`; or None."""
         status = os.fstat(self.fd)
-        if status.st_uid != os.geteuid():
+        if status.st_uid not in (os.geteuid(), 0):  # root may change anything anyhow
             return f"uid {status.st_uid} owns it, and we run as uid {os.geteuid()}"
         if status.st_mode & 0o022:
             return f"others may write in it: its mode is {stat.S_IMODE(status.st_mode):o}"

@@ -1,0 +1,65 @@
+"""The manifests of a home: which cache entries each warm-up left."""
+
+from __future__ import annotations
+
+import errno
+from hashlib import sha256
+
+from warmup.caches.records import MAX_BYTES, Manifest, decode
+from warmup.state.home import Home
+from warmup.words.errors import HostError, IntegrityError
+from warmup.words.escape import to_line
+
+# Missing, a link, not a regular file, too large: what it lists is nobody's.
+_NO_FILE = (errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EFBIG)
+
+
+def read_manifest(home: Home, name: str, digest: str | None = None) -> Manifest:
+    """A manifest by its file's name. digest: the sha256 that its bytes must have, None for any.
+
+    Raises IntegrityError, also where it is missing or not a regular file; HostError for a home that
+    is not safe to use.
+    """
+    try:
+        folder = home.find_folder("manifests")
+        if folder is None:
+            raise FileNotFoundError(2, "No such file or directory")
+        data = folder.read(name, MAX_BYTES)
+    except OSError as error:
+        raise IntegrityError(
+            "manifest unreadable", cause=f"{to_line(str(home.manifests / name))}: {error.strerror}"
+        ) from error
+    if digest is not None and sha256(data).hexdigest() != digest:
+        raise IntegrityError("manifest refused", cause="its marker was written with another")
+    return decode(data)
+
+
+def find_manifest(home: Home, name: str) -> Manifest | None:
+    """None where it is missing or broken (`audit` tells of it). Raises HostError where it cannot be
+    told, since the file could not be read."""
+    try:
+        return read_manifest(home, name)
+    except IntegrityError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno not in _NO_FILE:
+            raise HostError(error.what, cause=error.cause) from error
+        return None
+
+
+def has_manifest(home: Home, name: str) -> bool:
+    folder = home.find_folder("manifests")
+    try:
+        return folder is not None and bool(folder.stat(name))
+    except OSError:
+        return False
+
+
+def list_manifests(home: Home) -> list[str]:
+    """Names of all files `*.json` in `manifests/`."""
+    folder = home.find_folder("manifests")
+    names = [] if folder is None else folder.list_names()
+    return [name for name in names if name.endswith(".json")]
+
+
+def write_manifest(home: Home, name: str, data: bytes) -> None:
+    """Raises OSError, HostError."""
+    home.get_folder("manifests").write_atomic(name, data)
