@@ -304,7 +304,7 @@ def test_home_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
     done = call(tmp_path, "run", "--workflow", "workflow.toml")
     assert done.returncode == 3
-    assert "error: home cannot be used" in done.stderr
+    assert "error: home is not writable" in done.stderr
     assert "hint: " in done.stderr
 
 

@@ -172,11 +172,7 @@ def _unusable(folder: Path, error: OSError) -> HostError:
             cause="it is a symbolic link",
             hint=f"set WARMUP_CI_HOME to {folder.resolve()} itself, if that is a home of yours",
         )
-    return HostError(
-        f"home cannot be used: {folder}",
-        cause=f"{error.strerror} (errno {error.errno})",
-        hint=_HINT,
-    )
+    return _not_writable(folder, error)
 
 
 def _find_refusal(folder: Folder) -> OSError:
