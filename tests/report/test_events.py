@@ -22,7 +22,7 @@ def test_events_reach_file_and_views_in_order(tmp_path: Path) -> None:
     assert [event["kind"] for event in written] == ["run_started", "model_finished"]
     assert [event.kind for event in seen] == ["run_started", "model_finished"]
     assert written[1]["model"] == "a:1"
-    assert written[1]["data"] == msgspec.to_builtins(result)
+    assert written[1]["data"] == json.loads(msgspec.json.encode(result))
     assert seen[1].result is result
 
 
