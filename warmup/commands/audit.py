@@ -12,7 +12,7 @@ from warmup.report.output import show
 from warmup.report.sarif import SarifResult, SarifRule, make_sarif
 from warmup.report.text import get_count, get_size
 from warmup.state.audit import Audit, make_audit
-from warmup.state.judge import BAD_STATES, AuditedMarker, HostView
+from warmup.state.judge import BAD_STATES, HostView
 from warmup.words.errors import UsageError
 from warmup.words.escape import from_text
 from warmup.words.names import FAMILY_NAMES
@@ -60,7 +60,9 @@ def audit(
 
 def _render(audit: Audit) -> Iterator[str]:
     """Lines, without regard to what a terminal would obey: the caller escapes them."""
-    yield from _render_markers(audit.markers)
+    for marker in audit.markers:
+        name = marker.path if marker.model is None else f"{marker.model}:{marker.tp}"
+        yield f"{marker.state:11} {name}: {marker.reason}"
     for each in audit.damage[:_MAX_LINES]:
         yield f"damaged     {each.family} {each.kernel}: {each.path}: {each.problem}"
     yield from _render_more(len(audit.damage))
@@ -72,12 +74,6 @@ def _render(audit: Audit) -> Iterator[str]:
         told = f"{get_count(unneeded.entries, 'entry', 'entries')}, {get_size(unneeded.bytes)}"
         yield f"unneeded    {family}: {told} that no fresh marker lists (see `warmup-ci gc`)"
     yield _get_verdict(audit)
-
-
-def _render_markers(markers: list[AuditedMarker]) -> Iterator[str]:
-    for marker in markers:
-        name = marker.path if marker.model is None else f"{marker.model}:{marker.tp}"
-        yield f"{marker.state:11} {name}: {marker.reason}"
 
 
 def _render_findings(findings: list[Finding]) -> Iterator[str]:

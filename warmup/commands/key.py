@@ -52,7 +52,9 @@ def key(
     }
     lines: Iterable[str] = [vector.key] if only_key else _render(vector)
     if export:
-        lines = (f"export {name}={_quote(value)}" for name, value in variables.items())
+        # In single quotes always, unlike shlex.quote: one form is easier to read and to look for.
+        quoted = {name: value.replace("'", "'\\''") for name, value in variables.items()}
+        lines = (f"export {name}='{value}'" for name, value in quoted.items())
     show(document, lines, json_output=json_output)
     return EXIT_OK
 
@@ -62,11 +64,6 @@ def _render(vector: VersionVector) -> Iterator[str]:
     lines.append(("version_key", vector.key))
     width = max(len(name) for name, _ in lines)
     return (f"{name:{width}}  {value}" for name, value in lines)
-
-
-def _quote(value: str) -> str:
-    """In single quotes always, unlike shlex.quote: one form is easier to read and to look for."""
-    return "'" + value.replace("'", "'\\''") + "'"
 
 
 def _append_github_env(variables: Mapping[str, str], environ: Mapping[str, str]) -> None:

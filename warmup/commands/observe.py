@@ -21,7 +21,6 @@ from warmup.report.output import Output
 from warmup.words.errors import EXIT_FAILED, HostError, UsageError, WarmupError
 
 if TYPE_CHECKING:
-    from warmup.caches.manifest import NewEntry
     from warmup.supervise.watch.holders import EntryHolders
 
 _LOOK_S = 0.5
@@ -82,7 +81,13 @@ def observe(
     new = find_new_after(mark)
     if new and status == 0 and fail_on_miss:
         status = EXIT_FAILED
-    observed = {name: [_observe(one, holders) for one in entries] for name, entries in new.items()}
+    observed = {
+        name: [
+            ObservedEntry(one.entry, one.kernel, one.t, holders.find_argv(one.entry))
+            for one in entries
+        ]
+        for name, entries in new.items()
+    }
     _report(observed)
     if json_path is not None:
         document = ObserveDocument(exit_code=status, new_entries=observed)
@@ -143,7 +148,8 @@ def _run(command: tuple[str, ...], env: Mapping[str, str], holders: EntryHolders
         while True:
             ended, wait_status = os.waitpid(pid, os.WNOHANG)
             if ended:
-                return _get_status(wait_status)
+                code = os.waitstatus_to_exitcode(wait_status)
+                return code if code >= 0 else 128 - code
             info = signal.sigtimedwait(heard, _LOOK_S)
             if info is not None and info.si_signo in _FORWARDED and info.si_code != _SI_KERNEL:
                 os.kill(pid, info.si_signo)  # not reaped yet, so the pid is still its own
@@ -153,15 +159,6 @@ def _run(command: tuple[str, ...], env: Mapping[str, str], holders: EntryHolders
         while signal.sigtimedwait(heard, 0) is not None:
             pass
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
-
-
-def _get_status(wait_status: int) -> int:
-    code = os.waitstatus_to_exitcode(wait_status)
-    return code if code >= 0 else 128 - code
-
-
-def _observe(entry: NewEntry, holders: EntryHolders) -> ObservedEntry:
-    return ObservedEntry(entry.entry, entry.kernel, entry.t, holders.find_argv(entry.entry))
 
 
 def _report(observed: Mapping[str, Sequence[ObservedEntry]]) -> None:

@@ -52,7 +52,8 @@ class Console:
         self._total = 0
 
     def __call__(self, event: Event) -> None:
-        short = self._get_short(event.model or "")
+        name = event.model or ""
+        short = self._shorts.get(name) or get_printable(name)
         handler = getattr(self, f"_on_{event.kind}", None)
         if event.result is not None:
             self._finish(short, event.result)
@@ -62,9 +63,6 @@ class Console:
     def close(self) -> None:
         if self._spinner is not None:
             self._spinner.stop()
-
-    def _get_short(self, name: str) -> str:
-        return self._shorts.get(name) or get_printable(name)
 
     def _on_run_started(self, _: str, data: dict[str, Any]) -> None:
         names = data.get("models", [])

@@ -98,11 +98,7 @@ def _get_row(result: ModelResult) -> str:
 def _get_cell(text: str) -> str:
     """Foreign text as text: neither Markdown, nor HTML, nor a cell's or a row's end."""
     text = get_printable(text).replace("&", "&amp;").replace("<", "&lt;")
-    return "".join(_escape(char) for char in text)
-
-
-def _escape(char: str) -> str:
-    return f"\\{char}" if char in "\\`*_[]|~#!" else char
+    return "".join(f"\\{char}" if char in "\\`*_[]|~#!" else char for char in text)
 
 
 def _count_bytes(text: str) -> int:
