@@ -94,7 +94,8 @@ def test_the_text_tells_shapes_ms_and_why(
     assert kernels(session, KernelOptions(only_list=True)) == 0
     text = capsys.readouterr().out
     assert "NORMAL n=6144 k=4096 groups=1: M 16 32 64" in text
-    assert "4 shapes" in text and "kernels, M up to 16384" in text
+    assert "    TRANSPOSE k=12288: M 1\n" in text
+    assert "6 shapes" in text and "kernels, M up to 16384" in text
     assert "the same shapes as ./a:1: compiled once" in text
     assert "its choice can change only past 16" in text
     assert kernels(session, KernelOptions(only_list=True, full=True)) == 0

@@ -35,6 +35,7 @@ def derive_from(
 
 
 def get_shapes(model: ModelShapes, *kinds: str) -> set[tuple[str, int, int, int]]:
+    """Without kinds: of its products, the transposes left out."""
     assert model.strategy == "kernels", model.reason
     wanted = kinds or ("NORMAL", "CONTIG", "MASKED")
     return {(s.kind, s.n, s.k, s.groups) for s in model.shapes if s.kind in wanted}

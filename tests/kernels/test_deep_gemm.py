@@ -81,7 +81,15 @@ def test_each_kernel_is_asked_for_once_and_nothing_else_is_left(tmp_path: Path) 
     result = compile_with_fakes(tmp_path, shapes)
     assert len(get_calls(tmp_path)) == result.num_kernels
     assert list((tmp_path / "cache" / "tmp").iterdir()) == []
-    assert result.device.version == "0.0.fake"
+    assert result.device.version == "0.2.5"
+
+
+def test_scales_of_one_width_are_transposed_by_one_kernel(tmp_path: Path) -> None:
+    shapes = {Shape("TRANSPOSE", 1, k): MAX_M for k in (768, 7168)}
+    result = compile_with_fakes(tmp_path, shapes)
+    assert (result.failed, result.num_kernels) == ((), 2)
+    assert set(get_calls(tmp_path)) == {"TRANSPOSE k=768 m=1", "TRANSPOSE k=7168 m=1"}
+    assert len(get_entries(tmp_path)) == 2
 
 
 def test_a_deep_gemm_that_hides_what_it_compiles_for_gets_one_m_of_every_stretch(

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.kernels.models import V3, both, derive_from, get_shapes, normal
+from warmup.kernels.m_values import choose_kernels
 from warmup.kernels.shapes.architecture import Shape
 from warmup.words.errors import UsageError
 
@@ -166,6 +167,36 @@ def test_vllm_deals_experts_contiguously_and_fuses_none(tmp_path: Path) -> None:
         ("CONTIG", 4096, 7168, 32),
         ("CONTIG", 7168, 2048, 32),
     }
+
+
+def test_scales_are_transposed_once_for_each_k(tmp_path: Path) -> None:
+    """Real sglang 0.5.23 asked for these three (Qwen3-30B-A3B-FP8); vLLM was not looked at."""
+    shapes = derive_from(tmp_path, "qwen3-30b-a3b-fp8", 1).shapes
+    assert [shape.k for shape in shapes if shape.kind == "TRANSPOSE"] == [768, 2048, 4096]
+    plain = derive_from(tmp_path, "qwen3-30b-a3b-fp8", 1, "--moe-runner-backend", "triton").shapes
+    assert [shape.k for shape in plain if shape.kind == "TRANSPOSE"] == [2048, 4096]
+    other = derive_from(tmp_path, "qwen3-30b-a3b-fp8", 1, engine="vllm").shapes
+    assert all(shape.kind != "TRANSPOSE" for shape in other)
+
+
+@pytest.mark.parametrize(
+    ("name", "tp", "version", "products", "transposes"),
+    [
+        ("qwen3-30b-a3b-fp8", 1, "0.2.3.post2", 60, 3),
+        ("deepseek-v3", 8, "0.2.3.post2", 70, 6),
+        ("deepseek-v3", 8, "0.1.5.post1", 64, 6),
+    ],
+)
+def test_as_many_kernels_as_the_library_was_seen_to_take(
+    tmp_path: Path, name: str, tp: int, version: str, products: int, transposes: int
+) -> None:
+    """Recorded on a null device: sglang 0.5.23 asked sgl-deep-gemm 0.2.3.post2 for 63 kernels of
+    Qwen3-30B-A3B-FP8; of DeepSeek-V3 over eight ranks the library took 70, where 64 were named."""
+    kernels = choose_kernels(derive_from(tmp_path, name, tp).asks, 132, {}, version)
+    kinds = [kernel.kind for kernel in kernels]
+    assert (len(kinds) - kinds.count("TRANSPOSE"), kinds.count("TRANSPOSE")) == (
+        products, transposes,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

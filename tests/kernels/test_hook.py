@@ -30,7 +30,7 @@ def test_a_known_launch_is_planned_and_compiled(tmp_path: Path) -> None:
     }  # fmt: skip
     plan = plan_kernels(make_launch(tmp_path), env)
     assert isinstance(plan, KernelPlan)
-    assert plan.told.startswith("4 shapes from config.json")
+    assert [shape.kind for shape in plan.shapes.shapes] == ["NORMAL"] * 4 + ["TRANSPOSE"] * 2
     result = compile_kernels(plan, run_dir=tmp_path, name="run", check=lambda: None)
     assert (result.failed, result.cache_dir) == ((), tmp_path / "cache")
     assert len(list((tmp_path / "cache" / "cache").iterdir())) == result.num_kernels

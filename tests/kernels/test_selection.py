@@ -20,7 +20,7 @@ any_shape = st.builds(
 
 def choose_slowly(selector: Selector, m: int) -> tuple[int, ...]:
     """The heuristic as upstream writes it: look at every tiling, keep the first of the best."""
-    tilings = selector.tilings
+    tilings = list(selector.iter_tilings((64, 128, 256)))
     if selector.shape.kind == "NORMAL" and m <= 32:
         tilings = list(selector.iter_tilings((64, 128, *((16, 32) if m <= 16 else (32,)), 256)))
     best = tilings[0]
@@ -44,7 +44,7 @@ def test_the_shortcuts_take_what_looking_at_every_tiling_takes(
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_tilings_are_legal(shape: Shape) -> None:
-    for tiling in Selector(shape).tilings:
+    for tiling in Selector(shape).iter_tilings((64, 128, 256)):
         assert tiling.block_n % 16 == 0 and tiling.block_n <= 192 and tiling.block_n != 176
         assert tiling.block_m in {"CONTIG": (128,), "MASKED": (64, 128)}.get(
             shape.kind, (64, 128, 256)
@@ -70,3 +70,23 @@ def test_what_a_kernel_is_compiled_for() -> None:
     assert Selector(SHAPES[0]).select(64).n == 0
     assert Selector(SHAPES[0], compiled_dims="nk").select(64).n == 2112
     assert Selector(SHAPES[3]).select(128).k == 7168
+
+
+@pytest.mark.parametrize(
+    ("version", "has_wide"),
+    [("0.2.5", True), ("0.2.3.post2", True), ("", True), ("0.1.5.post1", False), ("2.5.0", False)],
+)
+def test_newer_versions_compile_n_into_wide_tilings_of_the_plain_product(
+    version: str, has_wide: bool
+) -> None:
+    """Recorded on a null device, for sgl-deep-gemm 0.2.3.post2 and 0.2.5 at 132 and 72 SMs."""
+    seen = set()
+    for shape in (Shape("NORMAL", 2112, 7168), Shape("NORMAL", 7168, 2048)):
+        selector = Selector(shape, version=version)
+        for m in range(64, 16385, 64):
+            kernel = selector.select(m)
+            is_wide = (kernel.block_m, kernel.cluster) == (128, 1) and kernel.block_n > 128
+            assert kernel.n == (shape.n if is_wide and has_wide else 0) and kernel.k == 0
+            seen.add(is_wide)
+    assert seen == {True, False}
+    assert Selector(SHAPES[3], version=version).select(128).n == SHAPES[3].n

@@ -195,7 +195,7 @@ def make_jobs(
         # This deep_gemm does not say what its kernels depend on: one M of every stretch.
         calls = [(ask, get_boundaries(ask.shape, max_m), 0.0) for ask, max_m in fitting.items()]
     else:
-        chosen = choose_kernels(fitting, device.num_sms, device.compiled_dims)
+        chosen = choose_kernels(fitting, device.num_sms, device.compiled_dims, device.version)
         calls = [(ask, [m], _get_cost(kernel)) for kernel, (ask, m) in chosen.items()]
     return [_make_job(*call, device, cache_dir) for call in calls], notes
 

@@ -73,6 +73,8 @@ def derive(
         family = get_architecture(config)
         products = Products(config, layout, f"{label}:{tp}")
         family.derive(products)
+        if engine == "sglang":
+            products.add_transposes()
     except NotModelledError as error:
         return ModelShapes(
             model=label, tp=tp, architecture=architecture, strategy="server", reason=error.reason

@@ -43,11 +43,6 @@ class KernelPlan:
     python: str
     env: Mapping[str, str]
 
-    @property
-    def told(self) -> str:
-        """One line for a log."""
-        return f"{len(self.shapes.shapes)} shapes from config.json: {self.shapes.reason}"
-
 
 @dataclass(frozen=True)
 class Fallback:

@@ -17,6 +17,8 @@ from warmup.kernels.shapes.architecture import BLOCK, Ask, Shape
 
 def get_boundaries(shape: Shape, max_m: int) -> list[int]:
     """The last M of every stretch up to max_m; the contiguous layout's rows come in blocks."""
+    if shape.kind == "TRANSPOSE":
+        return [1]
     if shape.kind == "CONTIG":
         return list(range(BLOCK, max(max_m, BLOCK) + 1, BLOCK))
     few = [m for m in (16, 32) if m <= max_m and shape.kind == "NORMAL"]
@@ -26,15 +28,23 @@ def get_boundaries(shape: Shape, max_m: int) -> list[int]:
 
 def get_sweep(shape: Shape, max_m: int) -> list[int]:
     """Every M that the engine's own warm-up calls (sglang 0.5.23, compile_utils.py)."""
+    if shape.kind == "TRANSPOSE":
+        return [1]
     step = BLOCK if shape.kind == "CONTIG" else 1
     return list(range(step, max(max_m, step) + 1, step))
 
 
 def choose_ms(
-    shape: Shape, max_m: int, num_sms: int = H200_SMS, compiled_dims: str | None = None
+    shape: Shape,
+    max_m: int,
+    num_sms: int = H200_SMS,
+    compiled_dims: str | None = None,
+    version: str = "",
 ) -> dict[int, Kernel]:
-    """The chosen Ms, ascending, and the kernel of each; no two share one."""
-    selector = Selector(shape, num_sms, compiled_dims)
+    """The chosen Ms, ascending, and the kernel of each; no two share one. version: deep_gemm's."""
+    if shape.kind == "TRANSPOSE":
+        return {1: Kernel("TRANSPOSE", 0, shape.k, 1, 0, 0, 0, 1, False, 0)}
+    selector = Selector(shape, num_sms, compiled_dims, version)
     chosen: dict[Kernel, int] = {}
     for m in get_boundaries(shape, max_m):
         chosen.setdefault(selector.select(m), m)
@@ -42,7 +52,10 @@ def choose_ms(
 
 
 def choose_kernels(
-    asks: Mapping[Ask, int], num_sms: int, compiled_dims: Mapping[str, str | None]
+    asks: Mapping[Ask, int],
+    num_sms: int,
+    compiled_dims: Mapping[str, str | None],
+    version: str = "",
 ) -> dict[Kernel, tuple[Ask, int]]:
     """Every kernel that these select on a device of num_sms SMs, with one shape and M that make it.
 
@@ -51,7 +64,7 @@ def choose_kernels(
     """
     kernels: dict[Kernel, tuple[Ask, int]] = {}
     for ask, max_m in asks.items():
-        dims = compiled_dims.get(ask.shape.kind)
-        for m, kernel in choose_ms(ask.shape, max_m, ask.get_num_sms(num_sms), dims).items():
+        sms, dims = ask.get_num_sms(num_sms), compiled_dims.get(ask.shape.kind)
+        for m, kernel in choose_ms(ask.shape, max_m, sms, dims, version).items():
             kernels.setdefault(kernel, (ask, m))
     return kernels

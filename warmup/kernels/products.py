@@ -92,6 +92,13 @@ class Products:
     def add_masked(self, n: int, k: int, groups: int) -> None:
         self.shapes[Shape("MASKED", n, k, groups)] = None
 
+    def add_transposes(self) -> None:
+        """One for each K: sglang's own warm-up gives row-major scales (0.5.23, layers/
+        deep_gemm_wrapper/compile_utils.py, _empty_token_fp8), and so do its masked experts. The
+        kernel is compiled for K/128 alone (DeepGEMM, csrc/jit_kernels/impls/smxx_layout.hpp)."""
+        for k in sorted({shape.k for shape in self.shapes}):
+            self.shapes[Shape("TRANSPOSE", 1, k)] = None
+
     def _is_quantised(self, module: str, layers: Iterable[int]) -> bool:
         head, _, last = module.rpartition(".")
         names = [f"{head}.{part}" for part in _FUSED.get(last, (last,))]

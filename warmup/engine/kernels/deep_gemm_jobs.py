@@ -3,7 +3,8 @@
 Run by its path in the server's environment, where warmup-ci may be missing: it imports torch and
 deep_gemm, and nothing of ours. Tensors are laid out as sglang 0.5.23's are
 (srt/layers/quantization/fp8_utils.py, moe/moe_runner/deep_gemm.py): activation scales column by
-column and aligned for TMA, so that no kernel that only transposes scales is compiled with them.
+column and aligned for TMA, so that the kernels which only transpose scales are compiled by jobs of
+their own (TRANSPOSE) alone.
 
 Never run where this was written: no GPU. See benchmarks/results/README.md.
 """
@@ -129,7 +130,11 @@ def compile_shape(kind: str, n: int, k: int, groups: int, num_sms: int, ms: list
     return len(ms)
 
 
-def _make_call(kind: str, n: int, k: int, groups: int, max_m: int) -> Callable[[int], None]:
+def _make_call(kind: str, n: int, k: int, groups: int, max_m: int) -> Callable[[int], Any]:
+    if kind == "TRANSPOSE":
+        layout = importlib.import_module("deep_gemm.utils.layout")
+        scales = torch.ones(max_m, k // _BLOCK, device="cuda")
+        return lambda m: layout.get_mn_major_tma_aligned_tensor(scales[:m])
     function = _get_function(kind)
     if kind == "MASKED":
         rows, scales = _make_rows(k, _ROWS, groups)

@@ -13,7 +13,7 @@ import msgspec
 
 from warmup.words.errors import UsageError, WarmupError
 
-Kind = Literal["NORMAL", "CONTIG", "MASKED"]
+Kind = Literal["NORMAL", "CONTIG", "MASKED", "TRANSPOSE"]
 
 # Weights are scaled in blocks of 128×128, and DeepGEMM is asked only where N and K fit (sglang
 # 0.5.23, layers/quantization/fp8_utils.py, _deepgemm_block_fp8_supported).
@@ -26,7 +26,8 @@ class Shape(msgspec.Struct, frozen=True, order=True):
     """One product per rank: (tokens, k) · (groups, n, k)ᵀ → (tokens, n).
 
     kind: NORMAL, one weight; CONTIG, experts with their tokens in one row of blocks (prefill);
-    MASKED, experts with a fixed number of rows each (decoding under CUDA graphs).
+    MASKED, experts with a fixed number of rows each (decoding under CUDA graphs); TRANSPOSE, no
+    product, but what brings the scales of k columns into TMA's order, one kernel for each k.
     """
 
     kind: Kind
@@ -39,6 +40,8 @@ class Shape(msgspec.Struct, frozen=True, order=True):
             raise ValueError(f"sizes must be positive: {self}")
 
     def __str__(self) -> str:
+        if self.kind == "TRANSPOSE":
+            return f"TRANSPOSE k={self.k}"
         return f"{self.kind} n={self.n} k={self.k} groups={self.groups}"
 
 
