@@ -48,6 +48,14 @@ def get_env(folder: Path, **more: str) -> dict[str, str]:
     }
 
 
+def add_package(folder: Path, name: str) -> str:
+    """A package of this name that is all but empty. Returns the PYTHONPATH that finds it."""
+    package = folder / "packages" / name
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    return f"{ROOT}{os.pathsep}{package.parent}"
+
+
 def call(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
     """`warmup-ci ARGS` in `folder`; waits for its end."""
     return subprocess.run(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.program import TOY, call, call_json, get_env, write_workflow
+from tests.commands.program import TOY, add_package, call, call_json, get_env, write_workflow
 from warmup.cli import spread
 
 
@@ -142,7 +142,9 @@ def test_a_model_without_such_kernels_is_no_warning(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
     (model / "config.json").write_text('{"architectures": ["Qwen2ForCausalLM"]}')
-    done = call(tmp_path, "run", "--models", "./model:1", "--engine", "sglang")
+    path = add_package(tmp_path, "sglang")
+    done = call(tmp_path, "run", "--models", "./model:1", "--engine", "sglang", PYTHONPATH=path)
+    assert done.returncode == 1, "there is no sglang here"
     assert "compiles all kernels" not in done.stderr
 
 
@@ -363,11 +365,26 @@ def test_kernels_alone_where_no_kernels_are_derived_is_a_failure(tmp_path: Path)
     assert not list((tmp_path / "home" / "markers").iterdir())
 
 
+def test_an_engine_that_is_not_installed_is_said_before_anything_starts(tmp_path: Path) -> None:
+    write_workflow(tmp_path)
+    workflow = tmp_path / "workflow.toml"
+    workflow.write_text(workflow.read_text() + '\n[[model]]\nid = "org/m"\nengine = "vllm"\n')
+    done = call(tmp_path, "run", "--workflow", "workflow.toml")
+    assert done.returncode == 2
+    assert "error: org/m:1: engine vllm is not installed" in done.stderr
+    assert f"cause: {sys.executable} has no vllm" in done.stderr
+    assert not (tmp_path / "home" / "runs").exists()
+    planned = call(tmp_path, "plan", "--workflow", "workflow.toml")
+    assert planned.returncode == 0
+    assert "problem: org/m:1: engine vllm is not installed" in planned.stdout
+
+
 def test_falling_back_to_the_server_is_said(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
     configs = Path(__file__).parents[1] / "kernels" / "configs"
     shutil.copy(configs / "deepseek-v3.json", model / "config.json")
-    done = call(tmp_path, "run", "--models", "./model:8", "--engine", "sglang")
+    path = add_package(tmp_path, "sglang")
+    done = call(tmp_path, "run", "--models", "./model:8", "--engine", "sglang", PYTHONPATH=path)
     assert "its server compiles all kernels, since DeepGEMM compiles on a GPU only" in done.stderr
     assert done.returncode == 1, "there is no sglang here"

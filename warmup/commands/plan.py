@@ -75,7 +75,7 @@ def _plan(session: Session, launch: Launch, visible: tuple[str, ...], force: boo
     from warmup.supervise.ports import peek_ports
 
     engine = get_engine(launch.engine)
-    problem = engine.find_problem(launch)
+    problem = session.find_problem(launch)
     try:
         check = session.check(launch)
     except HostError as error:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from warmup.commands.session import Session
-from warmup.launch.engine_table import get_engine
 from warmup.launch.launch import Launch
 from warmup.report.actions import Actions, guard_line, is_actions
 from warmup.report.console import Console
@@ -46,7 +45,7 @@ def run(
     """
     begin = time.monotonic()
     for launch in session.get_launches():
-        problem = get_engine(launch.engine).find_problem(launch)
+        problem = session.find_problem(launch)
         if isinstance(problem, UsageError):  # a user's mistake is refused before the first launch
             raise problem
     guard = guard_line if is_actions(session.environ) else None

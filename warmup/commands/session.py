@@ -13,8 +13,9 @@ from warmup.launch.environment import UNSTARTED, get_server_env
 from warmup.launch.launch import Launch
 from warmup.state.check import MarkerCheck, check_launch
 from warmup.state.home import Home, get_home
+from warmup.state.installed import find_missing_engine
 from warmup.state.version_vector import VersionVector, read_vector
-from warmup.words.errors import HostError
+from warmup.words.errors import HostError, WarmupError
 from warmup.workflow.selection import Resolved, Selection, load
 
 # Where a compiler is looked for; everything else that a vector reads of the environment is
@@ -88,9 +89,9 @@ class Session:
         The launch's own variables are in its launch key already; here only those of them count
         that decide which toolkit is found. So one version key holds for a whole workflow.
         """
-        own = {name: value for name, value in launch.env.items() if name in _TOOLKIT}
-        env = {**self.env, **own}
-        return self._read(launch, env, [launch.engine], launch.source_paths)
+        return self._read(
+            launch, self._get_toolkit_env(launch), [launch.engine], launch.source_paths
+        )
 
     @cached_property
     def vector(self) -> VersionVector:
@@ -105,9 +106,24 @@ class Session:
         """The server's environment, as far as it is known before it has a port."""
         return get_server_env(launch, get_engine(launch.engine), UNSTARTED, self.env)
 
+    def find_problem(self, launch: Launch) -> WarmupError | None:
+        """Why this launch cannot work, as far as can be seen before anything is started."""
+        engine = get_engine(launch.engine)
+        problem = engine.find_problem(launch)
+        if problem is not None:
+            return problem
+        more_paths = self.get_env(launch).get("PYTHONPATH", "").split(os.pathsep)
+        return find_missing_engine(
+            launch, engine.distribution, self._get_toolkit_env(launch), [*filter(None, more_paths)]
+        )
+
     def check(self, launch: Launch) -> MarkerCheck:
         """Whether the launch is warm, as marker, vector and caches say it."""
         return check_launch(self.home, launch, self.get_vector(launch), self.get_env(launch))
+
+    def _get_toolkit_env(self, launch: Launch) -> dict[str, str]:
+        own = {name: value for name, value in launch.env.items() if name in _TOOLKIT}
+        return {**self.env, **own}
 
     def _read(
         self,
