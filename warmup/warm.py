@@ -15,6 +15,7 @@ from warmup.caches.manifest import find_new, make_manifest, summaries
 from warmup.caches.records import encode
 from warmup.caches.unread import mark_unread
 from warmup.caches.walk import Snapshot, take_snapshot
+from warmup.kernels import derive
 from warmup.kernels.hook import Fallback, KernelPlan, compile_kernels, plan_kernels
 from warmup.launch.engine import Allocation, Engine
 from warmup.launch.engine_table import get_engine
@@ -37,7 +38,6 @@ from warmup.words.secrets import Redactor
 from warmup.workflow.gpus import assign
 from warmup.workflow.verdict import NOT_PROVEN, get_reason, is_done, make_unlaunched
 
-_KERNELS_FAMILIES = ("deep_gemm",)
 # Kernels named in one error line; the others are counted.
 MAX_NAMED = 12
 
@@ -196,7 +196,7 @@ def _warm_cold(attempt: _Attempt, check: MarkerCheck) -> ModelResult:
         )
         attempt.argv = tuple(engine.get_argv(launch, allocation))
         env = get_server_env(launch, engine, allocation, step.env)
-        families = _KERNELS_FAMILIES if launch.strategy == "kernels" else engine.families
+        families = derive.FAMILIES if launch.strategy == "kernels" else engine.families
         before = mark_unread(take_snapshot(families, env))
         _tell_start(attempt, reason, gpus)
         if reason != NOT_PROVEN:  # else only the proof is missing

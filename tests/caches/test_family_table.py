@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from warmup.caches.family_table import get_family, get_variables
-from warmup.state.version_vector import read_vector
 from warmup.words.errors import UsageError
 from warmup.words.names import FAMILY_NAMES
 
@@ -23,7 +22,7 @@ def get_roots(name: str, **env: str) -> list[str]:
 def test_a_family_says_all_of_itself(name: str) -> None:
     family = get_family(name)
     assert family.name == name
-    assert family.variables and family.ingredients and family.hazards and family.repair
+    assert family.variables and family.ingredients and family.env_names and family.repair
     assert family.get_roots({"HOME": HOME})
 
 
@@ -111,6 +110,13 @@ def test_defaults_of_sglang_are_watched_until_a_variable_settles_it() -> None:
         ("triton", "KEY/__grp__add.json", "KEY", "add"),
         ("triton", "KEY/cuda_utils.cpython-311-x86_64-linux-gnu.so", "KEY", "cuda_utils"),
         ("triton", "KEY/tmp.pid_7_aa/add.cubin", None, ""),
+        ("triton", "KEY/add_kernel.autotune.json", "KEY", "tuning of add_kernel"),
+        ("inductor", "triton/0/KEY/add_kernel.autotune.json", "triton/0/KEY",
+         "tuning of add_kernel"),
+        ("inductor", "ab/c0ffee.best_config", "ab/c0ffee.best_config", "tuning of c0ffee"),
+        ("vllm", "h/inductor_cache/ab/c0ffee.best_config", "h/inductor_cache/ab/c0ffee.best_config",
+         "tuning of c0ffee"),
+        ("quack", "fp/gemm.autotune.json", "fp/gemm.autotune.json", "tuning of gemm"),
         ("inductor", "fxgraph/ab/fkey/entry", "fxgraph/ab/fkey", "fxgraph/ab/fkey"),
         ("inductor", "triton/0/KEY/__grp__add.json", "triton/0/KEY", "add"),
         ("inductor", "ab/cab.py", "ab/cab.py", "ab/cab.py"),
@@ -172,14 +178,3 @@ def test_a_tilelang_kernel_is_called_after_its_function(tmp_path: Path) -> None:
     (tmp_path / "device_kernel.cu").write_text(source)
     kernel = get_family("tilelang").get_kernel(tmp_path.parent, tmp_path.name, ["device_kernel.cu"])
     assert kernel == "mhc_main"
-
-
-@pytest.mark.parametrize("name", FAMILY_NAMES)
-def test_what_a_key_holds_is_an_ingredient_that_names_the_family(name: str) -> None:
-    """The same knowledge from two sides; a bump must be known to touch what it touches."""
-    exact = {each for each in get_family(name).ingredients if ":" not in each and each != "engine"}
-    vector = read_vector(
-        python=sys.executable, env={}, engines=[], source_paths=[], repo_dir=Path.cwd()
-    )
-    families = {each.name: each.families for each in vector.ingredients}
-    assert {each for each in exact if name not in families.get(each, ())} == set()

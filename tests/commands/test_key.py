@@ -49,8 +49,12 @@ def test_the_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         "schema": 1,
         "version_key": VECTOR.key,
         "ingredients": [
-            {"name": "triton", "value": "3.9.0", "families": ["triton", "inductor"]},
-            {"name": "nvcc", "value": "13.0.88", "families": ["deep_gemm"]},
+            {"name": "triton", "value": "3.9.0", "families": ["inductor", "triton", "vllm"]},
+            {
+                "name": "nvcc",
+                "value": "13.0.88",
+                "families": ["deep_gemm", "flashinfer", "tilelang", "torch_extensions", "tvm_ffi"],
+            },
         ],
         "variables": VARIABLES,
     }

@@ -56,11 +56,25 @@ def test_an_ingredient_changed(home: Home, capsys: pytest.CaptureFixture[str]) -
             "name": "triton",
             "old": "3.9.0",
             "new": "4.0",
-            "families": ["triton", "inductor"],
+            "families": ["inductor", "triton", "vllm"],
             "entries": {"triton": 9},
         }
     ]
     assert (answer["lost_entries"], answer["lost_seconds"]) == (9, 41.2)
+
+
+def test_a_new_engine_loses_all_that_it_had_filled(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A copy of the engine's list lacked flashinfer, quack, torch_extensions and cuda_driver."""
+    filled = {
+        name: FamilySummary(f"/caches/{name}", 10, 100, "0" * 64)
+        for name in ("deep_gemm", "flashinfer", "quack", "torch_extensions", "cuda_driver")
+    }
+    warm(home, LAUNCH, make_vector(**{"engine:sglang": "0.5.22"}), families=filled)
+    answer = ask(capsys, home, LAUNCH, make_vector(**{"engine:sglang": "0.5.23"}))
+    assert answer["lost_entries"] == 50
+    assert answer["changes"][0]["entries"] == dict.fromkeys(filled, 10)
 
 
 def test_the_nearest_marker_is_the_one_with_the_fewest_changes(
@@ -79,8 +93,9 @@ def test_the_lines(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.splitlines() == [
         "org/Name-1B:2 is cold: triton 3.9.0 → 4.0, nvcc 13.0.88 → 14",
         f"  nearest marker: {marker.created}  {home.markers / marker.name}.json",
-        "  triton  3.9.0 → 4.0  touches triton (9 entries), inductor",
-        "  nvcc    13.0.88 → 14  touches deep_gemm (41 entries)",
+        "  triton  3.9.0 → 4.0  touches inductor, triton (9 entries), vllm",
+        "  nvcc    13.0.88 → 14  touches deep_gemm (41 entries), flashinfer, tilelang,"
+        " torch_extensions, tvm_ffi",
         "  went with it: 50 entries; warming took 41.2 s then",
     ]
 

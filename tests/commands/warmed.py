@@ -20,10 +20,7 @@ FAMILIES = ("deep_gemm", "triton")
 
 
 def make_vector(**values: str) -> VersionVector:
-    families = {"deep_gemm": ("deep_gemm",), "triton": ("triton",)}
-    return VersionVector(
-        tuple(Ingredient(name, value, families.get(name, ())) for name, value in values.items())
-    )
+    return VersionVector(tuple(Ingredient(name, value) for name, value in values.items()))
 
 
 def make_launch(model: str = "org/model", tp: int = 1) -> Launch:

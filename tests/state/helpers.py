@@ -41,10 +41,7 @@ def make_launch(**changes: Any) -> Launch:
 def make_vector(**values: str) -> VersionVector:
     """Ingredients `triton` and `nvcc`; `values` replace theirs, or add."""
     named = {"triton": "3.9.0", "nvcc": "13.0.88", **values}
-    families = {"triton": ("triton", "inductor"), "nvcc": ("deep_gemm",)}
-    return VersionVector(
-        tuple(Ingredient(name, value, families.get(name, ())) for name, value in named.items())
-    )
+    return VersionVector(tuple(Ingredient(name, value) for name, value in named.items()))
 
 
 def make_marker_of(launch: Launch, vector: VersionVector, **changes: Any) -> Marker:

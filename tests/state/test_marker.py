@@ -94,7 +94,7 @@ def test_any_marker_comes_back(  # type: ignore[no-untyped-def]
 ) -> None:
     home = Home(tmp_path_factory.mktemp("home"))
     home.ensure()
-    vector = VersionVector(tuple(Ingredient(name, text, ()) for name, text in values.items()))
+    vector = VersionVector(tuple(Ingredient(name, text) for name, text in values.items()))
     launch = make_launch(model=model.replace("\0", ""), fallback_args=tuple(args))
     marker = make_marker_of(
         launch, vector, argv=tuple(args), seconds=seconds, phases={"ready": seconds}, proven=proven

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from warmup.caches.family_table import get_family, get_variables
-from warmup.state.relevant_env import find_families, get_relevant
+from warmup.state.relevant_env import get_relevant, is_relevant
+from warmup.state.touched import find_touched
 from warmup.words.locations import is_location
 from warmup.words.names import FAMILY_NAMES
 
@@ -31,7 +32,7 @@ from warmup.words.names import FAMILY_NAMES
     ],
 )
 def test_what_can_invalidate(name: str, family: str) -> None:
-    assert family in (find_families(name) or ())
+    assert family in find_touched(f"env:{name}")
 
 
 @pytest.mark.parametrize(
@@ -44,20 +45,15 @@ def test_what_can_invalidate(name: str, family: str) -> None:
     ],
 )  # fmt: skip
 def test_what_cannot(name: str) -> None:
-    assert find_families(name) is None
+    assert not is_relevant(name)
 
 
 def test_where_caches_lie_is_no_ingredient() -> None:
     for name in get_variables(Path("/cache")):
-        assert is_location(name) or find_families(name) is None, name
+        assert is_location(name) or not is_relevant(name), name
     for family in FAMILY_NAMES:
         for name in get_family(family).variables:
-            assert is_location(name) or find_families(name) is None, name
-
-
-def test_families_are_families() -> None:
-    named = [find_families(f"{word}_X") for word in ("DG", "SGLANG", "TRITON", "VLLM", "NVCC")]
-    assert {family for families in named if families for family in families} <= set(FAMILY_NAMES)
+            assert is_location(name) or not is_relevant(name), name
 
 
 def test_the_relevant_ones_are_sorted() -> None:

@@ -7,6 +7,7 @@ New entries are the other half of the proof; these lines catch compiles that lea
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -40,9 +41,9 @@ def find_compile_lines(path: Path, families: Sequence[str], offset: int = 0) -> 
     Reads in chunks: memory does not grow with the log. Raises OSError where it cannot be read.
     """
     patterns = [
-        (name, pattern)
+        (name, re.compile(expression))
         for name in families
-        if (pattern := get_family(name).compile_line) is not None
+        if (expression := get_family(name).compile_line)
     ]
     found = []
     for line in _iter_lines(path, offset):

@@ -27,6 +27,15 @@ TEMPORARY = re.compile(
     r"(?:^|/)(?:tmp\.pid_|\.staging[-/]|\.tmp|tmp[a-z0-9_]{8}(?:/|$))|\.tmp(?:[./]|$)"
 )
 
+TUNING_SUFFIXES = (".autotune.json", ".best_config")
+
+# Ingredients that several families share: of what calls into Python or runs on the host, of what
+# nvcc compiles.
+HOST_CODE = ("python", "machine", "compute_capability", "source")
+NVCC = ("nvcc", "nvcc_path", "cuda_home")
+# Compilers of host code; exact, since as prefixes they would match anything.
+HOST_COMPILERS = ("CC", "CXX", "CFLAGS", "CXXFLAGS")
+
 
 def never(path: str) -> bool:
     """`is_temporary` of a family that leaves no temporaries under a name that we know."""
@@ -44,12 +53,14 @@ class Family:
         belongs to; None for what is no entry: locks, logs, temporaries.
     is_temporary(path): left behind by an interrupted atomic write.
     get_kernel(root, entry, names): the kernel's name for a human; `names` are the entry's files.
-    ingredients: names of `warmup.state.version_vector` that its key holds (or ought to).
+    ingredients: what can invalidate it, in words of `warmup.state.version_vector`: what its key
+        holds, or ought to; more rather than less. "source": the engine's own code.
+    env_names: variables that change what it compiles; `TRITON_*` stands for all of that prefix.
     is_relocatable: whether a copy at another path is used. repair: what to do when it is not.
     is_atomic: whether readers see an entry whole or not at all.
     touched: file names whose mtime a mere hit moves, so that it proves nothing.
-    log_variables: what makes a server say that it compiles. compile_line: how it then says so.
-    hazards: what is known to go wrong with it, with the upstream reference.
+    log_variables: what makes a server say that it compiles. compile_line: a regular
+        expression of how it then says so; compiled when a log is read, not when this is.
     """
 
     name: str
@@ -59,14 +70,21 @@ class Family:
     find_entry: Callable[[str], str | None]
     get_kernel: Callable[[Path, str, Sequence[str]], str]
     ingredients: tuple[str, ...]
+    env_names: tuple[str, ...]
     is_relocatable: bool
     repair: str
     is_atomic: bool
-    hazards: tuple[str, ...]
     is_temporary: Callable[[str], bool] = never
     touched: frozenset[str] = frozenset()
     log_variables: dict[str, str] = field(default_factory=dict)
-    compile_line: re.Pattern[bytes] | None = None
+    compile_line: bytes = b""
+
+    def is_changed_by(self, variable: str) -> bool:
+        """Whether this variable of a server's environment is one of `env_names`."""
+        return any(
+            variable.startswith(name[:-1]) if name.endswith("*") else variable == name
+            for name in self.env_names
+        )
 
 
 def get_user(env: Env) -> str:
@@ -128,6 +146,23 @@ def find_folder_entry(path: str) -> str | None:
     return folder
 
 
+def find_tuning(path: str) -> str | None:
+    """What an autotuner's result is about, as `tuning of add_kernel`; None for any other file.
+
+    Not code, but what was measured on one GPU: whoever finds it skips the timings, and with them
+    the kernels of all candidates but the best. It is trusted wherever it was measured, so none may
+    go into caches that were made without the GPU. Triton (3.9.0, runtime/autotuner.py,
+    `check_disk_cache`) writes `<function>.autotune.json` in a folder of its own, under a key of
+    sources, options and candidates. Inductor (torch 2.13, runtime/autotune_cache.py) writes
+    `<hash>.best_config` beside the source that the hash is of. Each is an entry of its own.
+    """
+    name = path.rpartition("/")[2]
+    for suffix in TUNING_SUFFIXES:
+        if name.endswith(suffix):
+            return f"tuning of {name.removesuffix(suffix)}"
+    return None
+
+
 def get_last_part(root: Path, entry: str, names: Sequence[str]) -> str:
     """`get_kernel` where the entry's own name is all there is."""
-    return entry.rpartition("/")[2]
+    return find_tuning(entry) or entry.rpartition("/")[2]

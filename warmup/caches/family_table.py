@@ -22,9 +22,14 @@ def get_family(name: str) -> Family:
     return family
 
 
+def list_families() -> tuple[Family, ...]:
+    """All of them, in the order of their names."""
+    return tuple(map(get_family, FAMILY_NAMES))
+
+
 def get_variables(cache_root: Path) -> dict[str, str]:
     """Variables that put each family under `cache_root/<family>`; servers and tests need them."""
     variables: dict[str, str] = {}
-    for name in FAMILY_NAMES:
-        variables.update(get_family(name).get_variables(cache_root / name))
+    for family in list_families():
+        variables.update(family.get_variables(cache_root / family.name))
     return variables

@@ -47,7 +47,10 @@ def key(
     document = {
         "schema": 1,
         "version_key": vector.key,
-        "ingredients": vector.ingredients,
+        "ingredients": [
+            {"name": each.name, "value": each.value, "families": each.families}
+            for each in vector.ingredients
+        ],
         "variables": variables,
     }
     lines: Iterable[str] = [vector.key] if only_key else _render(vector)

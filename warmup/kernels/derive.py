@@ -14,6 +14,8 @@ from warmup.kernels.shapes.table import get_architecture
 
 # Engines whose launches are described here; any other word of a workflow falls back.
 ENGINES = ("sglang", "vllm")
+# The families that are compiled here without a server.
+FAMILIES = ("deep_gemm",)
 
 
 class ModelShapes(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,8 +1,8 @@
 """The version vector: named inputs that decide whether compiled kernels stay valid.
 
-Everything is read without importing torch (design.md section 6). What each JIT cache family's
-key holds is cited in `warmup/caches/families/<family>.py`; `_FAMILIES` is that knowledge read
-from the ingredients' side, and errs towards naming a family.
+Everything is read without importing torch (design.md section 6). Which families an ingredient can
+invalidate is not written down here: each family's file says what its key holds, each engine's file
+which families it fills (`warmup.state.touched`).
 """
 
 from __future__ import annotations
@@ -24,44 +24,10 @@ from warmup.state.distributions import (
 from warmup.state.gpus import NONE, read_gpus
 from warmup.state.interpreter import get_interpreter
 from warmup.state.nvcc import find_toolkit, get_nvcc_version
-from warmup.state.relevant_env import find_families, get_relevant
+from warmup.state.relevant_env import get_relevant
 from warmup.state.source_tree import get_tree_hash
+from warmup.state.touched import find_touched
 from warmup.words import encoding
-
-_HOST_CODE = (
-    "triton", "inductor", "flashinfer", "tilelang", "cute_dsl", "quack", "tvm_ffi",
-    "torch_extensions", "vllm",
-)  # fmt: skip
-_COMPILED = ("deep_gemm", *_HOST_CODE)
-_NVCC = ("deep_gemm", "flashinfer", "tilelang", "tvm_ffi", "torch_extensions")
-
-_FAMILIES: dict[str, tuple[str, ...]] = {
-    "python": _HOST_CODE,
-    "machine": _HOST_CODE,
-    "torch": ("inductor", "flashinfer", "tvm_ffi", "torch_extensions", "vllm"),
-    "torch_cuda": ("inductor", "flashinfer", "tvm_ffi", "torch_extensions", "vllm"),
-    "torch_git": ("inductor", "vllm"),
-    "triton": ("triton", "inductor", "vllm"),
-    "deep_gemm": ("deep_gemm",),
-    "deep_gemm_include": ("deep_gemm",),
-    "nvcc": _NVCC,
-    "nvcc_path": _NVCC,
-    "cuda_home": _NVCC,
-    "driver": ("cuda_driver",),
-    "gpu_name": ("inductor", "vllm", "cuda_driver"),
-    "compute_capability": (*_COMPILED, "cuda_driver"),
-    "sm_count": ("deep_gemm", "inductor", "vllm"),
-    "flashinfer": ("flashinfer",),
-    "tilelang": ("tilelang",),
-    "nvidia-cutlass-dsl": ("cute_dsl", "quack", "flashinfer"),
-    "quack-kernels": ("quack",),
-    "apache-tvm-ffi": ("tvm_ffi", "flashinfer", "tilelang", "quack"),
-}
-_ENGINE_FAMILIES: dict[str, tuple[str, ...]] = {
-    "sglang": ("deep_gemm", "triton", "inductor", "tilelang", "cute_dsl", "tvm_ffi"),
-    "vllm": ("vllm", "deep_gemm", "triton", "inductor", "tilelang", "cute_dsl"),
-}
-_ANY_ENGINE = ("triton", "inductor", "torch_extensions")
 
 # Ingredient → the distributions that may provide it; the first that is installed counts.
 _DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
@@ -79,11 +45,15 @@ _DEEP_GEMM_PACKAGES = ("deep_gemm", "vllm/third_party/deep_gemm")
 
 
 class Ingredient(msgspec.Struct, frozen=True):
-    """One input. value: "none" where the host has no such thing. families: what it invalidates."""
+    """One input. value: "none" where the host has no such thing."""
 
     name: str
     value: str
-    families: tuple[str, ...]
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """What it can invalidate: knowledge of today, which no marker keeps."""
+        return find_touched(self.name)
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -109,7 +79,7 @@ class VersionVector(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """16 hex digits over names and values. The families are our knowledge, no input."""
+        """16 hex digits over names and values."""
         values = sorted([each.name, each.value] for each in self.ingredients)
         return hashlib.sha256(encoding.encode(values)).hexdigest()[:16]
 
@@ -143,30 +113,25 @@ def read_vector(
     """
     interpreter = get_interpreter(python, env)
     installed = read_distributions(interpreter.paths)
+    versions = {name: _get_version(installed, names) for name, names in _DISTRIBUTIONS.items()}
     values = {
         "python": interpreter.version,
         "machine": os.uname().machine,
         **_read_torch(interpreter.paths, installed),
-        **{name: _get_version(installed, names) for name, names in _DISTRIBUTIONS.items()},
+        "triton": versions.pop("triton"),
         **_read_deep_gemm(interpreter.paths, installed),
         **_read_cuda(env),
+        **versions,
     }
-    ingredients = [Ingredient(name, values[name], _FAMILIES[name]) for name in _FAMILIES]
     for engine in dict.fromkeys(map(normalise, engines)):
-        families = _ENGINE_FAMILIES.get(engine, _ANY_ENGINE)
-        ingredients.append(
-            Ingredient(f"engine:{engine}", _get_version(installed, (engine,)), families)
-        )
+        values[f"engine:{engine}"] = _get_version(installed, (engine,))
     for name, value in get_relevant(env).items():
-        ingredients.append(Ingredient(f"env:{name}", value, find_families(name) or ()))
+        values[f"env:{name}"] = value
     for path in dict.fromkeys(source_paths):
-        tree = get_tree_hash(path, repo_dir, env)
-        ingredients.append(Ingredient(f"source:{path}", tree, _COMPILED))
+        values[f"source:{path}"] = get_tree_hash(path, repo_dir, env)
+    clean = encoding.clean
     return VersionVector(
-        tuple(
-            Ingredient(encoding.clean(each.name), encoding.clean(each.value), each.families)
-            for each in ingredients
-        )
+        tuple(Ingredient(clean(name), clean(value)) for name, value in values.items())
     )
 
 

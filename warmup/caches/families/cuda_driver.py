@@ -34,9 +34,9 @@ FAMILY = Family(
     get_variables=lambda root: {"CUDA_CACHE_PATH": str(root)},
     find_entry=find_file_entry,
     get_kernel=get_last_part,
-    ingredients=("driver", "gpu_name", "env:CUDA_CACHE_*"),
+    ingredients=("driver", "gpu_name", "compute_capability"),
+    env_names=("CUDA_CACHE_*", "CUDA_FORCE_*", "CUDA_DISABLE_*"),
     is_relocatable=True,
     repair="none: any driver upgrade empties it",
     is_atomic=True,
-    hazards=("root-volatile",),
 )

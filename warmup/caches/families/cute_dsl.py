@@ -14,6 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from warmup.caches.family import (
+    HOST_CODE,
     Env,
     Family,
     find_file_entry,
@@ -52,10 +53,10 @@ FAMILY = Family(
     },
     find_entry=find_file_entry,
     get_kernel=get_last_part,
-    ingredients=("nvidia-cutlass-dsl", "python", "compute_capability"),
+    ingredients=(*HOST_CODE, "nvidia-cutlass-dsl"),
+    env_names=("CUTE_*",),
     is_relocatable=True,
     repair="none needed: a copy is used",
     is_atomic=True,
     is_temporary=is_temporary_path,
-    hazards=("root-volatile", "loadable-writable"),
 )

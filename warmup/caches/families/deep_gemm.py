@@ -21,11 +21,11 @@ utils/deep_gemm.py). Both write in a temporary folder, fsync, and rename it; no 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from warmup.caches.family import (
+    NVCC,
     Env,
     Family,
     get_sglang_cache,
@@ -73,17 +73,24 @@ FAMILY = Family(
     get_variables=lambda root: {"DG_JIT_CACHE_DIR": str(root), "SGLANG_DG_CACHE_DIR": str(root)},
     find_entry=find_entry,
     get_kernel=get_kernel,
-    ingredients=("deep_gemm", "deep_gemm_include", "nvcc", "cuda_home", "compute_capability"),
+    ingredients=(
+        *NVCC,
+        "deep_gemm",
+        "deep_gemm_include",
+        "compute_capability",
+        "sm_count",
+        "source",
+    ),
+    env_names=("DG_*", "DJ_*", "NVCC_*", "CUDAHOSTCXX*"),
     is_relocatable=True,
     repair="the folder may move; the installed package may not: keep its include path",
     is_atomic=True,
     is_temporary=lambda path: path.startswith("tmp/") or is_temporary_path(path),
     touched=frozenset({".committed"}),
-    hazards=("deep-gemm-half-written", "cubin-broken", "deep-gemm-include-path"),
     log_variables={"DG_JIT_PRINT_COMPILER_COMMAND": "1", "DJ_JIT_PRINT_COMPILER_COMMAND": "1"},
     # csrc/jit/compiler.hpp; include/deep_jit/utils/command.hpp prints every command it runs,
     # of which only the ones that make a cubin are compiles.
-    compile_line=re.compile(
+    compile_line=(
         rb"Running NVCC command.*|Running command: .*--cubin.*|Compiling JIT runtime with NVRTC.*"
     ),
 )

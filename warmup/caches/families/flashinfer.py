@@ -11,11 +11,13 @@ base to `$SGLANG_CACHE_DIR`. File locks; ninja's own outputs are not atomic.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from warmup.caches.family import (
+    HOST_CODE,
+    HOST_COMPILERS,
+    NVCC,
     VOLATILE_NAMES,
     Env,
     Family,
@@ -57,13 +59,21 @@ FAMILY = Family(
     get_variables=lambda root: {"FLASHINFER_WORKSPACE_BASE": str(root)},
     find_entry=find_entry,
     get_kernel=get_kernel,
-    ingredients=("flashinfer", "cuda_home", "nvcc", "compute_capability", "torch"),
+    ingredients=(
+        *HOST_CODE,
+        *NVCC,
+        "torch",
+        "torch_cuda",
+        "flashinfer",
+        "nvidia-cutlass-dsl",
+        "apache-tvm-ffi",
+    ),
+    env_names=("FLASHINFER_*", "NVCC_*", "TORCH_CUDA_ARCH_LIST*", "CUDAHOSTCXX*", *HOST_COMPILERS),
     is_relocatable=False,
     repair="rebuild in place: ninja's command lines hold absolute paths",
     is_atomic=False,
     is_temporary=is_temporary_path,
-    hazards=("flashinfer-cuda-home", "ninja-mtime-inversion", "loadable-writable"),
     # FLASHINFER_JIT_VERBOSE would name more, but it also compiles without optimisation
     # (jit/core.py, gen_jit_spec: "debug"), under the same name.
-    compile_line=re.compile(rb"flashinfer\.jit: Compiling CuTe-DSL kernel (?P<kernel>\S+).*"),
+    compile_line=rb"flashinfer\.jit: Compiling CuTe-DSL kernel (?P<kernel>\S+).*",
 )

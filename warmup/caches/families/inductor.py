@@ -3,7 +3,8 @@
 torch 2.13.0, _inductor/runtime/cache_dir_utils.py: `TORCHINDUCTOR_CACHE_DIR`, else
 `<tempdir>/torchinductor_<user>`: gone with the container. `fxgraph/` and `aotautograd/` hold
 pickles (loading runs code); `triton/<device>/` a Triton cache while `TRITON_CACHE_DIR` is unset;
-two-character folders hold sources and objects, one file an entry. Key: graph, input metadata,
+two-character folders hold sources, objects and autotuners' results (`*.best_config`,
+`family.find_tuning`), one file an entry. Key: graph, input metadata,
 torch_key (source contents), device *name* (H100 is not H200; a 3.8 GB tarball gave no hit:
 torch#144859), CUDA, triton_key, config. File locks under `locks/`; writes are atomic.
 """
@@ -17,9 +18,12 @@ from pathlib import Path
 from warmup.caches.families.triton import get_diffusion_cache
 from warmup.caches.families.triton import get_kernel as get_triton_kernel
 from warmup.caches.family import (
+    HOST_CODE,
+    HOST_COMPILERS,
     VOLATILE_NAMES,
     Env,
     Family,
+    find_tuning,
     get_sglang_cache,
     get_temp_dir,
     get_user,
@@ -30,7 +34,7 @@ from warmup.words.files import read_head
 from warmup.words.locations import expand
 
 # Sources name the kernels that they define or call; a C++ one is just `kernel` in its own file.
-KERNEL = re.compile(rb"\b((?:cpp|triton_[a-z]+)_fused_\w+)|\bdef +(triton_\w+)\(")
+KERNEL = rb"\b((?:cpp|triton_[a-z]+)_fused_\w+)|\bdef +(triton_\w+)\("
 ENTRY_DEPTH = {"triton": 3, "fxgraph": 3, "aotautograd": 2}
 
 
@@ -60,10 +64,10 @@ def get_kernel(root: Path, entry: str, names: Sequence[str]) -> str:
     if entry.startswith("triton/"):
         return get_triton_kernel(root, entry, names)
     if entry.endswith((".py", ".cpp")):
-        found = KERNEL.search(read_head(root / entry))
+        found = re.search(KERNEL, read_head(root / entry))
         if found is not None:
             return (found[1] or found[2]).decode("ascii")
-    return entry
+    return find_tuning(entry) or entry
 
 
 FAMILY = Family(
@@ -73,10 +77,17 @@ FAMILY = Family(
     get_variables=lambda root: {"TORCHINDUCTOR_CACHE_DIR": str(root)},
     find_entry=find_entry,
     get_kernel=get_kernel,
-    ingredients=("torch", "triton", "gpu_name", "env:TORCHINDUCTOR_*"),
+    ingredients=(*HOST_CODE, "torch", "torch_cuda", "torch_git", "triton", "gpu_name", "sm_count"),
+    env_names=(
+        "TORCH_*",
+        "TORCHINDUCTOR_*",
+        "TORCHDYNAMO_*",
+        "AOTINDUCTOR_*",
+        "TRITON_*",
+        *HOST_COMPILERS,
+    ),
     is_relocatable=False,
     repair="recompile on the device that will use it; its Triton groups can be rewritten",
     is_atomic=True,
     is_temporary=is_temporary_path,
-    hazards=("root-volatile", "loadable-writable", "triton-group-dangling"),
 )

@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from warmup.caches.family import (
+    HOST_CODE,
     Env,
     Family,
     find_file_entry,
@@ -36,10 +37,10 @@ FAMILY = Family(
     get_variables=lambda root: {"QUACK_CACHE_DIR": str(root)},
     find_entry=find_file_entry,
     get_kernel=get_last_part,
-    ingredients=("quack-kernels", "nvidia-cutlass-dsl", "apache-tvm-ffi", "python"),
+    ingredients=(*HOST_CODE, "nvidia-cutlass-dsl", "quack-kernels", "apache-tvm-ffi"),
+    env_names=("QUACK_*", "CUTE_*"),
     is_relocatable=True,
     repair="none needed between GPUs of one architecture; never share it across two",
     is_atomic=False,
     is_temporary=is_temporary_path,
-    hazards=("quack-architecture", "root-volatile", "loadable-writable"),
 )

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from warmup.caches.family import (
+    HOST_CODE,
+    NVCC,
     Env,
     Family,
     find_folder_entry,
@@ -25,7 +27,7 @@ from warmup.caches.family import (
 from warmup.words.files import read_head
 from warmup.words.locations import expand
 
-KERNEL = re.compile(rb"__global__ void (?:__launch_bounds__\([^)]*\) )?([A-Za-z_]\w*)\(")
+KERNEL = rb"__global__ void (?:__launch_bounds__\([^)]*\) )?([A-Za-z_]\w*)\("
 
 
 def get_roots(env: Env) -> tuple[Path, ...]:
@@ -36,7 +38,7 @@ def get_roots(env: Env) -> tuple[Path, ...]:
 
 def get_kernel(root: Path, entry: str, names: Sequence[str]) -> str:
     for name in ("device_kernel.cu", "kernel.cu"):
-        found = KERNEL.search(read_head(root / entry / name)) if name in names else None
+        found = re.search(KERNEL, read_head(root / entry / name)) if name in names else None
         if found is not None:
             return found[1].decode("ascii")
     return entry.rpartition("/")[2]
@@ -49,12 +51,12 @@ FAMILY = Family(
     get_variables=lambda root: {"TILELANG_CACHE_DIR": str(root)},
     find_entry=find_folder_entry,
     get_kernel=get_kernel,
-    ingredients=("tilelang", "nvcc", "compute_capability"),
+    ingredients=(*HOST_CODE, *NVCC, "tilelang", "apache-tvm-ffi"),
+    env_names=("TILELANG_*", "TVM_*", "NVCC_*"),
     is_relocatable=True,
     repair="none needed: a copy is used",
     is_atomic=True,
     is_temporary=is_temporary_path,
-    hazards=("loadable-writable",),
     log_variables={"TILELANG_PRINT_ON_COMPILATION": "1"},
-    compile_line=re.compile(rb"TileLang begins to compile kernel `(?P<kernel>[^`]*)`.*"),
+    compile_line=rb"TileLang begins to compile kernel `(?P<kernel>[^`]*)`.*",
 )

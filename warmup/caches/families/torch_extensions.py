@@ -12,10 +12,18 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from warmup.caches.family import VOLATILE_NAMES, Env, Family, is_temporary_path
+from warmup.caches.family import (
+    HOST_CODE,
+    HOST_COMPILERS,
+    NVCC,
+    VOLATILE_NAMES,
+    Env,
+    Family,
+    is_temporary_path,
+)
 from warmup.words.locations import expand, get_cache_home
 
-BUILD_FOLDER = re.compile(r"^py\d+\w*_(?:cpu|cu\d+|rocm\d+|xpu)")
+BUILD_FOLDER = r"^py\d+\w*_(?:cpu|cu\d+|rocm\d+|xpu)"
 
 
 def get_roots(env: Env) -> tuple[Path, ...]:
@@ -28,7 +36,7 @@ def find_entry(path: str) -> str | None:
     parts = path.split("/")
     if parts[-1] in VOLATILE_NAMES or is_temporary_path(path):
         return None
-    depth = 2 if BUILD_FOLDER.match(parts[0]) else 1
+    depth = 2 if re.match(BUILD_FOLDER, parts[0]) else 1
     return "/".join(parts[:depth]) if len(parts) > depth else None
 
 
@@ -43,11 +51,11 @@ FAMILY = Family(
     get_variables=lambda root: {"TORCH_EXTENSIONS_DIR": str(root)},
     find_entry=find_entry,
     get_kernel=get_kernel,
-    ingredients=("torch", "python", "nvcc", "cuda_home"),
+    ingredients=(*HOST_CODE, *NVCC, "torch", "torch_cuda"),
+    env_names=("TORCH_*", "NVCC_*", "CUDAHOSTCXX*", *HOST_COMPILERS),
     is_relocatable=False,
     repair="rebuild in place; remove a `lock` that no process holds",
     is_atomic=False,
     is_temporary=is_temporary_path,
-    hazards=("torch-extension-lock", "ninja-mtime-inversion", "loadable-writable"),
-    compile_line=re.compile(rb"Building extension module (?P<kernel>\S+?)\.\.\..*"),
+    compile_line=rb"Building extension module (?P<kernel>\S+?)\.\.\..*",
 )

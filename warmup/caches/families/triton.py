@@ -5,9 +5,9 @@ else `~/.triton/cache`. Key: `triton_key` (contents of the package), source hash
 (ptxas version, arch), options, environment; the arch is the capability alone, so H100 and H200
 share. `__grp__*.json` lists its children by absolute path: copied elsewhere it serves the *old*
 files while the original stands and misses once it is gone; torch's bundler rewrites them, and so
-do we. Each file is renamed into place; no lock, no checksum (a stale cache gave garbage:
-vllm#41871). sglang 0.5.23 and sglang-diffusion redirect it (srt/environ.py,
-multimodal_gen/runtime/managers/gpu_worker.py).
+do we. An autotuner's result is an entry of its own (`family.find_tuning`). Each file is renamed
+into place; no lock, no checksum (a stale cache gave garbage: vllm#41871). sglang 0.5.23 and
+sglang-diffusion redirect it (srt/environ.py, multimodal_gen/runtime/managers/gpu_worker.py).
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from warmup.caches.family import (
+    HOST_CODE,
+    HOST_COMPILERS,
     Env,
     Family,
     find_folder_entry,
+    find_tuning,
     get_sglang_cache,
     is_temporary_path,
     unique,
@@ -54,7 +57,7 @@ def get_kernel(root: Path, entry: str, names: Sequence[str]) -> str:
     for suffix in (".cubin", ".so", ".json"):
         for name in names:
             if name.endswith(suffix):
-                return name.partition(".")[0]
+                return find_tuning(name) or name.partition(".")[0]
     return entry.rpartition("/")[2]
 
 
@@ -65,10 +68,10 @@ FAMILY = Family(
     get_variables=lambda root: {"TRITON_CACHE_DIR": str(root)},
     find_entry=find_folder_entry,
     get_kernel=get_kernel,
-    ingredients=("triton", "compute_capability", "env:TRITON_*"),
+    ingredients=(*HOST_CODE, "triton"),
+    env_names=("TRITON_*", *HOST_COMPILERS),
     is_relocatable=False,
     repair="rewrite `child_paths` of every __grp__*.json to the folder that holds it",
     is_atomic=True,
     is_temporary=is_temporary_path,
-    hazards=("triton-group-dangling", "triton-group-outside", "cubin-broken"),
 )

@@ -14,10 +14,19 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from warmup.caches.family import VOLATILE_NAMES, Env, Family, is_temporary_path, unique
+from warmup.caches.family import (
+    HOST_CODE,
+    HOST_COMPILERS,
+    NVCC,
+    VOLATILE_NAMES,
+    Env,
+    Family,
+    is_temporary_path,
+    unique,
+)
 from warmup.words.locations import expand
 
-SGLANG_ENTRY = re.compile(r"^((?:.*/)?([^/]+)/build-[^/]+/deps-[^/]+)/")
+SGLANG_ENTRY = r"^((?:.*/)?([^/]+)/build-[^/]+/deps-[^/]+)/"
 
 
 def get_roots(env: Env) -> tuple[Path, ...]:
@@ -32,14 +41,14 @@ def get_roots(env: Env) -> tuple[Path, ...]:
 def find_entry(path: str) -> str | None:
     if path.rpartition("/")[2] in VOLATILE_NAMES or is_temporary_path(path):
         return None
-    found = SGLANG_ENTRY.match(path)
+    found = re.match(SGLANG_ENTRY, path)
     if found is not None:
         return found[1]
     return path.partition("/")[0] if "/" in path else None
 
 
 def get_kernel(root: Path, entry: str, names: Sequence[str]) -> str:
-    found = SGLANG_ENTRY.match(entry + "/")
+    found = re.match(SGLANG_ENTRY, entry + "/")
     return found[2] if found is not None else entry.rpartition("_")[0] or entry
 
 
@@ -53,10 +62,10 @@ FAMILY = Family(
     },
     find_entry=find_entry,
     get_kernel=get_kernel,
-    ingredients=("apache-tvm-ffi", "engine", "nvcc", "cuda_home", "compute_capability"),
+    ingredients=(*HOST_CODE, *NVCC, "torch", "torch_cuda", "apache-tvm-ffi"),
+    env_names=("TVM_*", "NVCC_*", "TORCH_CUDA_ARCH_LIST*", "CUDAHOSTCXX*", *HOST_COMPILERS),
     is_relocatable=False,
     repair="sglang's entries are used wherever they lie; ninja's are rebuilt in place",
     is_atomic=False,
     is_temporary=is_temporary_path,
-    hazards=("ninja-mtime-inversion", "loadable-writable"),
 )

@@ -17,6 +17,7 @@ from pathlib import Path
 from warmup.caches.families import inductor
 from warmup.caches.families.triton import get_kernel as get_triton_kernel
 from warmup.caches.family import (
+    HOST_CODE,
     Env,
     Family,
     find_folder_entry,
@@ -24,11 +25,11 @@ from warmup.caches.family import (
     is_temporary_path,
 )
 
-INNER = re.compile(r"^(?P<base>(?:.*/)?(?P<kind>inductor_cache|triton_cache))/(?P<tail>.+)$")
+INNER = r"^(?P<base>(?:.*/)?(?P<kind>inductor_cache|triton_cache))/(?P<tail>.+)$"
 
 
 def find_entry(path: str) -> str | None:
-    found = INNER.match(path)
+    found = re.match(INNER, path)
     if found is None:
         return find_folder_entry(path)
     inner = find_folder_entry if found["kind"] == "triton_cache" else inductor.find_entry
@@ -37,7 +38,7 @@ def find_entry(path: str) -> str | None:
 
 
 def get_kernel(root: Path, entry: str, names: Sequence[str]) -> str:
-    found = INNER.match(entry)
+    found = re.match(INNER, entry)
     if found is None:
         return entry
     if found["kind"] == "triton_cache":
@@ -56,12 +57,19 @@ FAMILY = Family(
     get_variables=lambda root: {"VLLM_CACHE_ROOT": str(root)},
     find_entry=find_entry,
     get_kernel=get_kernel,
-    ingredients=("engine", "torch", "triton", "gpu_name", "env:VLLM_*"),
+    ingredients=(*HOST_CODE, "torch", "torch_cuda", "torch_git", "triton", "gpu_name", "sm_count"),
+    env_names=(
+        "VLLM_*",
+        "TORCH_*",
+        "TORCHINDUCTOR_*",
+        "TORCHDYNAMO_*",
+        "AOTINDUCTOR_*",
+        "TRITON_*",
+    ),
     is_relocatable=False,
     repair="recompile: the code hash holds absolute paths",
     is_atomic=False,
     is_temporary=is_temporary_path,
-    hazards=("triton-group-dangling", "loadable-writable"),
     # compilation/backends.py, 0.33.0: "Compiling a graph for %s takes %.2f s".
-    compile_line=re.compile(rb"Compiling a graph for .* takes .*"),
+    compile_line=rb"Compiling a graph for .* takes .*",
 )

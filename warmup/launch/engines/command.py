@@ -9,6 +9,7 @@ from warmup.launch.engine import Allocation
 from warmup.launch.launch import Launch, RequestSpec
 from warmup.launch.placeholders import get_values, substitute
 from warmup.words.errors import UsageError, WarmupError
+from warmup.words.names import FAMILY_NAMES
 
 
 class CommandEngine(Adapter):
@@ -20,19 +21,7 @@ class CommandEngine(Adapter):
 
     name = "command"
     # Nobody knows what an arbitrary server compiles with, so all are looked at.
-    families = (
-        "deep_gemm",
-        "triton",
-        "inductor",
-        "flashinfer",
-        "tilelang",
-        "cute_dsl",
-        "quack",
-        "tvm_ffi",
-        "torch_extensions",
-        "vllm",
-        "cuda_driver",
-    )
+    families = FAMILY_NAMES
     crash_patterns = ()
 
     def find_engine_problem(self, launch: Launch) -> WarmupError | None:
