@@ -23,6 +23,7 @@ from warmup.launch.environment import get_server_env
 from warmup.launch.launch import Launch
 from warmup.report.document import ModelResult, State
 from warmup.report.events import PROOF_PREFIX, Events
+from warmup.report.text import get_count
 from warmup.state.check import MarkerCheck
 from warmup.state.home import Home
 from warmup.state.locks import hold_launch_lock
@@ -266,7 +267,9 @@ def _find_why_not_direct(attempt: _Attempt, plan: KernelPlan) -> str | None:
             )
     except HostError as error:
         return error.reason
-    return f"{len(result.failed)} kernels failed: {result.failed[0]}" if result.failed else None
+    if not result.failed:
+        return None
+    return f"{get_count(len(result.failed), 'kernel')} failed: {result.failed[0]}"
 
 
 def _boot(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from warmup.commands.session import Session
 from warmup.report.output import show
+from warmup.report.text import get_count
 from warmup.state import gpu_check, host_check
 from warmup.state.home import Home
 from warmup.state.host_check import HostCheck
@@ -59,7 +60,7 @@ def check_gpu_processes() -> list[HostCheck]:
             hint = "`warmup-ci reap` ends what earlier runs left; other jobs may own the rest"
             found.append(HostCheck("warn", "gpu processes", detail, hint))
     if gpus and not found:
-        found.append(HostCheck("ok", "gpu processes", f"none on {len(gpus)} GPUs"))
+        found.append(HostCheck("ok", "gpu processes", f"none on {get_count(len(gpus), 'GPU')}"))
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from warmup.commands.session import Session
 from warmup.report.output import show
 from warmup.report.text import get_count
-from warmup.state.explain import Answer, TouchedChange, explain
+from warmup.state.explain import Explanation, TouchedChange, explain
 from warmup.words.errors import UsageError
 
 
@@ -26,7 +26,7 @@ def why(session: Session, *, json_output: bool = False) -> int:
     return found.exit_code
 
 
-def _render(found: Answer) -> Iterator[str]:
+def _render(found: Explanation) -> Iterator[str]:
     yield f"{found.model}:{found.tp} is {found.state}: {found.reason}"
     if found.nearest is not None and found.state == "cold":
         yield f"  nearest marker: {found.nearest.created}  {found.nearest.path}"

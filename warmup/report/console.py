@@ -142,7 +142,7 @@ def can_animate(output: Output, environ: Mapping[str, str]) -> bool:
 
 
 def can_color(output: Output, environ: Mapping[str, str]) -> bool:
-    """As `can_animate`, and nobody asked for none (no-color.org)."""
+    """As `can_animate`, where NO_COLOR does not forbid it (no-color.org)."""
     return can_animate(output, environ) and not environ.get("NO_COLOR")
 
 

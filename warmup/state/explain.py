@@ -46,7 +46,7 @@ class FileProblem(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """The document of `why --json`.
 
     check: how its marker was found (`fresh`, `stale`, `dangling`, `missing`, `corrupt`, …).
@@ -71,14 +71,16 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     lost_seconds: float
 
 
-def explain(home: Home, launch: Launch, vector: VersionVector, env: Mapping[str, str]) -> Answer:
+def explain(
+    home: Home, launch: Launch, vector: VersionVector, env: Mapping[str, str]
+) -> Explanation:
     """What `why` prints. Reads the home and the caches, changes nothing."""
     check = check_launch(home, launch, vector, env)
     record = launch.record
     nearest = check.marker or _find_other_launch(home, record, vector)
     changes = nearest.vector.diff(vector) if nearest is not None else []
     launch_changes = diff_launches(nearest.launch, record) if nearest is not None else []
-    return Answer(
+    return Explanation(
         exit_code=EXIT_OK if check.is_warm else EXIT_FAILED,
         model=launch.label,
         tp=launch.tp,

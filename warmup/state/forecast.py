@@ -29,7 +29,7 @@ class ColdModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """The document of `audit --baseline FILE --json`. seconds: of all that are known, together."""
+    """The document of `forecast BASELINE --json`. seconds: of all that are known, together."""
 
     schema: int = 1
     exit_code: int

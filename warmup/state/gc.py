@@ -16,7 +16,7 @@ import msgspec
 
 from warmup.caches.remove import remove_inside
 from warmup.caches.walk import take_snapshot
-from warmup.state.gc_plan import Plan, choose_runs, choose_stale, find_oldest_live_run, make_plan
+from warmup.state.gc_plan import GcPlan, choose_runs, choose_stale, find_oldest_live_run, make_plan
 from warmup.state.home import Home
 from warmup.state.judge import AuditedMarker, HostView, judge_markers, list_envs
 from warmup.state.locks import hold_launch_lock
@@ -134,7 +134,7 @@ def _lock(
     return free, held
 
 
-def _carry_out(plan: Plan, home: Home) -> Iterator[str]:
+def _carry_out(plan: GcPlan, home: Home) -> Iterator[str]:
     """Remove all of it, markers first: a crash half-way leaves waste, never a lie."""
     for where, names in (("markers", plan.markers), ("manifests", plan.manifests)):
         for name in names:

@@ -39,7 +39,7 @@ class Candidate:
 
 
 @dataclass
-class Plan:
+class GcPlan:
     """markers, manifests, runs: names in the home's folders. entries: oldest first.
 
     temporaries: (root, path). total_bytes: of all entries walked. num_young: entries spared for a
@@ -135,14 +135,14 @@ def make_plan(
     live_since: float | None,
     max_bytes: int | None,
     now: float,
-) -> Plan:
+) -> GcPlan:
     """What to drop. Only folders that some marker's manifest has entries in are looked at: of
     others nothing says what is needed.
 
     live_since: of the oldest live run; while there is one, what any marker lists stays.
     max_bytes: drop the longest unused first, and no more than it takes; None drops all.
     """
-    plan = Plan(markers=[marker.file_name for marker in dropped])
+    plan = GcPlan(markers=[marker.file_name for marker in dropped])
     kept = dict(judged.needed)
     known = set(kept)
     for marker in judged.markers:
@@ -196,7 +196,7 @@ def _has_marker(home: Home, name: str) -> bool:
 
 
 def _choose_entries(
-    plan: Plan,
+    plan: GcPlan,
     snapshot: Snapshot,
     known: set[tuple[str, str]],
     kept: Mapping[tuple[str, str], set[str]],
@@ -222,7 +222,7 @@ def _get_used(files: Sequence[File]) -> float:
     return max(max(file.mtime_ns, file.atime_ns) for file in files) / 1e9
 
 
-def _spare(plan: Plan, max_bytes: int) -> None:
+def _spare(plan: GcPlan, max_bytes: int) -> None:
     """Keep the candidates that need not go for the total to fit."""
     left, chosen = plan.total_bytes, []
     for each in plan.entries:
@@ -233,7 +233,7 @@ def _spare(plan: Plan, max_bytes: int) -> None:
     plan.entries = chosen
 
 
-def _choose_temporaries(plan: Plan, snapshot: Snapshot, before: float) -> None:
+def _choose_temporaries(plan: GcPlan, snapshot: Snapshot, before: float) -> None:
     """What an hour before the oldest live run, or before now, was left half-written."""
     for roots in snapshot.families.values():
         for root in roots:

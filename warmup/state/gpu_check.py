@@ -10,7 +10,7 @@ from warmup.state.nvcc import find_toolkit, get_nvcc_version
 
 
 def check_driver(env: Mapping[str, str]) -> list[HostCheck]:
-    """No driver is no fault: the reference engine serves on a CPU."""
+    """A host without a driver is fit: the reference engine serves on a CPU."""
     facts = read_gpus()
     if facts.driver == NONE:
         return [HostCheck("ok", "driver", "no NVIDIA driver: models are served on the CPU")]

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from warmup.caches.family_table import get_family
+from warmup.report.text import get_count
 from warmup.state.home import Home
 from warmup.words.errors import HostError
 from warmup.words.locks import find_flock_fault
@@ -117,7 +118,8 @@ def check_caches(env: Mapping[str, str]) -> list[HostCheck]:
             elif not os.access(root, os.W_OK | os.X_OK):
                 detail = f"{root} is not writable: what a server compiles is lost"
                 found.append(HostCheck("warn", f"cache {name}", detail, f"chown or chmod {root}"))
-    return found or [HostCheck("ok", "caches", f"{num_found} folders, none open to others")]
+    folders = get_count(num_found, "folder")
+    return found or [HostCheck("ok", "caches", f"{folders}, none open to others")]
 
 
 def check_open_files() -> list[HostCheck]:
