@@ -27,7 +27,7 @@ def test_the_h200_runner_has_five_models() -> None:
         "deepseek-ai/DeepSeek-V3-0324:8": (),
         "deepseek-ai/DeepSeek-V3.2:8": DP8,
         "zai-org/GLM-5-FP8:8": DP8,
-        "XiaomiMiMo/MiMo-V2-Flash:8": FLASH,
+        "XiaomiMiMo/MiMo-V2-Flash:4": FLASH,
         "XiaomiMiMo/MiMo-V2.5:8": (
             *FLASH,
             *("--mm-enable-dp-encoder", "--mm-attention-backend", "fa3"),

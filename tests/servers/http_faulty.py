@@ -182,6 +182,7 @@ def main() -> None:
         "endless_body": lambda: repeat(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536),
         "cut_body": lambda: say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort"),
         "redirect": lambda: say(REDIRECT),
+        "unhealthy": lambda: say(answer("503 Service Unavailable", argument.encode())),
         "forbidden": lambda: say(answer("403 Forbidden", argument.encode())),
         "slow": lambda: ok_after(argument),
         "ok_when": lambda: ok_when(argument),

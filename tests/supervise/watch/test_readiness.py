@@ -51,6 +51,13 @@ def test_ready_when_it_answers_200(tmp_path: Path) -> None:
         wait(toy)
 
 
+def test_a_final_word_in_an_unhealthy_answer_ends_the_wait(tmp_path: Path) -> None:
+    """sglang-diffusion lives on with a dead broker, and says so nowhere but in its 503."""
+    body = '{"status":"unhealthy","error":"Scheduler hit an exception; restart the server."}'
+    with run_toy(tmp_path, "unhealthy", body) as toy:
+        assert get_cause(toy, timeout_s=600.0) == f"/health answered HTTP 503 {body}"
+
+
 def test_refused_then_503_then_200(tmp_path: Path) -> None:
     warm = tmp_path / "warm"
     polls = []

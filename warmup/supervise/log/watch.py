@@ -84,6 +84,10 @@ class LogWatch:
         self._announced = None
         return line
 
+    def has_pattern(self, data: bytes) -> bool:
+        """Whether these bytes, which another source than the log gave, hold a pattern."""
+        return any(pattern in data for pattern in self._patterns)
+
     def find_reason(self) -> str | None:
         """What the log gives as the reason why its process ended, among its last lines."""
         tail = read_tail(self.path, max_lines=_NUM_LAST, redactor=self._redactor)

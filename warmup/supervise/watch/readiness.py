@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from warmup.supervise.log.own_polls import OwnPolls
 from warmup.supervise.log.watch import LogWatch
 from warmup.supervise.protocols import Waiter, Watched
 from warmup.supervise.watch.exchange import Exchange, ExchangeError, Reply
@@ -49,19 +48,19 @@ def wait_until_ready(
     """Poll `http://127.0.0.1:port/path` about ten times a second until the server is ready.
 
     on_poll is called each turn. Raises `NotReady` when the leader exits (with 0 too), a worker
-    dies, the log holds a crash pattern, a process that is not ours listens on the port, or
-    `timeout_s` seconds are over; `Cancelled` when the waiter says so.
+    dies, the log or an unhealthy answer holds a crash pattern, a process that is not ours listens
+    on the port, or `timeout_s` seconds are over; `Cancelled` when the waiter says so.
     """
     redactor = redactor or Redactor()
     deadline = time.monotonic() + timeout_s
     with (
         Liveness(server, log_watch) as liveness,
-        _Probe(server, port, path, log_watch.own_polls) as probe,
+        _Probe(server, port, path, log_watch) as probe,
     ):
         while True:
             began = time.monotonic()
             waiter.check_cancelled()
-            cause = liveness.find_fault() or probe.find_foreign()
+            cause = liveness.find_fault() or probe.find_foreign() or probe.final_words
             if cause is None and probe.poll() and probe.owns_port():
                 cause = liveness.find_fault(thorough=True)
                 if cause is None and liveness.is_sure:
@@ -86,8 +85,11 @@ class _Probe:
     """Asks the health path again and again, one exchange at a time, and seldom where the answer is
     always the same: each is a line in most servers' logs."""
 
-    def __init__(self, server: Watched, port: int, path: str, own_polls: OwnPolls) -> None:
-        self._own_polls = own_polls
+    def __init__(self, server: Watched, port: int, path: str, log_watch: LogWatch) -> None:
+        # What it answered, once that says that it will never be ready.
+        self.final_words: str | None = None
+        self._log_watch = log_watch
+        self._own_polls = log_watch.own_polls
         self._own_polls.path = path
         self._num_alike = 0
         self._next_exchange = 0.0
@@ -134,6 +136,8 @@ class _Probe:
             return False
         seen = _describe(reply)
         self._num_alike = self._num_alike + 1 if seen == self._last_seen else 0
+        if reply.status != 200 and self._log_watch.has_pattern(reply.body):
+            self.final_words = f"{self._path} answered {seen}"
         if reply.status != 200 and self._num_alike >= _MAX_ALIKE:
             self._next_exchange = time.monotonic() + _PATIENT_S
         self._end(seen)
