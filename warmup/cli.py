@@ -5,6 +5,7 @@ Nothing heavy is imported up here: `warmup-ci --help` costs what a bare click pr
 
 from __future__ import annotations
 
+import functools
 import importlib
 import signal
 import sys
@@ -92,12 +93,8 @@ def spread(args: list[str]) -> list[str]:
 
 
 def _options(*options: Callable[[Any], Any]) -> Callable[[_Function], _Function]:
-    def decorate(function: _Function) -> _Function:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
+    """Several options as one decorator, listed by `--help` in this order."""
+    return lambda function: functools.reduce(lambda made, add: add(made), options[::-1], function)
 
 
 def _option(name: str, *also: str, **settings: Any) -> Callable[[Any], Any]:
@@ -263,9 +260,7 @@ def drift(**values: Any) -> int:
     Exit status 1 for a difference, for a model that the workflow lacks, and where nothing could be
     compared.
     """
-    from warmup.commands.drift import drift
-
-    return drift(_open(values), **values)
+    return _call("drift", values)
 
 
 @cli.command(cls=SpreadCommand)
@@ -384,6 +379,7 @@ class _Terminated(BaseException):
 
 
 def _terminate(*_: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends what the first began
     raise _Terminated
 
 
@@ -402,7 +398,7 @@ def main() -> None:
 
 
 def _main(args: list[str]) -> int:
-    from warmup.words.errors import Cancelled, WarmupError
+    from warmup.words.errors import Cancelled, UsageError, WarmupError
 
     asked: dict[str, bool] = {}
     try:
@@ -410,7 +406,9 @@ def _main(args: list[str]) -> int:
     except click.exceptions.Exit as ended:
         return int(ended.exit_code)
     except click.ClickException as error:
-        return _report(_make_usage_error(error), asked)
+        context = getattr(error, "ctx", None)
+        hint = f"try `{context.command_path if context else 'warmup-ci'} --help`"
+        return _report(UsageError(error.format_message().rstrip("."), hint=hint), asked)
     except (click.Abort, KeyboardInterrupt):
         return _report(Cancelled(signal.SIGINT, "SIGINT"), asked)
     except _Terminated:
@@ -426,14 +424,6 @@ def _main(args: list[str]) -> int:
         hint = "report it with the lines above"
         return _report(WarmupError("this is a bug in warmup-ci", hint=hint), asked)
     return status if isinstance(status, int) else 0
-
-
-def _make_usage_error(error: click.ClickException) -> WarmupError:
-    from warmup.words.errors import UsageError
-
-    name = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else None
-    message = error.format_message().rstrip(".")
-    return UsageError(message, hint=f"try `{name or 'warmup-ci'} --help`")
 
 
 def _report(error: WarmupError, asked: dict[str, bool]) -> int:
