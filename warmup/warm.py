@@ -5,6 +5,7 @@ The marker is written last, and only here, after a real request was answered as 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ from warmup.state.version_vector import VersionVector
 from warmup.supervise.boot import HEARTBEAT_S, Boot, Phases
 from warmup.supervise.ports import lease_ports
 from warmup.supervise.tree.supervisor import Supervisor
-from warmup.words.errors import Cancelled, HostError, WarmupError
+from warmup.words.errors import HostError, WarmupError
 from warmup.words.secrets import Redactor
 from warmup.workflow.gpus import assign
 from warmup.workflow.verdict import NOT_PROVEN, get_reason, is_done, make_unlaunched
@@ -158,17 +159,17 @@ def _warm_locked(attempt: _Attempt) -> ModelResult:
             return make_unlaunched(launch, check, "warm")
         try:
             return _warm_cold(attempt, check)
-        except (Cancelled, HostError):
-            raise  # says nothing about the launch
-        except WarmupError:
-            _distrust(attempt, check)
+        except WarmupError as error:
+            if error.is_evidence:
+                _distrust(attempt, check)
             raise
 
 
 def _distrust(attempt: _Attempt, check: MarkerCheck) -> None:
     """Take away a fresh marker that a forced or proving boot has just contradicted."""
     if check.is_warm and check.path is not None:
-        check.path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            attempt.step.home.get_folder("markers").unlink(check.path.name)
         text = f"its marker is contradicted and removed: {check.path}"
         attempt.step.events.emit("warning", attempt.launch.name, text=text)
 
@@ -309,12 +310,14 @@ def _prove(attempt: _Attempt, engine: Engine, env: Mapping[str, str], port: int)
     if again:
         shown = "; ".join(again[:MAX_NAMED])
         more = f"; and {len(again) - MAX_NAMED} more" if len(again) > MAX_NAMED else ""
-        raise WarmupError(
+        error = WarmupError(
             f"not proven: the second boot compiled {len(again)} again",
             cause=shown + more,
             log=str(log_path),
             hint="what compiles on every boot is not cached: `warmup-ci audit` knows some causes",
         )
+        error.is_evidence = True
+        raise error
     attempt.proven = True
 
 
@@ -322,6 +325,7 @@ def _write_marker(attempt: _Attempt, engine: Engine, before: Snapshot, after: Sn
     """Manifest first, marker last: a crash between the two leaves the launch cold, never a lie."""
     launch, step = attempt.launch, attempt.step
     vector = step.get_vector(launch)
+    vector.require_read("the caches are warm, and no marker can say for which versions")
     manifest = make_manifest(before, after, stale=find_stale_entries(step.home, vector.key))
     data = encode(manifest)
     versions = {each.name: each.value for each in vector.ingredients}

@@ -18,11 +18,13 @@ import pytest
 from tests.caches.caches import set_mtime
 from tests.commands.warmed import FAMILIES, Unreadable, Warmed, make_launch, make_vector
 from tests.state.helpers import read
+from warmup.commands.audit import audit
 from warmup.commands.gc import gc
 from warmup.state.gc_plan import find_oldest_live_run
 from warmup.state.home import Home, make_run_id
 from warmup.state.locks import hold_launch_lock
 from warmup.state.marker import Marker
+from warmup.state.version_vector import VersionVector, read_vector
 from warmup.supervise.tree import ledger
 from warmup.words import encoding
 from warmup.words.errors import HostError
@@ -435,3 +437,38 @@ def test_a_manifest_that_cannot_be_read_keeps_every_entry(
     document = run(warmed, capsys)
     assert document["exit_code"] == 1 and "Input/output error" in document["failed"][0]
     assert entry.exists() and loose.exists() and marker.exists()
+
+
+def read_host(folder: Path, nvcc: str) -> VersionVector:
+    """The vector of a host whose nvcc is this shell script."""
+    path = folder / "cuda" / "bin" / "nvcc"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{nvcc}\n")
+    path.chmod(0o755)
+    env = {"CUDA_HOME": str(folder / "cuda"), "HOME": str(folder), "PATH": "/usr/bin:/bin"}
+    return read_vector(python="", env=env, engines=(), source_paths=(), repo_dir=folder)
+
+
+@pytest.mark.parametrize("nvcc", ["exec sleep 60", "kill -9 $$", "exit 1"])
+def test_a_compiler_that_does_not_answer_costs_no_marker_and_no_entry(
+    warmed: Warmed,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    nvcc: str,
+) -> None:
+    """On a busy host nvcc took over 30 s, and gc dropped what was valid (F5)."""
+    warmed.vector = read_host(warmed.path, "echo release 13.0, V13.0.88")
+    entry, marker = warmed.compile("kept", b"1234"), warmed.mark()
+    with monkeypatch.context() as patch:
+        patch.setattr("warmup.state.nvcc._TIMEOUT_S", 0.3)
+        warmed.vector = read_host(warmed.path, nvcc)
+    document = run(warmed, capsys)
+    assert document["markers"] == document["manifests"] == document["entries"] == []
+    assert entry.exists() and marker.exists()
+    audit(warmed, families=FAMILIES, json_output=True)
+    (judged,) = json.loads(capsys.readouterr().out)["markers"]
+    assert judged["state"] == "unjudged" and "nvcc" in judged["reason"]
+    warmed.vector = read_host(warmed.path, "echo release 13.0, V13.0.88")
+    audit(warmed, families=FAMILIES, json_output=True)
+    (judged,) = json.loads(capsys.readouterr().out)["markers"]
+    assert judged["state"] == "fresh"

@@ -200,6 +200,50 @@ def test_a_marker_that_a_forced_boot_contradicts_is_taken_away(tmp_path: Path) -
     assert planned["state"] == "cold"
 
 
+SILENT = "import time; time.sleep(60)"
+KILLED = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+
+
+@pytest.mark.parametrize("toy", [SILENT, KILLED])
+def test_a_failure_that_is_not_the_servers_costs_no_marker(tmp_path: Path, toy: str) -> None:
+    """A starved host, and the OOM killer, once counted as evidence against it (F25)."""
+    path = tmp_path / "toy.py"
+    path.write_text(TOY.read_text())
+    write_workflow(tmp_path)
+    workflow = tmp_path / "workflow.toml"
+    workflow.write_text(workflow.read_text().replace(str(TOY), str(path)))
+    call(tmp_path, "run", "--workflow", "workflow.toml")
+    good = workflow.read_text()
+    workflow.write_text(good.replace("start_timeout_s = 20", "start_timeout_s = 2"))
+    path.write_text(toy)
+    done = call(tmp_path, "run", "--workflow", "workflow.toml", "--force")
+    assert done.returncode == 1 and "contradicted" not in done.stderr
+    (planned,) = call_json(tmp_path, "plan", "--workflow", "workflow.toml")["models"]
+    assert planned["state"] == "warm", planned["reason"]
+
+
+def test_a_vector_that_cannot_be_read_is_cold_and_gets_no_marker(tmp_path: Path) -> None:
+    """The server is booted all the same: its caches are warm then, whatever nvcc is."""
+    nvcc = tmp_path / "cuda" / "bin" / "nvcc"
+    nvcc.parent.mkdir(parents=True)
+    nvcc.write_text("#!/bin/sh\necho release 13.0, V13.0.88\n")
+    nvcc.chmod(0o755)
+    write_workflow(tmp_path)
+    cuda = {"CUDA_HOME": str(tmp_path / "cuda")}
+    call(tmp_path, "run", "--workflow", "workflow.toml", **cuda)
+    (marker,) = (tmp_path / "home" / "markers").iterdir()
+    nvcc.write_text("#!/bin/sh\nkill -9 $$\n")
+    done = call(tmp_path, "run", "--workflow", "workflow.toml", **cuda)
+    assert done.returncode == 3
+    assert "could not be read: nvcc (exit status -9)" in done.stderr
+    assert list((tmp_path / "home" / "markers").iterdir()) == [marker]
+    key = call(tmp_path, "key", "--only-key", **cuda)
+    assert key.returncode == 0 and "this key fits no marker" in key.stderr
+    nvcc.write_text("#!/bin/sh\necho release 13.0, V13.0.88\n")
+    done = call(tmp_path, "run", "--workflow", "workflow.toml", "--json", **cuda)
+    assert json.loads(done.stdout)["models"][0]["state"] == "warm"
+
+
 @pytest.mark.parametrize("how", ["truncated", "flipped", "folder", "future"])
 def test_a_marker_that_is_no_good_is_cold_and_kept(tmp_path: Path, how: str) -> None:
     write_workflow(tmp_path)

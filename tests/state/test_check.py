@@ -30,6 +30,28 @@ def test_warm(tmp_path: Path) -> None:
     assert check.path == home.markers / f"{marker.name}.json"
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "state"),
+    [
+        ("13.0.88", "unreadable: silent for 30 s", "unjudged"),
+        ("unreadable: silent for 30 s", "13.0.88", "unjudged"),
+        ("unreadable: silent for 30 s", "unreadable: silent for 30 s", "unjudged"),
+        ("13.0.88", "13.1.0", "stale"),
+    ],
+)
+def test_what_could_not_be_read_proves_nothing(
+    tmp_path: Path, old: str, new: str, state: str
+) -> None:
+    home = make_home(tmp_path)
+    warm(home, LAUNCH, make_vector(nvcc=old))
+    check = check_launch(home, LAUNCH, make_vector(nvcc=new), ENV)
+    assert (check.state, check.is_warm) == (state, False)
+    if state == "unjudged":
+        assert check.reason == "could not be read: nvcc (silent for 30 s)"
+    also = check_launch(home, LAUNCH, make_vector(nvcc=new, triton="4.0"), ENV)
+    assert also.state == "stale", "what else changed is proof enough"
+
+
 def test_another_vector_or_launch_is_cold(tmp_path: Path) -> None:
     home = make_home(tmp_path)
     warm(home, LAUNCH, VECTOR)

@@ -89,6 +89,9 @@ def test_a_driver_that_nvml_does_not_fit(
     driver_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, [])
-    assert read_gpus() == GpuFacts(driver="580.95.05")
+    told = "unreadable: Driver/library version mismatch"
+    assert read_gpus() == GpuFacts(
+        driver="580.95.05", names=told, compute_capability=told, sm_count=told
+    )
     driver_file.write_text("what?")
     assert read_gpus().driver == "unreadable: Driver/library version mismatch"

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from warmup.state.nvcc import Toolkit, find_toolkit, get_nvcc_version
+from warmup.state import nvcc
+from warmup.state.nvcc import Toolkit, find_toolkit, get_nvcc_text, get_nvcc_version
+from warmup.words.errors import HostError
 
 ANSWER = """nvcc: NVIDIA (R) Cuda compiler driver
 Cuda compilation tools, release 12.9, V12.9.86
@@ -50,10 +52,24 @@ def test_versions(tmp_path: Path) -> None:
         "unreadable: exit status 3"
     )
     assert get_nvcc_version(str(tmp_path / "none")) == "unreadable: No such file or directory"
+    odd = get_nvcc_version(make_nvcc(tmp_path / "odd", "what?\n"))
+    assert odd.startswith("unknown: "), "it answered, so that is what it is"
+    assert odd == get_nvcc_version(make_nvcc(tmp_path / "as-odd", "what?\n"))
+
+
+def test_one_that_does_not_answer_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a starved host: 30 s passed before it had started (F5)."""
+    path = tmp_path / "nvcc"
+    path.write_text("#!/bin/sh\nexec sleep 60\n")
+    path.chmod(0o755)
+    monkeypatch.setattr(nvcc, "_TIMEOUT_S", 0.2)
+    assert get_nvcc_version(str(path)) == "unreadable: silent for 0.2 s"
+    with pytest.raises(HostError, match="does not answer"):
+        get_nvcc_text(str(path))
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no CUDA toolkit here")
 def test_the_real_one() -> None:
-    nvcc = shutil.which("nvcc")
-    assert nvcc is not None
-    assert re.fullmatch(r"\d+\.\d+\.\d+", get_nvcc_version(nvcc))
+    found = shutil.which("nvcc")
+    assert found is not None
+    assert re.fullmatch(r"\d+\.\d+\.\d+", get_nvcc_version(found))

@@ -10,8 +10,9 @@ from warmup.commands.kernels import KernelOptions
 from warmup.commands.kernels_session import begin, conclude
 from warmup.commands.session import Session
 from warmup.kernels.rebuild_plan import Toolchain
-from warmup.state.gpus import NONE
 from warmup.state.marker import Marker, list_markers
+from warmup.state.nvcc import get_nvcc_text
+from warmup.state.values import NONE
 from warmup.state.version_vector import VersionVector
 from warmup.words.errors import HostError
 
@@ -59,8 +60,6 @@ def rebuild_kernels(session: Session, options: KernelOptions) -> int:
 
 def _get_toolchain(session: Session, vector: VersionVector) -> Toolchain:
     """nvcc as DeepGEMM will run it, and the package as it will spell it."""
-    import subprocess
-
     values = {each.name: each.value for each in vector.ingredients}
     include, nvcc = values[_INCLUDE].partition(", ")[0], values["nvcc_path"]
     nvcc = session.env.get("DG_JIT_NVCC_COMPILER") or nvcc
@@ -71,18 +70,7 @@ def _get_toolchain(session: Session, vector: VersionVector) -> Toolchain:
         )
     if nvcc == NONE:
         raise HostError("no nvcc", hint="set CUDA_HOME, or put nvcc on PATH; 12.3 or newer")
-    try:
-        done = subprocess.run(
-            [nvcc, "--version"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=60,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise HostError(f"{nvcc} does not run", cause=str(error)) from error
-    return Toolchain(Path(include), nvcc, done.stdout.decode("utf-8", "replace"))
+    return Toolchain(Path(include), nvcc, get_nvcc_text(nvcc))
 
 
 def _iter_old_includes(session: Session) -> Iterator[Path]:

@@ -10,8 +10,9 @@ from warmup.commands.session import Session
 from warmup.report.output import Output, show
 from warmup.report.summary import get_output
 from warmup.report.text import get_count
-from warmup.state.version_vector import VersionVector
+from warmup.state.version_vector import VersionVector, explain_unread
 from warmup.words.errors import EXIT_OK, HostError, UsageError
+from warmup.words.escape import get_printable
 
 
 def key(
@@ -44,6 +45,9 @@ def key(
         Output(sys.stderr).line(f"baseline with {told}: {write_baseline}")
     if (export or github) and not variables:
         Output(sys.stderr).line("note: no cache root: each family keeps its own default folder")
+    if vector.unread:
+        text = f"warning: this key fits no marker, since {explain_unread(vector.unread)}"
+        Output(sys.stderr).line(get_printable(text))
     document = {
         "schema": 1,
         "version_key": vector.key,

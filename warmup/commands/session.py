@@ -138,15 +138,18 @@ class Session:
         distributions = tuple(name for name in found if name is not None)
         seen = {**get_relevant(env), **{name: env.get(name) for name in _TOOLKIT}}
         key = (launch.python, distributions, source_paths, launch.workflow_dir, *seen.items())
-        if key not in self._vectors:
-            self._vectors[key] = read_vector(
+        vector = self._vectors.get(key)
+        if vector is None:
+            vector = read_vector(
                 python=launch.python,
                 env=env,
                 engines=distributions,
                 source_paths=source_paths,
                 repo_dir=Path(launch.workflow_dir),
             )
-        return self._vectors[key]
+            if not vector.unread:  # else the host may answer the next time
+                self._vectors[key] = vector
+        return vector
 
 
 def open_session(

@@ -52,6 +52,7 @@ def make_baseline(home: Home, vector: VersionVector) -> Baseline:
     A marker's own vector names one engine and may lack, or have, a variable more than `vector`,
     which can speak of a whole workflow: what both name must be equal.
     """
+    vector.require_read("a baseline cannot be made")
     newest: dict[str, Marker] = {}
     for marker in list_markers(home):
         if isinstance(marker, Marker) and not _contradict(marker.vector, vector):

@@ -14,12 +14,13 @@ from warmup.launch.launch import Launch
 from warmup.state.home import Home
 from warmup.state.manifests import read_manifest
 from warmup.state.marker import Marker, MarkerProblem, find_markers
-from warmup.state.version_vector import Change, VersionVector
+from warmup.state.version_vector import Change, VersionVector, explain_unread
 from warmup.words.errors import IntegrityError
 
 CheckState = Literal[
     "fresh",
     "stale",
+    "unjudged",
     "dangling",
     "missing",
     "corrupt",
@@ -72,8 +73,17 @@ def check_launch(
 
 
 def judge(marker: Marker, vector: VersionVector) -> MarkerCheck:
-    """Hold a marker's version vector against the present one; its manifest is not looked at."""
+    """Hold a marker's version vector against the present one; its manifest is not looked at.
+
+    Stale is what one ingredient proves to be; what only may be, since an ingredient could not be
+    read, is unjudged: neither warm nor to be dropped.
+    """
     changes = marker.vector.diff(vector)
+    unread = vector.unread or marker.vector.unread
+    if unread and not any(change.is_proven for change in changes):
+        return MarkerCheck(
+            state="unjudged", reason=explain_unread(unread), marker=marker, changes=tuple(changes)
+        )
     if not changes:
         return MarkerCheck(state="fresh", reason=f"marker of {marker.created[:10]}", marker=marker)
     told = ", ".join(map(str, changes[:3]))
@@ -82,9 +92,17 @@ def judge(marker: Marker, vector: VersionVector) -> MarkerCheck:
 
 
 def find_nearest(markers: Sequence[Marker], vector: VersionVector) -> Marker:
-    """The marker with the fewest changed ingredients, the newest of those; of one at least."""
+    """The marker with the fewest changed ingredients, the newest of those; of one at least.
+
+    What was not read counts as changed only where all else is equal.
+    """
+
+    def get_distance(marker: Marker) -> tuple[int, int]:
+        changes = marker.vector.diff(vector)
+        return sum(change.is_proven for change in changes), len(changes)
+
     newest_first = sorted(markers, key=lambda marker: marker.created, reverse=True)
-    return min(newest_first, key=lambda marker: len(marker.vector.diff(vector)))
+    return min(newest_first, key=get_distance)
 
 
 def read_bound_manifest(home: Home, marker: Marker) -> Manifest:

@@ -49,6 +49,7 @@ def compare(
     get_vector: Callable[[Launch], VersionVector],
 ) -> Comparison:
     """A model is turned cold by a changed ingredient that its own vector has, or lost."""
+    vector.require_read("this host cannot be compared with the baseline")
     changes = baseline.vector.diff(vector)
     cold = []
     for launch in launches:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from warmup.state.gpus import NONE, read_gpus
+from warmup.state.gpus import read_gpus
 from warmup.state.host_check import HostCheck
 from warmup.state.nvcc import find_toolkit, get_nvcc_version
+from warmup.state.values import NONE, is_unreadable
 
 
 def check_driver(env: Mapping[str, str]) -> list[HostCheck]:
@@ -14,7 +15,7 @@ def check_driver(env: Mapping[str, str]) -> list[HostCheck]:
     facts = read_gpus()
     if facts.driver == NONE:
         return [HostCheck("ok", "driver", "no NVIDIA driver: models are served on the CPU")]
-    if facts.names == NONE:
+    if facts.names == NONE or is_unreadable(facts.names):
         return [
             HostCheck(
                 "fail",
@@ -34,6 +35,6 @@ def _check_nvcc(env: Mapping[str, str]) -> HostCheck:
         hint = "install the CUDA toolkit, or set CUDA_HOME: DeepGEMM and FlashInfer compile with it"
         return HostCheck("warn", "nvcc", "none found", hint)
     version = get_nvcc_version(toolkit.nvcc)
-    if version.startswith("unreadable"):
+    if is_unreadable(version):
         return HostCheck("warn", "nvcc", f"{toolkit.nvcc}: {version}", "repair the CUDA toolkit")
     return HostCheck("ok", "nvcc", f"{version} at {toolkit.nvcc}")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-NONE = "none"
+from warmup.state.values import NONE, make_unreadable
+
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")
 _DEVICE_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 
@@ -15,6 +16,11 @@ _DEVICE_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 # (FP32 lanes). NVML tells cores, not SMs.
 _CORES_PER_SM = {(7, 0): 64, (7, 2): 64, (7, 5): 64, (8, 0): 64}
 _CORES_PER_SM_SINCE_8_6 = 128
+
+
+# nvml.h, nvmlReturn_t: what no second try changes.
+_NOT_SUPPORTED = 3
+_NO_NVML = (9, 12)  # DRIVER_NOT_LOADED, LIBRARY_NOT_FOUND
 
 
 class GpuFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,19 +33,27 @@ class GpuFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_gpus() -> GpuFacts:
-    """Read the facts. NVML is loaded only where a driver is; a broken one is told as a value."""
+    """Read the facts. NVML is loaded only where a driver is; one that does not answer is told as
+    values that could not be read."""
     if not (_DRIVER_FILE.exists() or any(path.exists() for path in _DEVICE_FILES)):
         return GpuFacts()
     import pynvml
 
     try:
         pynvml.nvmlInit()
+        try:
+            return _ask_nvml()
+        finally:
+            pynvml.nvmlShutdown()
     except pynvml.NVMLError as error:
-        return GpuFacts(driver=_read_driver_file() or f"unreadable: {error}")
-    try:
-        return _ask_nvml()
-    finally:
-        pynvml.nvmlShutdown()
+        has_none = getattr(error, "value", None) in _NO_NVML
+        value = NONE if has_none else make_unreadable(str(error))
+        return GpuFacts(
+            driver=_read_driver_file() or make_unreadable(str(error)),
+            names=value,
+            compute_capability=value,
+            sm_count=value,
+        )
 
 
 def _ask_nvml() -> GpuFacts:
@@ -57,7 +71,9 @@ def _ask_nvml() -> GpuFacts:
         try:
             sms.add(str(pynvml.nvmlDeviceGetNumGpuCores(device) // per_sm))
         except pynvml.NVMLError as error:
-            sms.add(f"unreadable: {error}")
+            if getattr(error, "value", None) != _NOT_SUPPORTED:
+                raise
+            sms.add("not told")  # by a vGPU, or an old driver: that stays so
     return GpuFacts(
         driver=_text(pynvml.nvmlSystemGetDriverVersion()),
         names=_join(names),

@@ -203,7 +203,8 @@ def _judge_vector(marker: Marker, view: HostView) -> tuple[MarkerState, str]:
         check = judge(marker, view.get_vector(get_launch(view, marker)))
     except UsageError as error:
         return "unjudged", f"its vector cannot be read here: {error.reason}"
-    return ("fresh" if check.is_warm else "stale"), check.reason
+    assert check.state in ("fresh", "stale", "unjudged"), check.state
+    return check.state, check.reason
 
 
 def _judge_manifest(

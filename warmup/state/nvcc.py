@@ -9,7 +9,9 @@ from collections.abc import Mapping
 import msgspec
 
 from warmup.state.executable import find_on_path, is_executable
-from warmup.state.gpus import NONE
+from warmup.state.values import NONE, make_unreadable
+from warmup.words.encoding import get_digest
+from warmup.words.errors import HostError
 
 _RELEASE = re.compile(r"release [\d.]+, V?([\d.]+)")
 _TIMEOUT_S = 30
@@ -39,26 +41,40 @@ def find_toolkit(env: Mapping[str, str]) -> Toolkit:
 
 
 def get_nvcc_version(nvcc: str) -> str:
-    """`13.0.88` (about 5 ms). "unreadable: …" where nvcc does not say: a version of its own.
+    """`13.0.88` (about 5 ms); `unknown: …` where what it says names none, `unreadable: …` where it
+    does not answer: a starved host, or a broken toolkit.
 
     Asked each time: a file beside it that names the version (version.json) can outlive it, and
     a wrapper script tells nothing by its size and time.
     """
-    import subprocess
-
     if nvcc == NONE:
         return NONE
+    try:
+        text = get_nvcc_text(nvcc)
+    except HostError as error:
+        return make_unreadable(error.cause or error.what)
+    match = _RELEASE.search(text)
+    return match.group(1) if match else f"unknown: {get_digest(text)[:16]}"
+
+
+def get_nvcc_text(nvcc: str) -> str:
+    """All that `nvcc --version` prints. Raises HostError where it does not run, does not answer
+    in time, or fails."""
+    import subprocess
+
     try:
         done = subprocess.run(
             [nvcc, "--version"],
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             timeout=_TIMEOUT_S,
             check=False,
         )
-    except subprocess.TimeoutExpired:
-        return f"unreadable: silent for {_TIMEOUT_S} s"
+    except subprocess.TimeoutExpired as error:
+        raise HostError(f"{nvcc} does not answer", cause=f"silent for {_TIMEOUT_S} s") from error
     except OSError as error:
-        return f"unreadable: {error.strerror}"
-    match = _RELEASE.search(done.stdout.decode("utf-8", "replace"))
-    return match.group(1) if match else f"unreadable: exit status {done.returncode}"
+        raise HostError(f"{nvcc} does not run", cause=error.strerror) from error
+    if done.returncode != 0:
+        raise HostError(f"{nvcc} fails", cause=f"exit status {done.returncode}")
+    return done.stdout.decode("utf-8", "replace")

@@ -21,14 +21,18 @@ from warmup.state.distributions import (
     normalise,
     read_distributions,
 )
-from warmup.state.gpus import NONE, read_gpus
+from warmup.state.gpus import read_gpus
 from warmup.state.interpreter import get_interpreter
 from warmup.state.nvcc import find_toolkit, get_nvcc_version
 from warmup.state.relevant_env import get_relevant
 from warmup.state.source_tree import get_tree_hash
 from warmup.state.touched import find_touched
+from warmup.state.values import NONE, is_unreadable, make_unreadable
 from warmup.words import encoding
+from warmup.words.errors import HostError
+from warmup.words.files import read_regular
 
+_MAX_VERSION_BYTES = 1 << 20
 # Ingredient → the distributions that may provide it; the first that is installed counts.
 _DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
     "triton": ("triton", "pytorch-triton"),
@@ -67,6 +71,11 @@ class Change(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         return f"{self.name} {self.old or NONE} → {self.new or NONE}"
 
+    @property
+    def is_proven(self) -> bool:
+        """False where one side could not be read: then the two may be equal."""
+        return not (is_unreadable(self.old) or is_unreadable(self.new))
+
 
 class VersionVector(msgspec.Struct, frozen=True):
     """All ingredients, in a fixed order. Names are unique: ValueError."""
@@ -83,6 +92,20 @@ class VersionVector(msgspec.Struct, frozen=True):
         values = sorted([each.name, each.value] for each in self.ingredients)
         return hashlib.sha256(encoding.encode(values)).hexdigest()[:16]
 
+    @property
+    def unread(self) -> tuple[Ingredient, ...]:
+        """What could not be read. A vector with any is no proof that something is warm or cold."""
+        return tuple(each for each in self.ingredients if is_unreadable(each.value))
+
+    def require_read(self, what: str) -> None:
+        """Raises HostError if an ingredient could not be read. what: what cannot be without it."""
+        if self.unread:
+            raise HostError(
+                what,
+                cause=explain_unread(self.unread),
+                hint="run `warmup-ci doctor`, and again once the host answers",
+            )
+
     def diff(self, new: VersionVector) -> list[Change]:
         """What changed from this vector to `new`, in `new`'s order, what vanished last."""
         before = {each.name: each for each in self.ingredients}
@@ -95,6 +118,12 @@ class VersionVector(msgspec.Struct, frozen=True):
                 )
         changes += [Change(old.name, old.value, None, old.families) for old in before.values()]
         return changes
+
+
+def explain_unread(unread: Sequence[Ingredient]) -> str:
+    """`nvcc could not be read (silent for 30 s)`."""
+    told = (f"{each.name} ({each.value.partition(': ')[2]})" for each in unread)
+    return "could not be read: " + ", ".join(told)
 
 
 def read_vector(
@@ -148,7 +177,12 @@ def _read_torch(paths: Sequence[str], installed: Mapping[str, Distribution]) -> 
     folder = find_package_dir("torch", paths, installed.get("torch"))
     text = ""
     if folder is not None and os.path.isfile(f"{folder}/version.py"):  # noqa: PTH113
-        text = Path(folder, "version.py").read_text("utf-8", "replace")
+        try:
+            data = read_regular(f"{folder}/version.py", _MAX_VERSION_BYTES, follow=True)
+        except OSError as error:
+            value = make_unreadable(error.strerror or str(error))
+            return dict.fromkeys(("torch", "torch_cuda", "torch_git"), value)
+        text = data.decode("utf-8", "replace")
     found = {
         name: match.group(1)
         for name in ("__version__", "cuda", "git_version")

@@ -31,6 +31,10 @@ MEMORY_TIMEOUT_S = 60.0
 MEMORY_TOLERANCE_BYTES = 64 << 20
 
 
+# What ends a server and is not its own doing.
+_FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "shim")
+
+
 @dataclass
 class Phases:
     """Seconds per phase, told to the events as they pass.
@@ -152,6 +156,8 @@ class Boot:
             self._use(server, supervisor, watch, upkeep)
         except WarmupError as error:
             error.log = error.log or str(self.log_path)
+            if server is not None and not isinstance(error, Cancelled):
+                error.is_evidence |= _has_failed_by_itself(server, error)
             if self._is_past_deadline() and not isinstance(error, Cancelled):
                 error.cause = f"{error.cause or error.what}; the step's deadline has passed"
             raise
@@ -213,7 +219,9 @@ class Boot:
             )
             fault = self.engine.find_fault(self.launch, request, answer.status, answer.body)
             if fault is not None:
-                raise WarmupError("the warm-up request was answered wrongly", cause=fault)
+                error = WarmupError("the warm-up request was answered wrongly", cause=fault)
+                error.is_evidence = True
+                raise error
 
     def _limit(self, timeout_s: float) -> float:
         """The timeout, or what is left of the step where that is less."""
@@ -247,3 +255,13 @@ class Boot:
             lines=list(tail.lines),
             cut=tail.is_cut,
         )
+
+
+def _has_failed_by_itself(server: Server, error: WarmupError) -> bool:
+    """Whether its leader ended on its own account: not by a signal from outside (the OOM killer,
+    the user), not because a worker was ended so, and not since its shim is lost."""
+    ended = server.find_exit()
+    if ended is None or error.is_evidence:
+        return error.is_evidence
+    told = f"{ended} {error.cause or ''}"
+    return not any(word in told for word in _FROM_OUTSIDE)

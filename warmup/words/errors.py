@@ -16,6 +16,8 @@ class WarmupError(Exception):
     """Something a user can act on.
 
     `what` failed, for which `cause`, which `log` file tells more, what to try (`hint`).
+    is_evidence: the server itself failed or answered wrongly, so what was said to be warm is not.
+    A starved host, a signal from outside, a time that was over are none.
     `exit_status` is design.md section 3's.
     """
 
@@ -34,6 +36,7 @@ class WarmupError(Exception):
         self.cause = cause
         self.log = log
         self.hint = hint
+        self.is_evidence = False
 
     @property
     def reason(self) -> str:
