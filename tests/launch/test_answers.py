@@ -122,7 +122,7 @@ def test_generate(answer: Any, says: str | None) -> None:
         ({"data": ["x"]}, "expected an object"),
         ({"data": [{"b64_json": "%%%"}]}, "not base64"),
         ({"data": [{"b64_json": 3}]}, "not base64"),
-        ({"data": [{"b64_json": "aGVsbG8="}]}, "no image"),
+        ({"data": [{"b64_json": "aGVsbG8="}]}, "not an image"),
         ({"data": [{"b64_json": PNG}, {"error": "second failed"}]}, "second failed"),
         ({"error": {"message": "worker died"}}, "worker died"),
     ],

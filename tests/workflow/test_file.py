@@ -35,7 +35,7 @@ MODEL = 'schema = 1\n[[model]]\nid = "a"\n'
         (MODEL + "engine = 'sglan'", "did you mean `sglang`?"),
         (MODEL + "command = ['x', '{prot}']", "model[0].command[1]: unknown placeholder {prot}"),
         (MODEL + "env = { A = '{x}' }", "model[0].env.A: unknown placeholder {x}"),
-        (MODEL + "env = { 'A=B' = '1' }", "no variable's name"),
+        (MODEL + "env = { 'A=B' = '1' }", "not a variable's name"),
         (MODEL + "env = { A = '', B = 1 }", "model[0].env.B: Expected `str`, got `int`"),
         (MODEL + "request = { path = 'x' }", "model[0].request.path: expected a path that starts"),
         (MODEL + "request = { path = '/x y' }", "model[0].request.path: expected a path"),

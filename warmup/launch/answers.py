@@ -116,7 +116,7 @@ def _find_item_fault(item: Any, key: str, references: tuple[str, ...]) -> str | 
     except (binascii.Error, TypeError, ValueError) as problem:
         return f"{key!r} is not base64: {problem}"
     if not any(data[at : at + len(magic)] == magic for at, magic in _MAGIC):
-        return f"{key!r} is no image or video: it starts with {data[:12]!r}"
+        return f"{key!r} is not an image or video: it starts with {data[:12]!r}"
     return None
 
 

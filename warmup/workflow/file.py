@@ -18,6 +18,7 @@ from msgspec import UNSET, Meta, UnsetType
 from warmup.launch.launch import Method, RequestSpec, UrlPath
 from warmup.launch.placeholders import find_unknown
 from warmup.words.errors import UsageError
+from warmup.words.files import read_regular
 from warmup.words.names import ENGINE_NAMES
 from warmup.workflow.model_spec import MAX_TP
 from warmup.workflow.settings import Seconds, Settings, Strategy, Weights
@@ -124,19 +125,13 @@ def _get_table(path: Path, what: str) -> dict[str, Any]:
     else:
         import tomli as tomllib
     try:
-        # A FIFO or a device would block or never end.
-        if path.exists() and not path.is_file():
-            raise UsageError(f"cannot read the {what} {path}", cause="it is not a file")
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_regular(path, MAX_BYTES, follow=True)
     except OSError as error:
         raise UsageError(
             f"cannot read the {what} {path}",
             cause=error.strerror or str(error),
             hint="check the path given with --workflow" if what == "workflow" else None,
         ) from error
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"cannot read the {what} {path}", cause=f"larger than {MAX_BYTES} bytes")
     try:
         return tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -156,7 +151,7 @@ def _convert(table: Any, kind: type[_Struct], path: Path, prefix: str = "") -> _
 
 
 def _name_key(table: Any, message: str) -> str:
-    """msgspec writes `[...]` for a key of an open table (`env`): say which one is no text."""
+    """msgspec writes `[...]` for a key of an open table (`env`): say which one is not text."""
     said, _, where = message.partition(" - at ")
     above, dots, _ = where.strip("`").partition("[...]")
     if not dots:
@@ -224,7 +219,7 @@ def _check_placeholders(workflow: Workflow, path: Path) -> None:
     for index, model in enumerate(workflow.model):
         for name in model.env:
             if not name or "=" in name or "\0" in name:
-                raise UsageError(f"{path}: model[{index}].env: {name!r} is no variable's name")
+                raise UsageError(f"{path}: model[{index}].env: {name!r} is not a variable's name")
         texts = {f"command[{i}]": text for i, text in enumerate(model.command)}
         texts |= {f"fallback_args[{i}]": text for i, text in enumerate(model.fallback_args)}
         texts |= {f"env.{name}": text for name, text in model.env.items()}

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import base64
+import io
+
+import pytest
+
+from warmup.launch.media import make_image_url
+from warmup.launch.requests import make_chat_request
+
+
+@pytest.mark.parametrize(("width", "height"), [(224, 224), (256, 256), (64, 96)])
+def test_the_picture_is_one_that_pillow_reads_whole(width: int, height: int) -> None:
+    image = pytest.importorskip("PIL.Image")
+    data = base64.b64decode(make_image_url(width, height).partition(",")[2], validate=True)
+    opened = image.open(io.BytesIO(data))
+    assert (opened.format, opened.mode, opened.size) == ("PNG", "RGB", (width, height))
+    assert opened.getpixel((width - 1, height - 1)) == (0x80, 0x80, 0x80)
+
+
+def test_a_processor_takes_the_chats_picture() -> None:
+    """A small real one, with the sizes of the hub's own Qwen2-VL."""
+    image = pytest.importorskip("PIL.Image")
+    pytest.importorskip("transformers")
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
+        Qwen2VLImageProcessorPil,
+    )
+
+    (message,) = make_chat_request(has_image=True).json["messages"]
+    url = message["content"][0]["image_url"]["url"]
+    picture = image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+    made = Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=28 * 28 * 1280)(
+        images=[picture], return_tensors="np"
+    )
+    assert made["image_grid_thw"].tolist() == [[1, 16, 16]]
