@@ -118,3 +118,12 @@ def test_options_after_the_command_are_the_commands(tmp_path: Path) -> None:
     done = call(tmp_path, "observe", "echo", "--json", "x")
     assert done.stdout == "--json x\n"
     assert not os.path.lexists(tmp_path / "x")
+
+
+def test_the_projects_cache_root_is_observed(tmp_path: Path) -> None:
+    """The same setting that `run` takes: else what it warmed would be counted as missed."""
+    (tmp_path / "pyproject.toml").write_text('[tool.warmup-ci]\ncache_root = "caches"\n')
+    script = 'mkdir -p "$TRITON_CACHE_DIR/HASH" && echo code > "$TRITON_CACHE_DIR/HASH/k.so"'
+    document = observe(tmp_path, "sh", "-c", script)
+    assert list(document["new_entries"]) == ["triton"]
+    assert (tmp_path / "caches" / "triton" / "HASH" / "k.so").exists()

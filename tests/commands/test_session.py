@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.program import get_env
+from tests.commands.program import call, get_env
 from warmup.commands.session import Session
 from warmup.words.errors import UsageError
 from warmup.workflow.selection import Selection
@@ -68,3 +68,10 @@ def test_a_removed_folder_is_no_bug_of_ours(tmp_path: Path, args: list[str]) -> 
     assert done.returncode == 3, done.stderr
     assert done.stderr.startswith("error: the current folder does not exist\n")
     assert not os.path.lexists(folder)
+
+
+def test_a_broken_project_file_stops_only_what_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.warmup-ci]\nno_such_key = 1\n")
+    assert call(tmp_path, "reap").returncode == 0
+    done = call(tmp_path, "plan", "--models", "a/b")
+    assert (done.returncode, "no_such_key" in done.stderr) == (2, True)
