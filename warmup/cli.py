@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -430,8 +431,10 @@ def _report(error: WarmupError, asked: dict[str, bool]) -> int:
     """Lines on stderr; under `--json` a document on stdout as well. Returns the exit status."""
     from warmup.report.document import ErrorDocument
     from warmup.report.output import Output
+    from warmup.words.secrets import Redactor
 
+    error.redact(Redactor.from_environment(os.environ).redact)
     Output(sys.stderr).line(error.render())
     if asked.get("json"):
-        Output(sys.stdout).line(ErrorDocument.make(error).encode())
+        Output(sys.stdout).document(ErrorDocument.make(error).encode())
     return error.exit_status

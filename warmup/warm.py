@@ -118,8 +118,7 @@ def warm_model(
         return _warm_locked(attempt), None
     except WarmupError as error:
         # A cause may quote the server: its log, or what it answered.
-        error.what = step.redactor.redact(error.what)
-        error.cause = None if error.cause is None else step.redactor.redact(error.cause)
+        error.redact(step.redactor.redact)
         return attempt.to_result("failed", error.reason), error
     except OSError as error:
         # Disk full, a folder that went away: the host's trouble, and the other models go on.

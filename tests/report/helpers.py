@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 
-from warmup.report.actions import Actions, guard_line
+from warmup.report.actions import Actions
 from warmup.report.console import Console
 from warmup.report.document import ModelResult
 from warmup.report.events import Event, Events
@@ -64,8 +64,7 @@ class Screen:
     ) -> None:
         self.environ = dict(environ or {})
         self._out, self._err = io.StringIO(), io.StringIO()
-        guard = guard_line if actions else None
-        out, err = Output(self._out, guard), Output(self._err, guard)
+        out, err = Output(self._out, actions), Output(self._err, actions)
         self.console = Console(out, err, environ=self.environ, json=json)
         self.events = Events()
         if actions:

@@ -7,15 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.report.helpers import Screen, emit_run, make_result
-from warmup.report.actions import (
-    Actions,
-    escape_data,
-    escape_property,
-    guard_line,
-    is_actions,
-)
+from warmup.report.actions import Actions, escape_data, escape_property
 from warmup.report.document import ModelResult
-from warmup.report.output import Output
+from warmup.report.output import Output, guard_line, is_actions
 
 
 def runner_commands(lines: list[str]) -> list[tuple[str, str]]:

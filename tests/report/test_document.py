@@ -30,6 +30,7 @@ def test_document_has_the_contracts_names_and_shapes() -> None:
                 "reason": "no marker",
                 "seconds": 41.23,
                 "phases": {"spawn": 0.1, "ready": 40.0},
+                "failed_phase": None,
                 "new_entries": {"deep_gemm": 41},
                 "proven": False,
                 "marker": None,

@@ -82,10 +82,24 @@ def test_a_stream_closed_before_we_began_takes_lines_silently() -> None:
 
 def test_the_guard_sees_lines_but_not_our_own_commands() -> None:
     stream = io.StringIO()
-    output = Output(stream, guard=str.upper)
-    output.line("a")
-    output.raw_line("b")
-    assert stream.getvalue() == "A\nb\n"
+    output = Output(stream, is_guarded=True)
+    output.line("::error::a\n::b::c\r::d::")
+    output.raw_line("::group::b")
+    output.document(json.dumps({"name": "##[error]"}))
+    lines = stream.getvalue().splitlines()
+    assert lines[:4] == [": :error::a", ": :b::c", ": :d::", "::group::b"]
+    assert "##[" not in lines[4]
+    assert json.loads(lines[4]) == {"name": "##[error]"}
+
+
+@pytest.mark.parametrize("runner", ["true", "false", ""])
+def test_guarded_by_itself_where_a_runner_reads(
+    monkeypatch: pytest.MonkeyPatch, runner: str
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", runner)
+    stream = io.StringIO()
+    Output(stream).line("##[error]a")
+    assert stream.getvalue().startswith("##[") == (runner != "true")
 
 
 def test_what_a_command_found_is_one_document_or_lines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,10 @@ parser.add_argument("--never-ready", action="store_true")
 parser.add_argument("--ignore-term", action="store_true")
 parser.add_argument("--flood-on-term", type=int, help="bytes to print before it ends")
 parser.add_argument("--body", default="", help="in the answer; $NAME is expanded")
+parser.add_argument("--api-key", default="")
+parser.add_argument("--hf-token", default="")
+parser.add_argument("--url", default="")
+parser.add_argument("--expand", default="", help="printed; $NAME is expanded")
 parser.add_argument("--print", dest="text", default="")
 args = parser.parse_args()
 
@@ -79,4 +83,6 @@ if args.flood_on_term:
 if args.ignore_term:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print(args.text, flush=True)
+if args.expand:
+    print(os.path.expandvars(args.expand), args.api_key, args.url, flush=True)
 ThreadingHTTPServer(("127.0.0.1", args.port), Handler).serve_forever()

@@ -19,6 +19,7 @@ import msgspec
 from warmup.commands.session import Session
 from warmup.report.output import Output
 from warmup.words.errors import EXIT_FAILED, HostError, UsageError, WarmupError
+from warmup.words.secrets import Redactor
 
 if TYPE_CHECKING:
     from warmup.supervise.watch.holders import EntryHolders
@@ -81,9 +82,10 @@ def observe(
     new = find_new_after(mark)
     if new and status == 0 and fail_on_miss:
         status = EXIT_FAILED
+    redactor = Redactor.from_environment(env)
     observed = {
         name: [
-            ObservedEntry(one.entry, one.kernel, one.t, holders.find_argv(one.entry))
+            ObservedEntry(one.entry, one.kernel, one.t, holders.find_argv(one.entry, redactor))
             for one in entries
         ]
         for name, entries in new.items()

@@ -100,9 +100,9 @@ def _plan(session: Session, launch: Launch, visible: tuple[str, ...], force: boo
         tp=launch.tp,
         engine=launch.engine,
         state="warm" if is_done(check, launch, force=force) else "cold",
-        reason=get_reason(check, launch, force=force),
-        argv=argv,
+        reason=session.redactor.redact(get_reason(check, launch, force=force)),
+        argv=session.redactor.redact_argv(argv),
         gpus=gpus,
         marker=str(check.path) if check.is_warm else None,
-        problem=None if problem is None else problem.reason,
+        problem=None if problem is None else session.redactor.redact(problem.reason),
     )

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from warmup.commands.session import Session
 from warmup.launch.launch import Launch
-from warmup.report.actions import Actions, guard_line, is_actions
+from warmup.report.actions import Actions
 from warmup.report.console import Console
 from warmup.report.document import ModelResult, RunDocument
 from warmup.report.events import Events
-from warmup.report.output import Output
+from warmup.report.output import Output, is_actions
 from warmup.state.check import MarkerCheck
 from warmup.state.home import make_run_id
 from warmup.words.errors import (
@@ -48,8 +48,8 @@ def run(
         problem = session.find_problem(launch)
         if isinstance(problem, UsageError):  # a user's mistake is refused before the first launch
             raise problem
-    guard = guard_line if is_actions(session.environ) else None
-    out, err = Output(sys.stdout, guard), Output(sys.stderr, guard)
+    is_guarded = is_actions(session.environ)
+    out, err = Output(sys.stdout, is_guarded), Output(sys.stderr, is_guarded)
     found = _Run(
         session=session,
         out=out,
@@ -90,7 +90,8 @@ class _Run:
             for check, launch in zip(checks, launches, strict=True)
         )
         run_dir = self._make_run_dir(is_needed=not is_all_warm)
-        events = Events(run_dir and run_dir / "events.jsonl")
+        redactor = self.session.redactor
+        events = Events(run_dir and run_dir / "events.jsonl", redactor)
         close = self._subscribe(events)
         try:
             events.emit(
@@ -126,10 +127,7 @@ class _Run:
         if not is_actions(self.session.environ):
             events.subscribe(console)
             return console.close
-        from warmup.words.secrets import Redactor
-
-        own = [launch.env for launch in self.session.launches]
-        secrets = Redactor.from_environment(self.session.environ, *own).values
+        secrets = self.session.redactor.values
         actions = Actions(console, self.err, environ=self.session.environ, secret_values=secrets)
         events.subscribe(actions)
 
@@ -144,7 +142,6 @@ class _Run:
         from warmup.supervise.gpu_memory import read_gpus
         from warmup.supervise.tree.supervisor import Supervisor
         from warmup.warm import Step, warm_model
-        from warmup.words.secrets import Redactor
         from warmup.workflow.gpus import get_visible
 
         deadline_s, launches = self.session.resolved.deadline_s, self.session.launches
@@ -154,9 +151,7 @@ class _Run:
                 run_dir=run_dir,
                 supervisor=supervisor,
                 events=events,
-                redactor=Redactor.from_environment(
-                    self.session.environ, *(launch.env for launch in launches)
-                ),
+                redactor=self.session.redactor,
                 env=self.session.env,
                 check=self.session.check,
                 get_vector=self.session.get_vector,
@@ -193,6 +188,7 @@ class _Run:
         return f"{launch.name} failed and --fail-fast was given" if has_to_end else ""
 
     def _finish(self, events: Events, result: ModelResult) -> None:
+        result = result.redact(self.session.redactor)
         self.results.append(result)
         events.finish(result)
 
@@ -207,8 +203,8 @@ class _Run:
     def _conclude(self, status: int) -> None:
         """Errors in full on stderr, where the log above them ends; then the document."""
         for error in self.errors:
-            for line in error.render().splitlines():
-                self.err.line(line)
+            error.redact(self.session.redactor.redact)
+            self.err.line(error.render())
         if self.json_output:
             document = RunDocument(
                 run_id=self.run_id,
@@ -216,7 +212,7 @@ class _Run:
                 version_key=self.session.vector.key,
                 models=tuple(self.results),
             )
-            self.out.line(document.encode())
+            self.out.document(document.encode())
         if self.out.fault is not None:
             raise HostError(
                 "cannot write to stdout",

@@ -16,6 +16,7 @@ from warmup.state.home import Home, get_home
 from warmup.state.installed import find_missing_engine
 from warmup.state.version_vector import VersionVector, read_vector
 from warmup.words.errors import HostError, WarmupError
+from warmup.words.secrets import Redactor
 from warmup.workflow.selection import Resolved, Selection, load
 
 # Where a compiler is looked for; everything else that a vector reads of the environment is
@@ -77,6 +78,13 @@ class Session:
         from warmup.caches.family_table import get_variables
 
         return get_variables(Path(self.resolved.cache_root))
+
+    @cached_property
+    def redactor(self) -> Redactor:
+        """Knows the secrets of the caller's environment, the launches' and their arguments."""
+        envs = [launch.env for launch in self.launches]
+        argvs = [argv for each in self.launches for argv in (each.command, each.fallback_args)]
+        return Redactor.from_environment(self.environ, *envs, argvs=argvs)
 
     @cached_property
     def env(self) -> Mapping[str, str]:

@@ -20,7 +20,7 @@ from warmup.launch.arguments import Arguments, Option, parse
 from warmup.launch.folder import CONFIG_NAMES, find_content
 from warmup.words import encoding
 from warmup.words.locations import is_location
-from warmup.words.secrets import is_secret_name
+from warmup.words.secrets import Redactor, is_secret_name
 
 
 class Sizes(msgspec.Struct, frozen=True):
@@ -87,6 +87,13 @@ def make_record(
     env: Mapping[str, str],
 ) -> LaunchRecord:
     """The fields of a launch that its key hashes. Reads the configuration of a local model."""
+    # By name and shape, and by the launch's own values: the key must be that of any environment.
+    redactor = Redactor.from_environment(env, argvs=(command, fallback_args))
+    written = {
+        name: value
+        for name, value in sorted(env.items())
+        if not is_location(name) and not is_secret_name(name)
+    }
     return LaunchRecord(
         engine=engine,
         model=encoding.clean(model),
@@ -95,13 +102,9 @@ def make_record(
         config=_find_config_digest(model),
         weights=weights,
         trust_remote_code=trust_remote_code,
-        command=tuple(encoding.clean(command)),
-        fallback_args=tuple(encoding.clean(fallback_args)),
-        env={
-            encoding.clean(name): encoding.clean(value)
-            for name, value in sorted(env.items())
-            if not is_location(name) and not is_secret_name(name)
-        },
+        command=redactor.redact_argv(encoding.clean(command)),
+        fallback_args=redactor.redact_argv(encoding.clean(fallback_args)),
+        env=redactor.redact_env(encoding.clean(written)),
     )
 
 

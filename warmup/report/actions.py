@@ -22,10 +22,6 @@ from warmup.words.escape import get_printable
 MAX_ERRORS = 10  # annotations of a level that one step may show; the runner drops the others
 
 
-def is_actions(environ: Mapping[str, str]) -> bool:
-    return environ.get("GITHUB_ACTIONS") == "true"
-
-
 def escape_data(text: str) -> str:
     """A workflow command's message."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
@@ -34,16 +30,6 @@ def escape_data(text: str) -> str:
 def escape_property(text: str) -> str:
     """A workflow command's property, such as `title`."""
     return escape_data(text).replace(":", "%3A").replace(",", "%2C")
-
-
-def guard_line(text: str) -> str:
-    """A line of ours that holds foreign text, such that the runner sees no command in it.
-
-    The runner takes `::command::` at a line's start (after blanks) and, in its older form,
-    `##[command]` anywhere in a line (actions/runner `src/Runner.Common/ActionCommand.cs`).
-    """
-    text = text.replace("##[", "## [")
-    return f": {text.lstrip()[1:]}" if text.lstrip().startswith("::") else text
 
 
 class Actions:

@@ -8,6 +8,7 @@ import msgspec
 
 from warmup.words.encoding import encode_json
 from warmup.words.errors import WarmupError
+from warmup.words.secrets import Redactor
 
 SCHEMA = 1
 
@@ -41,6 +42,13 @@ class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """`MODEL:TP`, as a user names it on the command line."""
         return f"{self.model}:{self.tp}"
+
+    def redact(self, redactor: Redactor) -> ModelResult:
+        """The same without secrets, as it may be written down and printed."""
+        argv, reason = redactor.redact_argv(self.argv), redactor.redact(self.reason)
+        if (argv, reason) == (self.argv, self.reason):
+            return self
+        return msgspec.structs.replace(self, argv=argv, reason=reason)
 
     @property
     def is_warm(self) -> bool:

@@ -16,6 +16,7 @@ import msgspec
 
 from warmup.report.document import ModelResult
 from warmup.words.encoding import encode_json
+from warmup.words.secrets import Redactor
 
 PROOF_PREFIX = "prove_"  # of a phase's name, in the boot that proves
 
@@ -32,7 +33,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
                        state: started|finished|failed}   `prove_spawn`, … in the boot that proves
       heartbeat       {phase, seconds, last_line?}   at most every 30 s while a phase lasts, or
                        `lock`: the wait for another run that warms the same launch
-      log_tail        {path, lines: [str], cut: bool}   already redacted
+      log_tail        {path, lines: [str], cut: bool}
       model_finished  {the model's object of `run --json`}
       warning         {text}
       run_finished    {exit_code, seconds}
@@ -49,9 +50,10 @@ View = Callable[[Event], None]
 
 
 class Events:
-    """Writes events to a file (None: nowhere) and to the views."""
+    """Writes events to a file (None: nowhere) and to the views; what is secret in none of them."""
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, redactor: Redactor | None = None) -> None:
+        self._redactor = redactor or Redactor()
         self._file = path.open("ab", buffering=0) if path is not None else None
         self._views: list[View] = []
 
@@ -59,11 +61,12 @@ class Events:
         self._views.append(view)
 
     def emit(self, kind: str, model: str | None = None, **data: Any) -> None:
+        data = self._redactor.redact_data(data)
         self._publish(Event(t=time.time(), kind=kind, model=model, data=data))
 
     def finish(self, result: ModelResult) -> None:
         """Emit `model_finished`."""
-        kind = "model_finished"
+        kind, result = "model_finished", result.redact(self._redactor)
         self._publish(Event(t=time.time(), kind=kind, model=result.name, result=result))
 
     def _publish(self, event: Event) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import io
+import os
+import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from typing import TextIO
 
 from warmup.words.encoding import encode_json
@@ -17,18 +19,33 @@ from warmup.words.errors import HostError
 from warmup.words.escape import get_printable
 
 
+def is_actions(environ: Mapping[str, str]) -> bool:
+    """Whether a step of GitHub Actions reads what is printed."""
+    return environ.get("GITHUB_ACTIONS") == "true"
+
+
+def guard_line(text: str) -> str:
+    """A line that may hold foreign text, such that the runner sees no command in it.
+
+    The runner takes `::command::` at a line's start (after blanks) and, in its older form,
+    `##[command]` anywhere in a line (actions/runner `src/Runner.Common/ActionCommand.cs`).
+    """
+    text = text.replace("##[", "## [")
+    return f": {text.lstrip()[1:]}" if text.lstrip().startswith("::") else text
+
+
 class Output:
     """Lines on a text stream; None is one that was closed before we began (`2>&-`).
 
-    guard: what is done to each line before it is written (see `warmup.report.actions`).
-    fault: the error that ended the stream, None as long as it takes lines. A reader that went
-    away (`| head`) is no fault.
+    is_guarded: whether lines that the runner of GitHub Actions would obey are made harmless; None:
+    where the environment says that it reads them. fault: the error that ended the stream, None as
+    long as it takes lines. A reader that went away (`| head`) is no fault.
     """
 
-    def __init__(self, stream: TextIO | None, guard: Callable[[str], str] | None = None) -> None:
+    def __init__(self, stream: TextIO | None, is_guarded: bool | None = None) -> None:
         self.stream = io.StringIO() if stream is None else stream
         self.fault: OSError | None = None
-        self._guard = guard
+        self._is_guarded = is_actions(os.environ) if is_guarded is None else is_guarded
         self._is_open = stream is not None
 
     @property
@@ -36,8 +53,14 @@ class Output:
         return self._is_open and self.stream.isatty()
 
     def line(self, text: str = "") -> None:
-        """One line; what the stream's encoding lacks is written as an escape."""
-        self.raw_line(text if self._guard is None else self._guard(text))
+        """A line, or several; what the stream's encoding lacks is written as an escape."""
+        if self._is_guarded:
+            text = "".join(guard_line(part) for part in re.split("([\r\n])", text))
+        self.raw_line(text)
+
+    def document(self, text: str) -> None:
+        """One JSON document: guarded in JSON's own way, so that it says the same."""
+        self.raw_line(text.replace("##[", "#\\u0023[") if self._is_guarded else text)
 
     def raw_line(self, text: str) -> None:
         """One line past the guard: for workflow commands themselves."""
@@ -74,7 +97,7 @@ def show(document: object, lines: Iterable[str], *, json_output: bool) -> None:
     """
     out = DataOutput(sys.stdout)
     if json_output:
-        out.line(encode_json(document).decode())
+        out.document(encode_json(document).decode())
         return
     for line in lines:
         out.line(get_printable(line))

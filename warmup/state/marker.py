@@ -24,6 +24,7 @@ from warmup.version import __version__
 from warmup.words import encoding
 from warmup.words.errors import HostError
 from warmup.words.files import Folder
+from warmup.words.secrets import Redactor
 
 SCHEMA = 2  # 1 wrote model, revision, engine, tp and environment beside `launch` as well
 MAX_BYTES = 4 << 20  # a marker has some 20 KiB; more is not one, and is not read into memory
@@ -137,15 +138,17 @@ def make_marker(
 ) -> Marker:
     """The marker of a warm-up that has just succeeded.
 
-    manifest: the bytes to be written under the marker's own name in `manifests/`.
+    argv: the server's command line; its secrets are left out here. manifest: the bytes to be
+    written under the marker's own name in `manifests/`.
     """
     record, sizes = launch.record, launch.record.sizes
     name = _make_name(launch.model, launch.tp, record.key, vector.key)
+    redactor = Redactor.from_environment(launch.env, argvs=(argv,))
     return Marker(
         launch=record,
         launch_key=record.key,
         engine_version=engine_version,
-        argv=tuple(encoding.clean(argv)),
+        argv=redactor.redact_argv(encoding.clean(argv)),
         dp=sizes.dp,
         ep=sizes.ep,
         cfg=sizes.cfg,

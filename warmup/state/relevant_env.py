@@ -13,7 +13,7 @@ from functools import cache
 
 from warmup.caches.family_table import list_families
 from warmup.words.locations import is_location
-from warmup.words.secrets import is_secret_name
+from warmup.words.secrets import Redactor, is_secret_name
 
 # The engines' own variables, by prefix, with the distribution whose families they can change.
 ENGINE_PREFIXES = {"SGLANG_": "sglang", "SGL_": "sglang", "VLLM_": "vllm"}
@@ -42,5 +42,5 @@ def is_relevant(name: str) -> bool:
 
 
 def get_relevant(env: Mapping[str, str]) -> dict[str, str]:
-    """The variables of `env` that `is_relevant` knows, sorted by name."""
-    return {name: env[name] for name in sorted(env) if is_relevant(name)}
+    """The variables of `env` that `is_relevant` knows, sorted by name, without secrets."""
+    return Redactor().redact_env({name: env[name] for name in sorted(env) if is_relevant(name)})

@@ -5,6 +5,8 @@ Anything else that reaches the top is our own bug and is reported as one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -42,6 +44,13 @@ class WarmupError(Exception):
     def reason(self) -> str:
         """One line for a verdict: what failed and why."""
         return self.what if self.cause is None else f"{self.what}: {self.cause}"
+
+    def redact(self, redact: Callable[[str], str]) -> None:
+        """Take the secrets out of all that it says, before it is shown or written down."""
+        self.what = redact(self.what)
+        for name in ("cause", "log", "hint"):
+            text = getattr(self, name)
+            setattr(self, name, None if text is None else redact(text))
 
     def render(self) -> str:
         """The lines a user reads: `error:`, `  cause:`, `  log:`, `hint:`."""

@@ -7,13 +7,13 @@ alone: a log full of `***` helps nobody.
 
 from __future__ import annotations
 
-import base64
-import json
 import re
-from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from warmup.words.shapes import find_shapes, is_worth_hiding, list_spellings, show_bytes
 
 MASK = "***"
 
@@ -42,49 +42,19 @@ _SECRET_PART = re.compile(
     r"|(?:API|ACCESS|PRIVATE|ENCRYPTION|SIGNING|SSH|DEPLOY|ACCOUNT|STORAGE)_?KEY",
     re.IGNORECASE,
 )
-_SHELL_FOLDERS = ("PWD", "OLDPWD")
-_PLACE_NAME = re.compile(r"_(?:FILE|PATH|DIR|SOCK|URL|URI|HOST|TYPE|NAME)$", re.IGNORECASE)
-_COMMON = re.compile(
-    "password|passwort|changeme|postgres|administrator|disabled|required|optional|undefined|"
-    r"localhost|anonymous|\*+",
+# What an option's name ends with whose value is secret: `--hf-token`, but not the
+# `--speculative-token-map` and `--dbo-decode-token-threshold` of the engines.
+_SECRET_END = re.compile(
+    r"(?:TOKEN|SECRETS?|PASSW(?:OR)?D|PASSPHRASE|CREDENTIALS?|AUTHORIZATION|AUTH|COOKIE|PAT|PWD|KEY)$",
     re.IGNORECASE,
 )
-_MIN_LENGTH = 8
-_MIN_MIXED_LENGTH = 6
-
-_ASSIGNED = (
-    r"(?:api[_-]?key|passw(?:or)?d|secret(?:[_-]?access)?(?:[_-]?key)?|(?:access|auth|hf|session|"
-    r"security)[_-]?token|signature|\bsig)"
+# `--api-key=VALUE`, `HF_TOKEN=VALUE`, `X-Api-Key: VALUE`; or the option alone
+_OPTION = re.compile(
+    r"(?P<begin>-{0,2}(?P<name>[A-Za-z_][\w.-]*)(?:=|: ?)?)(?P<value>(?<=[=: ]).*)?", re.DOTALL
 )
-# Needles of which one must be there (so that the slow part runs seldom), and the shape. Its group
-# `secret` is blanked; its group `value` is too, unless it is short or common.
-_SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = tuple(
-    (needles, re.compile(shape, re.IGNORECASE))
-    for needles, shape in (
-        (("hf_",), r"(?<![a-z0-9])(?P<secret>hf_[a-z0-9]{16,})"),
-        (("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), r"(?P<secret>gh[pousr]_[a-z0-9]{16,})"),
-        (("github_pat_",), r"(?P<secret>github_pat_\w{20,})"),
-        (("sk-",), r"(?<![\w-])(?P<secret>sk-(?=[\w-]*\d)[\w-]{16,})"),
-        (("glpat-", "xox"), r"(?P<secret>(?:glpat-|xox[abeoprs]-)[\w-]{10,})"),
-        (("aiza", "npm_"), r"(?P<secret>aiza[\w-]{30,}|npm_[a-z0-9]{30,})"),
-        (("akia", "asia"), r"\b(?P<secret>(?-i:AKIA|ASIA)[A-Z0-9]{16})\b"),
-        (("eyj",), r"(?<![\w-])(?P<secret>(?-i:eyJ)[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?)"),
-        (("bearer", "basic"), r"(?:bearer|authorization: ?basic) +(?P<value>[\w.~+/=-]+)"),
-        (
-            ("://",),
-            r"(?<![a-z0-9+.-])[a-z][a-z0-9+.-]*://(?P<secret>[^/\s:@]*:[^/\s@]+|[^/\s:@]{16,})@",
-        ),
-        (
-            ("private key",),
-            r"(?P<secret>-----begin [a-z ]*private key-----[\s\S]*?"
-            r"(?:-----end [a-z ]*private key-----|\Z))",
-        ),
-        (
-            ("key", "passw", "secret", "token", "sig"),
-            _ASSIGNED + r"""(?:=["']?|["']?\s*:\s*["'])(?P<value>[^\s"',;&()]+)""",
-        ),
-    )
-)
+_HARMLESS = re.compile(r"|-?\d{1,5}(?:\.\d+)?|true|false|none|null|empty", re.IGNORECASE)
+_SHELL_FOLDERS = ("PWD", "OLDPWD")
+_PLACE_NAME = re.compile(r"_(?:FILE|PATH|DIR|SOCK|URL|URI|HOST|TYPE|NAME)$", re.IGNORECASE)
 
 
 def is_secret_name(name: str) -> bool:
@@ -107,20 +77,23 @@ class Redactor:
         forms = {
             "".join(strip_escapes(form).split())
             for value in self._values
-            for form in _get_forms(value)
+            for form in list_spellings(value)
         }
         self._forms = tuple(sorted((form for form in forms if form), key=len, reverse=True))
 
     @classmethod
-    def from_environment(cls, *envs: Mapping[str, str]) -> Redactor:
-        """Values of variables that are named like secrets, or that are shaped like tokens."""
-        named = (item for env in envs for item in env.items())
+    def from_environment(
+        cls, *envs: Mapping[str, str], argvs: Iterable[Sequence[str]] = ()
+    ) -> Redactor:
+        """Values of variables and options that are named like secrets, or shaped like tokens."""
+        named = [item for env in envs for item in env.items()]
+        named += [item for argv in argvs for item in _list_options(argv)]
         return cls(tuple(secret for name, value in named for secret in _list_secrets(name, value)))
 
     @property
     def values(self) -> tuple[str, ...]:
         """The literal secrets as a log shows them, longest first (for GitHub's `::add-mask::`)."""
-        return tuple(_escape(value) for value in self._values)
+        return tuple(show_bytes(value) for value in self._values)
 
     @property
     def reach(self) -> int:
@@ -132,8 +105,46 @@ class Redactor:
         for escapes, breaks in _READINGS if "\x1b" in text else _READINGS[:1]:
             dense = "".join(escapes.sub("", text).split())
             text = _mask(text, breaks, self._find_values(dense))
-            text = _mask(text, escapes, _find_shapes(escapes.sub("", text)))
+            text = _mask(text, escapes, find_shapes(escapes.sub("", text)))
         return text
+
+    def redact_argv(self, argv: Sequence[str]) -> tuple[str, ...]:
+        """A command line that may be written down: `--api-key ***`, `HF_TOKEN=***`."""
+        redacted: list[str] = []
+        is_value = False  # of the secret option before it
+        for word in argv:
+            if is_value and not word.startswith("--"):
+                redacted.append(word if _HARMLESS.fullmatch(word) else MASK)
+                is_value = False
+                continue
+            option = _find_secret_option(word)
+            is_value = option is not None and word.startswith("-") and option["value"] is None
+            if option is not None and not _HARMLESS.fullmatch(option["value"] or ""):
+                word = f"{option['begin']}{MASK}"
+            redacted.append(self.redact(word))
+        return tuple(redacted)
+
+    def redact_env(self, env: Mapping[str, str]) -> dict[str, str]:
+        """Variables that may be written down: `***` for those named like secrets."""
+        return {
+            name: MASK if is_secret_name(name) and value else self.redact(value)
+            for name, value in env.items()
+        }
+
+    def redact_data(self, data: Any) -> Any:
+        """The same for every string in what JSON can hold; a list named `argv` is a command."""
+        if isinstance(data, str):
+            return self.redact(data)
+        if isinstance(data, Mapping):
+            return {
+                name: list(self.redact_argv(value))
+                if name == "argv" and value is not None
+                else self.redact_data(value)
+                for name, value in data.items()
+            }
+        if isinstance(data, list | tuple):
+            return [self.redact_data(value) for value in data]
+        return data
 
     def _find_values(self, text: str) -> list[tuple[int, int]]:
         """Where the values lie in text without breaks (blanks included)."""
@@ -155,57 +166,62 @@ def _mask(text: str, junk: re.Pattern[str], spans: list[tuple[int, int]]) -> str
     """Blank spans that are given as positions in the text without junk, and the junk in them."""
     if not spans:
         return text
+    places: list[int] = []  # of each character of the text without junk
+    done = 0
+    for match in junk.finditer(text):
+        places += range(done, match.start())
+        done = match.end()
+    places += range(done, len(text))
+    # The last character is looked up, not the end: junk behind a secret is left alone.
+    spans = [(places[start], places[end - 1] + 1) for start, end in spans if end > start]
     pieces, done = [], 0
-    for start, end in _merge(spans, _Positions(text, junk)):
+    for start, end in _merge(spans):
         pieces += [text[done:start], MASK]
         done = end
     return "".join([*pieces, text[done:]])
 
 
-class _Positions:
-    """Where a position of the text without junk lies in the text with it."""
-
-    def __init__(self, text: str, junk: re.Pattern[str]) -> None:
-        self._marks = []  # (position without junk, junk characters before it)
-        removed = 0
-        for match in junk.finditer(text):
-            removed_end = removed + len(match[0])
-            self._marks.append((match.start() - removed, removed_end))
-            removed = removed_end
-
-    def get(self, position: int) -> int:
-        index = bisect_right(self._marks, position, key=lambda mark: mark[0])
-        return position + (self._marks[index - 1][1] if index else 0)
+def _merge(spans: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Spans in order, those that touch or overlap as one."""
+    begin, end = -1, -1
+    for start, stop in sorted(spans):
+        if start > end:
+            if end > begin:
+                yield begin, end
+            begin = start
+        end = max(end, stop)
+    yield begin, end
 
 
-def _merge(spans: list[tuple[int, int]], positions: _Positions) -> list[tuple[int, int]]:
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
-        # the last character is looked up, not the end: junk behind the secret is no part of it
-        start, end = positions.get(start), positions.get(end - 1) + 1
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+def _find_secret_option(word: str) -> re.Match[str] | None:
+    """`--api-key`, `--api-key=VALUE`, `HF_TOKEN=VALUE`, `X-Api-Key: VALUE`."""
+    option = _OPTION.fullmatch(word)
+    name = "" if option is None else option["name"].replace("-", "_")
+    return option if _SECRET_END.search(name) and is_secret_name(name) else None
+
+
+def _list_options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(name, value) of each secret option; of other words ("", word), for what shows by itself."""
+    name = ""
+    for word in argv:
+        option = _find_secret_option(word)
+        if name and not word.startswith("--"):
+            yield name, word
+            name = ""
+        elif option is None:
+            yield "", word
+            name = ""
         else:
-            merged.append((start, end))
-    return merged
-
-
-def _find_shapes(text: str) -> list[tuple[int, int]]:
-    lower = text.lower()
-    return [
-        match.span(match.lastgroup or 0)
-        for needles, shape in _SHAPES
-        if any(needle in lower for needle in needles)
-        for match in shape.finditer(text)
-        if match.lastgroup == "secret" or _is_worth_hiding(match[match.lastgroup or 0])
-    ]
+            name = option["name"].replace("-", "_")
+            yield name, option["value"] or ""
+            name = "" if option["value"] is not None else name
 
 
 def _list_secrets(name: str, value: str) -> list[str]:
-    secrets = [value[start:end] for start, end in _find_shapes(value)]
-    secrets += [password for password in _list_passwords(value) if _is_worth_hiding(password)]
+    secrets = [value[start:end] for start, end in find_shapes(value)]
+    secrets += [password for password in _list_passwords(value) if is_worth_hiding(password)]
     if is_secret_name(name) and not _is_place(value):
-        secrets += [line for line in {value, *value.splitlines()} if _is_worth_hiding(line.strip())]
+        secrets += [line for line in {value, *value.splitlines()} if is_worth_hiding(line.strip())]
     return [secret.strip() for secret in secrets]
 
 
@@ -227,30 +243,3 @@ def _is_place(value: str) -> bool:
         return value.startswith(("/", "~/")) and Path(value).expanduser().exists()
     except (OSError, ValueError, RuntimeError):  # too long, a NUL, no home: no path
         return False
-
-
-def _is_worth_hiding(value: str) -> bool:
-    if _COMMON.fullmatch(value):
-        return False
-    if len(value) >= _MIN_LENGTH:
-        return True
-    return len(value) >= _MIN_MIXED_LENGTH and not value.isalpha() and not value.isdigit()
-
-
-def _escape(value: str) -> str:
-    """An environment may hold any bytes; those that are no UTF-8 show as `\\xff`."""
-    return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _get_forms(value: str) -> set[str]:
-    """The value as it is, and as URLs, JSON, repr() and base64 (alone or inside more) spell it."""
-    raw = value.encode("utf-8", "surrogateescape")
-    forms = {_escape(value), quote(raw, safe=""), quote(raw)}
-    forms |= {json.dumps(value)[1:-1], repr(value)[1:-1]}
-    for shift in range(3):
-        encoded = base64.b64encode(b"\0" * shift + raw).decode()
-        # only characters that hold bits of the value alone
-        whole = encoded[(shift * 8 + 5) // 6 : (shift + len(raw)) * 8 // 6]
-        if len(whole) >= _MIN_LENGTH:
-            forms |= {whole, whole.replace("+", "-").replace("/", "_")}
-    return forms

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from warmup.supervise.watch.sockets import list_listening
+from warmup.words.secrets import Redactor
 
 if TYPE_CHECKING:
     import psutil
@@ -52,7 +53,7 @@ class EntryHolders:
             self._record(_list_tree(self.root_pid))
         return not is_first
 
-    def find_argv(self, entry: str) -> tuple[str, ...] | None:
+    def find_argv(self, entry: str, redactor: Redactor) -> tuple[str, ...] | None:
         """The command line of the server that holds `entry`; None where the tree does not show it.
 
         entry: path relative to its cache folder.
@@ -68,7 +69,7 @@ class EntryHolders:
             servers = {self._get_server(member).argv for member in members if member.listens}
         if not servers and len(members) == 1:
             servers = {member.argv for member in members}
-        return servers.pop() if len(servers) == 1 else None
+        return redactor.redact_argv(servers.pop()) if len(servers) == 1 else None
 
     def _record(self, tree: Sequence[psutil.Process]) -> None:
         import psutil
