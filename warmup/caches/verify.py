@@ -139,12 +139,20 @@ def find_snapshot_mismatch(manifest: Manifest, env: Env, snapshot: Snapshot) -> 
         for record in roots:
             root = found[from_text(record.root)]
             for entry in record.entries:
-                files = {file.name: file for file in root.entries.get(from_text(entry.path), ())}
+                files = root.entries.get(from_text(entry.path), [])
                 for file in entry.files:
-                    problem = _find_change(file, files.get(from_text(file.name)))
+                    problem = _find_change(file, _find_file(files, from_text(file.name)))
                     if problem is not None:
                         at = (name, record.root, entry.path, entry.kernel, file.name)
                         return str(Mismatch(*at, problem))
+    return None
+
+
+def _find_file(files: list[File], name: str) -> File | None:
+    """Entries have a few files: to look at each is quicker than to make a dictionary of them."""
+    for file in files:
+        if file.name == name:
+            return file
     return None
 
 

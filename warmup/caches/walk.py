@@ -7,14 +7,13 @@ out; what cannot be read is reported. Depth is bounded by the file system alone.
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
+from warmup.caches.collector import paused_collector
 from warmup.caches.family import Env, Family, unique
 from warmup.caches.family_table import get_family
 from warmup.words.escape import to_line
@@ -70,25 +69,13 @@ def take_snapshot(families: Sequence[str], *envs: Env) -> Snapshot:
 
     A root that is missing is an empty one. Raises UsageError for an unknown family, nothing else.
     """
-    with _paused_collector():
+    with paused_collector():
         return Snapshot({name: _walk_family(get_family(name), envs) for name in families})
 
 
 def _walk_family(family: Family, envs: Sequence[Env]) -> list[RootSnapshot]:
     roots = unique([root for env in envs for root in family.get_roots(env)])
     return [walk_root(family, root) for root in roots]
-
-
-@contextlib.contextmanager
-def _paused_collector() -> Iterator[None]:
-    """A walk makes a million objects and no cycle: looking for one takes a quarter of its time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def walk_root(family: Family, root: Path) -> RootSnapshot:
@@ -136,6 +123,7 @@ def _visit(
 ) -> int:
     """Sort the items of one folder into `found`, its folders onto the stack; how many they are."""
     num_items = 0
+    find_entry, entries = family.find_entry, found.entries
     for item in items:
         num_items += 1
         path = prefix + item.name
@@ -144,21 +132,16 @@ def _visit(
         elif not item.is_file(follow_symlinks=False):
             if item.is_symlink():
                 found.links.append(path)
-        elif (entry := family.find_entry(path)) is not None:
+        elif (entry := find_entry(path)) is not None:
             try:
                 stat = item.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            file = File(
-                path[len(entry) + 1 :],
-                stat.st_size,
-                stat.st_mtime_ns,
-                stat.st_atime_ns,
-                _is_exposed(stat),
-            )
-            files = found.entries.get(entry)
-            if files is None:
-                found.entries[entry] = [file]
+            is_exposed = stat.st_mode & 0o002 != 0 or stat.st_uid not in _TRUSTED_UIDS
+            name, times = path[len(entry) + 1 :], (stat.st_mtime_ns, stat.st_atime_ns)
+            file = File(name, stat.st_size, *times, is_exposed)
+            if (files := entries.get(entry)) is None:
+                entries[entry] = [file]
             else:
                 files.append(file)
         elif family.is_temporary(path):

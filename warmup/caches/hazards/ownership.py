@@ -27,11 +27,10 @@ def check(scope: Scope) -> Iterator[Finding]:
     exposed = frozenset(scope.found.exposed)
     folders: dict[str, str] = {}
     for entry, files in scope.found.entries.items():
-        loadable = [file for file in files if is_loadable(entry, file.name)]
-        for file in loadable:
-            if file.is_exposed:
+        for file in files:
+            if file.is_exposed and is_loadable(entry, file.name):
                 yield from _make(scope, entry, f"{entry}/{file.name}".rstrip("/"))
-        if loadable and exposed:
+        if exposed and (loadable := [file for file in files if is_loadable(entry, file.name)]):
             holder = entry if loadable[0].name else entry.rpartition("/")[0]
             for folder in {"", holder} & exposed:
                 folders.setdefault(folder, entry if folder else "")
