@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.table import get_machine, print_table
 from warmup.kernels import target
-from warmup.kernels.pool import Job, Pool, WorkerSpec
+from warmup.kernels.pool import CompileJob, Pool, WorkerSpec
 from warmup.kernels.rebuild import HANDLER
 from warmup.state.nvcc import find_toolkit
 
@@ -39,7 +39,7 @@ template __global__ void f<360 + %d>(float*);
 """
 
 
-def make_triton_jobs() -> list[Job]:
+def make_triton_jobs() -> list[CompileJob]:
     """One kernel of the engine in many widths, described as the engine would launch it."""
     import torch
 
@@ -51,14 +51,14 @@ def make_triton_jobs() -> list[Job]:
             width = 1024 + 8 * index
             x = torch.empty(2, width, dtype=torch.bfloat16, device="meta")
             rms_norm(x, torch.empty(width, dtype=torch.bfloat16, device="meta"), 1e-6)
-    return [Job(each["name"], {"op": "compile", **each}) for each in found.values()]
+    return [CompileJob(each["name"], {"op": "compile", **each}) for each in found.values()]
 
 
-def make_nvcc_jobs(folder: Path, nvcc: str) -> list[Job]:
+def make_nvcc_jobs(folder: Path, nvcc: str) -> list[CompileJob]:
     (folder / "cache").mkdir()
     argv = [nvcc, "{folder}/kernel.cu", "-cubin", "-o", "{folder}/kernel.cubin", "-arch=sm_90a"]
     return [
-        Job(
+        CompileJob(
             f"kernel {index}",
             {
                 "entry": str(folder / "cache" / str(index)),
@@ -71,7 +71,9 @@ def make_nvcc_jobs(folder: Path, nvcc: str) -> list[Job]:
     ]
 
 
-def measure(spec: WorkerSpec, count: int, jobs: list[Job], env: dict[str, str], cwd: Path) -> float:
+def measure(
+    spec: WorkerSpec, count: int, jobs: list[CompileJob], env: dict[str, str], cwd: Path
+) -> float:
     begin = time.perf_counter()
     with Pool([spec] * count, env=env, cwd=cwd, log=cwd / "log") as pool:
         outcomes = pool.run(jobs)
@@ -81,11 +83,15 @@ def measure(spec: WorkerSpec, count: int, jobs: list[Job], env: dict[str, str], 
     return time.perf_counter() - begin
 
 
-def measure_triton(jobs: list[Job], count: int) -> float:
+def make_spec() -> WorkerSpec:
+    return WorkerSpec(python=sys.executable, handler=target.HANDLER, args=(TARGET,))
+
+
+def measure_triton(jobs: list[CompileJob], count: int) -> float:
     with tempfile.TemporaryDirectory() as name:
         cwd = Path(name)
-        env = target.get_env(os.environ, cwd / "cache")
-        return measure(target.make_spec(sys.executable, TARGET), count, jobs, env, cwd)
+        env = target.get_worker_env(os.environ, cwd / "cache")
+        return measure(make_spec(), count, jobs, env, cwd)
 
 
 def measure_nvcc(count: int) -> float:

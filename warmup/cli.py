@@ -325,10 +325,10 @@ compile_options = _options(
 @named_options
 def list_kernels(named: tuple[str, ...], **values: Any) -> int:
     """Print the shapes; needs no GPU."""
-    from warmup.commands.kernels import KernelOptions, kernels
+    from warmup.commands.kernels import list_kernels
 
     values["models"] = (*named, *values["models"])
-    return kernels(_open(values), KernelOptions(only_list=True, **values))
+    return list_kernels(_open(values), **values)
 
 
 @kernels.command("compile", cls=SpreadCommand)
@@ -341,10 +341,10 @@ def compile_kernels(named: tuple[str, ...], **values: Any) -> int:
 
     Here DeepGEMM's; with --target the Triton kernels of the reference engine.
     """
-    from warmup.commands.kernels import KernelOptions, kernels
+    from warmup.commands.kernels import compile_kernels
 
     values["models"] = (*named, *values["models"])
-    return kernels(_open(values), KernelOptions(**values))
+    return compile_kernels(_open(values), **values)
 
 
 @kernels.command("rebuild")
@@ -358,9 +358,9 @@ def rebuild_kernels(**values: Any) -> int:
 
     A DeepGEMM cache's, with nvcc, under the keys that this environment looks up.
     """
-    from warmup.commands.kernels import KernelOptions, kernels
+    from warmup.commands.kernels import rebuild_kernels
 
-    return kernels(_open(values), KernelOptions(**values))
+    return rebuild_kernels(_open(values), **values)
 
 
 @cli.command(

@@ -16,8 +16,7 @@ from warmup.caches.manifest import find_new, make_manifest, summaries
 from warmup.caches.records import encode
 from warmup.caches.unread import mark_unread
 from warmup.caches.walk import Snapshot, take_snapshot
-from warmup.kernels import derive
-from warmup.kernels.hook import Fallback, KernelPlan, compile_kernels, plan_kernels
+from warmup.kernels.derive import FAMILIES, ModelShapes, derive_or_leave, merge_asks
 from warmup.launch.engine import Allocation, Engine
 from warmup.launch.engine_table import get_engine
 from warmup.launch.environment import get_server_env
@@ -197,7 +196,7 @@ def _warm_cold(attempt: _Attempt, check: MarkerCheck) -> ModelResult:
         )
         attempt.argv = tuple(engine.get_argv(launch, allocation))
         env = get_server_env(launch, engine, allocation, step.env)
-        families = derive.FAMILIES if launch.strategy == "kernels" else engine.families
+        families = FAMILIES if launch.strategy == "kernels" else engine.families
         before = mark_unread(take_snapshot(families, env))
         _tell_start(attempt, reason, gpus)
         if reason != NOT_PROVEN:  # else only the proof is missing
@@ -237,8 +236,9 @@ def _compile_directly(attempt: _Attempt, env: Mapping[str, str]) -> None:
     told and the server does it; under `kernels` there is no server, and WarmupError is raised.
     """
     launch, step = attempt.launch, attempt.step
-    plan = plan_kernels(launch, env)
-    reason = plan.reason if isinstance(plan, Fallback) else _find_why_not_direct(attempt, plan)
+    shapes = derive_or_leave(launch, env)
+    is_left = shapes.strategy == "server"
+    reason = shapes.reason if is_left else _find_why_not_direct(attempt, shapes, env)
     if reason is None:
         return
     if launch.strategy == "kernels":
@@ -247,24 +247,31 @@ def _compile_directly(attempt: _Attempt, env: Mapping[str, str]) -> None:
             cause=reason,
             hint='strategy = "auto" or "server" lets the server compile them',
         )
-    if not isinstance(plan, Fallback):
+    if not is_left:
         text = f"its server compiles all kernels, since {reason}"
         step.events.emit("warning", launch.name, text=text)
 
 
-def _find_why_not_direct(attempt: _Attempt, plan: KernelPlan) -> str | None:
+def _find_why_not_direct(
+    attempt: _Attempt, shapes: ModelShapes, env: Mapping[str, str]
+) -> str | None:
     """Compile; None once all kernels are, else why only the server can."""
+    from warmup.kernels.deep_gemm import Setting, compile_shapes
+
     step = attempt.step
     if not step.visible_gpus:
         return "DeepGEMM compiles on a GPU only, and this host shows none"
     try:
         with attempt.phases.timed("kernels"):
-            result = compile_kernels(
-                plan,
+            setting = Setting(
+                engine=attempt.launch.engine,
+                python=attempt.launch.python,
+                env=env,
                 run_dir=step.run_dir,
                 name=step.run_dir.name,
                 check=step.supervisor.check_cancelled,
             )
+            result = compile_shapes(merge_asks([shapes]), setting)
     except HostError as error:
         return error.reason
     if not result.failed:

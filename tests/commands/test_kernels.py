@@ -14,7 +14,7 @@ import pytest
 
 from tests.kernels.entries import make_package, write_csrc
 from tests.kernels.models import write_model
-from warmup.commands.kernels import KernelOptions, kernels
+from warmup.commands.kernels import compile_kernels, list_kernels, rebuild_kernels
 from warmup.commands.session import Session, open_session
 from warmup.words.errors import HostError, UsageError, WarmupError
 from warmup.workflow.selection import Selection
@@ -36,7 +36,7 @@ def make_session(folder: Path, *models: str, workflow: str = "", **env: str) -> 
 
 
 def list_models(capsys: pytest.CaptureFixture[str], session: Session) -> list[dict[str, Any]]:
-    assert kernels(session, KernelOptions(only_list=True, json_output=True)) == 0
+    assert list_kernels(session, json_output=True) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["schema"] == 1
     models: list[dict[str, Any]] = document["models"]
@@ -91,14 +91,14 @@ def test_the_text_tells_shapes_ms_and_why(
     write_model(tmp_path / "a", "qwen3-8b-fp8")
     write_model(tmp_path / "b", "qwen3-8b-fp8")
     session = make_session(tmp_path, "./a", "./b")
-    assert kernels(session, KernelOptions(only_list=True)) == 0
+    assert list_kernels(session) == 0
     text = capsys.readouterr().out
     assert "NORMAL n=6144 k=4096 groups=1: M 16 32 64" in text
     assert "    TRANSPOSE k=12288: M 1\n" in text
     assert "6 shapes" in text and "kernels, M up to 16384" in text
     assert "the same shapes as ./a:1: compiled once" in text
     assert "its choice can change only past 16" in text
-    assert kernels(session, KernelOptions(only_list=True, full=True)) == 0
+    assert list_kernels(session, full=True) == 0
     assert "16384 Ms, 1 to 16384" in capsys.readouterr().out
 
 
@@ -106,11 +106,11 @@ def test_listing_loads_nothing_heavy(tmp_path: Path) -> None:
     write_model(tmp_path / "v3", "deepseek-v3")
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from warmup.commands.kernels import KernelOptions, kernels\n"
+        "from warmup.commands.kernels import list_kernels\n"
         "from warmup.commands.session import open_session\n"
         "from warmup.workflow.selection import Selection\n"
         "session = open_session(Selection(models=('./v3:8',)), os.environ, Path.cwd())\n"
-        "kernels(session, KernelOptions(only_list=True, json_output=True))\n"
+        "list_kernels(session, json_output=True)\n"
         "print(sorted(set(sys.modules) & {'torch', 'triton', 'rich', 'requests', 'pynvml'}))"
     )
     done = subprocess.run(
@@ -126,24 +126,20 @@ def test_listing_loads_nothing_heavy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        (KernelOptions(only_list=True, target="cuda:90"), "--list and --target exclude"),
-        (KernelOptions(target="cuda:90", rebuild_from=Path("x")), "--target and --rebuild"),
-        (KernelOptions(target="cuda:banana"), "no target is called"),
-        (KernelOptions(target="cuda:90"), "engine reference cannot serve"),
-    ],
+    ("target", "told"),
+    [("cuda:banana", "no target is called"), ("cuda:90", "engine reference cannot serve")],
 )
-def test_options_that_cannot_be(tmp_path: Path, options: KernelOptions, told: str) -> None:
+def test_targets_that_cannot_be(tmp_path: Path, target: str, told: str) -> None:
     write_model(tmp_path / "qwen", "qwen3-8b-fp8")
     with pytest.raises(UsageError) as caught:
-        kernels(make_session(tmp_path, "./qwen"), options)
+        compile_kernels(make_session(tmp_path, "./qwen"), target=target)
     assert told in caught.value.render()
 
 
 def test_no_model_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no model named"):
-        kernels(make_session(tmp_path), KernelOptions(only_list=True))
+    for command in (list_kernels, compile_kernels):
+        with pytest.raises(UsageError, match="no model named"):
+            command(make_session(tmp_path))
 
 
 def test_without_a_gpu_the_host_is_at_fault(tmp_path: Path) -> None:
@@ -151,7 +147,7 @@ def test_without_a_gpu_the_host_is_at_fault(tmp_path: Path) -> None:
     write_model(tmp_path / "qwen", "qwen3-8b-fp8")
     session = make_session(tmp_path, "./qwen", CUDA_VISIBLE_DEVICES="")
     with pytest.raises(HostError, match="DeepGEMM cannot compile here") as caught:
-        kernels(session, KernelOptions(jobs=1))
+        compile_kernels(session, jobs=1)
     assert caught.value.cause == "RuntimeError: torch finds no usable GPU"
 
 
@@ -160,7 +156,7 @@ def test_a_download_that_fails_names_the_model(tmp_path: Path) -> None:
         tmp_path, "org/unseen", HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="1"
     )
     with pytest.raises(WarmupError, match=r"cannot download config\.json of org/unseen"):
-        kernels(session, KernelOptions(only_list=True, download=True))
+        list_kernels(session, download=True)
 
 
 def make_nvcc(folder: Path, script: str = "", release: str = "13.0") -> Path:
@@ -173,7 +169,10 @@ def make_nvcc(folder: Path, script: str = "", release: str = "13.0") -> Path:
     return folder / "cuda"
 
 
-def make_rebuild(folder: Path, script: str, release: str = "13.0") -> tuple[Session, KernelOptions]:
+def make_rebuild(
+    folder: Path, script: str, release: str = "13.0"
+) -> tuple[Session, dict[str, Any]]:
+    """The session, and the arguments of `rebuild_kernels`."""
     site = folder / "site"
     include = make_package(site)
     (site / "deep_gemm" / "__init__.py").touch()
@@ -181,9 +180,8 @@ def make_rebuild(folder: Path, script: str, release: str = "13.0") -> tuple[Sess
     session = make_session(
         folder, CUDA_HOME=str(make_nvcc(folder, script, release)), PYTHONPATH=str(site)
     )
-    return session, KernelOptions(
-        rebuild_from=folder / "old", out=folder / "new", json_output=True, jobs=1
-    )
+    paths = {"rebuild_from": folder / "old", "out": folder / "new"}
+    return session, {**paths, "json_output": True, "jobs": 1}
 
 
 COPY = 'while [ "$1" != -o ]; do shift; done; printf "\\177ELF" > "$2"'
@@ -193,7 +191,7 @@ def test_rebuilding_writes_what_will_be_looked_up(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     session, options = make_rebuild(tmp_path, COPY)
-    assert kernels(session, options) == 0
+    assert rebuild_kernels(session, **options) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["kernels"], document["failed"]) == (1, [])
     expected = write_csrc(tmp_path / "expected", tmp_path / "site/deep_gemm/include", "13.0")
@@ -207,7 +205,7 @@ def test_an_nvcc_that_fails_is_told_with_its_words(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     session, options = make_rebuild(tmp_path, "echo 'error: no such thing' >&2; exit 2")
-    assert kernels(session, options) == 1
+    assert rebuild_kernels(session, **options) == 1
     document = json.loads(capsys.readouterr().out)
     assert "no such thing" in document["failed"][0]
     assert list((tmp_path / "new" / "cache").iterdir()) == []
@@ -216,18 +214,18 @@ def test_an_nvcc_that_fails_is_told_with_its_words(
 def test_an_nvcc_that_is_too_old(tmp_path: Path) -> None:
     session, options = make_rebuild(tmp_path, COPY, release="12.1")
     with pytest.raises(UsageError, match=r"nvcc 12\.1 is too old"):
-        kernels(session, options)
+        rebuild_kernels(session, **options)
 
 
 def test_rebuilding_needs_nvcc_and_the_package(tmp_path: Path) -> None:
     write_csrc(tmp_path / "old", make_package(tmp_path), "13.0")
-    options = KernelOptions(rebuild_from=tmp_path / "old", out=tmp_path / "new")
+    options: dict[str, Any] = {"rebuild_from": tmp_path / "old", "out": tmp_path / "new"}
     with pytest.raises(HostError, match="DeepGEMM is not installed"):
-        kernels(make_session(tmp_path), options)
+        rebuild_kernels(make_session(tmp_path), **options)
     (tmp_path / "deep_gemm" / "__init__.py").touch()
     session = make_session(tmp_path, PYTHONPATH=str(tmp_path), CUDA_HOME="/nonexistent")
     with pytest.raises(HostError, match="no nvcc"):
-        kernels(session, options)
+        rebuild_kernels(session, **options)
     assert not (tmp_path / "new").exists()
 
 
@@ -238,13 +236,12 @@ def test_an_interrupt_leaves_no_half_entry_and_no_compiler(tmp_path: Path) -> No
     session, _ = make_rebuild(tmp_path, script)
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from warmup.commands.kernels import KernelOptions, kernels\n"
+        "from warmup.commands.kernels import rebuild_kernels\n"
         "from warmup.commands.session import open_session\n"
         "from warmup.words.errors import WarmupError\n"
         "from warmup.workflow.selection import Selection\n"
         "session = open_session(Selection(), os.environ, Path.cwd(), need_models=False)\n"
-        "options = KernelOptions(rebuild_from=Path('old'), out=Path('new'), jobs=1)\n"
-        "try: kernels(session, options)\n"
+        "try: rebuild_kernels(session, rebuild_from=Path('old'), out=Path('new'), jobs=1)\n"
         "except WarmupError as error: sys.exit(error.exit_status)\n"
     )
     env = {**session.env, "PYTHONPATH": f"{session.env['PYTHONPATH']}:{ROOT}"}

@@ -8,6 +8,7 @@ from typing import Any
 
 from warmup.kernels.derive import ModelShapes, derive
 from warmup.kernels.shapes.architecture import Shape
+from warmup.launch.launch import Launch
 
 CONFIGS = Path(__file__).parent / "configs"
 V3 = "deepseek-v3"
@@ -31,7 +32,10 @@ def derive_from(
     """The published model with these changes, launched with these arguments."""
     env = changes.pop("env", {})
     path = write_model(folder / name, name, **changes)
-    return derive(model=str(path), label=name, tp=tp, engine=engine, args=args, env=env)
+    launch = Launch(
+        model=str(path), label=name, tp=tp, engine=engine, python="python", fallback_args=args
+    )
+    return derive(launch, env)
 
 
 def get_shapes(model: ModelShapes, *kinds: str) -> set[tuple[str, int, int, int]]:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from warmup.kernels.pool import Job, Outcome, Pool, WorkerSpec
-from warmup.kernels.resources import get_num_workers
+from warmup.kernels.pool import CompileJob, Outcome, Pool, WorkerSpec, get_num_workers
 from warmup.words.errors import Cancelled, WarmupError
 
 HANDLER = Path(__file__).with_name("handlers.py")
@@ -46,7 +45,7 @@ def wait_gone(pid: int) -> None:
 
 
 def test_every_job_is_answered_once(tmp_path: Path) -> None:
-    jobs = [Job(str(i), {"value": i}) for i in range(20)]
+    jobs = [CompileJob(str(i), {"value": i}) for i in range(20)]
     seen: list[tuple[int, int]] = []
     with make_pool(tmp_path) as pool:
         outcomes = pool.run(jobs, lambda _outcome, done, total: seen.append((done, total)))
@@ -56,20 +55,25 @@ def test_every_job_is_answered_once(tmp_path: Path) -> None:
 
 
 def test_the_longest_go_first(tmp_path: Path) -> None:
-    jobs = [Job(str(i), {"spin": 20000}, cost=i) for i in range(12)]
+    jobs = [CompileJob(str(i), {"spin": 20000}, cost=i) for i in range(12)]
     with make_pool(tmp_path, 1) as pool:
         assert [each.job.name for each in pool.run(jobs)] == [str(i) for i in range(11, -1, -1)]
 
 
 def test_a_failure_is_told_and_the_others_go_on(tmp_path: Path) -> None:
     with make_pool(tmp_path, 1) as pool:
-        outcomes = pool.run([Job("bad", {"fail": "no such shape"}, cost=2), Job("good")])
+        outcomes = pool.run(
+            [CompileJob("bad", {"fail": "no such shape"}, cost=2), CompileJob("good")]
+        )
     assert [each.error for each in outcomes] == ["ValueError: no such shape", None]
     assert outcomes[0].num_tries == 1
 
 
 def test_a_worker_that_dies_is_replaced_and_its_job_tried_once_more(tmp_path: Path) -> None:
-    jobs = [Job("dies once", {"die": str(tmp_path / "mark"), "value": "done"}), Job("other")]
+    jobs = [
+        CompileJob("dies once", {"die": str(tmp_path / "mark"), "value": "done"}),
+        CompileJob("other"),
+    ]
     with make_pool(tmp_path, 1) as pool:
         found = {each.job.name: each for each in pool.run(jobs)}
     assert (found["dies once"].answer, found["dies once"].num_tries) == ("done", 2)
@@ -77,7 +81,10 @@ def test_a_worker_that_dies_is_replaced_and_its_job_tried_once_more(tmp_path: Pa
 
 
 def test_a_job_that_kills_every_worker_is_reported(tmp_path: Path) -> None:
-    jobs = [Job("kills", {"die": str(tmp_path / "mark"), "always": True}), Job("other")]
+    jobs = [
+        CompileJob("kills", {"die": str(tmp_path / "mark"), "always": True}),
+        CompileJob("other"),
+    ]
     with make_pool(tmp_path, 2) as pool:
         found = {each.job.name: each for each in pool.run(jobs)}
     assert found["kills"].error == "its worker died 2 times (exit status -9)"
@@ -87,7 +94,7 @@ def test_a_job_that_kills_every_worker_is_reported(tmp_path: Path) -> None:
 def test_a_job_that_takes_too_long_is_ended_with_its_compiler(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     with make_pool(tmp_path, 1, job_timeout_s=2.5) as pool:
-        (outcome,) = pool.run([Job("stuck", {"child": str(pid)})])
+        (outcome,) = pool.run([CompileJob("stuck", {"child": str(pid)})])
     assert outcome.error is not None and "took too long" in outcome.error
     wait_gone(int(pid.read_text()))
 
@@ -100,7 +107,7 @@ def test_no_worker_that_starts_is_an_error_with_its_last_line(
         make_pool(tmp_path, 1, how, start_timeout_s=start_timeout_s) as pool,
         pytest.raises(WarmupError, match="no compile worker could start") as caught,
     ):
-        pool.run([Job("one")])
+        pool.run([CompileJob("one")])
     if how == "broken":
         assert caught.value.cause == "ImportError: No module named 'deep_gemm'"
 
@@ -111,7 +118,7 @@ def test_a_python_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         Pool([spec], env={}, cwd=tmp_path, log=tmp_path / "log") as pool,
         pytest.raises(WarmupError, match="cannot start /nonexistent/python"),
     ):
-        pool.run([Job("one")])
+        pool.run([CompileJob("one")])
 
 
 def test_a_cancel_ends_every_worker_and_its_compiler(tmp_path: Path) -> None:
@@ -122,7 +129,7 @@ def test_a_cancel_ends_every_worker_and_its_compiler(tmp_path: Path) -> None:
             raise Cancelled(signal.SIGINT, "SIGINT")
 
     with make_pool(tmp_path, 2, check=check) as pool, pytest.raises(Cancelled):
-        pool.run([Job("stuck", {"child": str(path)}) for path in pids])
+        pool.run([CompileJob("stuck", {"child": str(path)}) for path in pids])
     for path in pids:
         wait_gone(int(path.read_text()))
 
@@ -130,10 +137,11 @@ def test_a_cancel_ends_every_worker_and_its_compiler(tmp_path: Path) -> None:
 def test_workers_die_with_a_killed_orchestrator(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from warmup.kernels.pool import Job, Pool, WorkerSpec\n"
+        "from warmup.kernels.pool import CompileJob, Pool, WorkerSpec\n"
         f"spec = WorkerSpec(python=sys.executable, handler=Path({str(HANDLER)!r}))\n"
         f"pool = Pool([spec], env=os.environ, cwd=Path('.'), log=Path({str(tmp_path / 'log')!r}))\n"
-        f"pool.run([Job('value'), Job('stuck', {{'child': {str(tmp_path / 'pid')!r}}}, 0.5)],\n"
+        f"stuck = CompileJob('stuck', {{'child': {str(tmp_path / 'pid')!r}}}, 0.5)\n"
+        "pool.run([CompileJob('value'), stuck],\n"
         f"    lambda each, *_: Path({str(tmp_path / 'worker')!r}).write_text(str(each.answer)))\n"
     )
     root = Path(__file__).parents[2]
@@ -153,9 +161,9 @@ def test_workers_die_with_a_killed_orchestrator(tmp_path: Path) -> None:
 
 def test_a_pool_runs_again_with_more_workers(tmp_path: Path) -> None:
     with make_pool(tmp_path, 1) as pool:
-        (first,) = pool.run([Job("one")])
+        (first,) = pool.run([CompileJob("one")])
         pool.add([WorkerSpec(python=sys.executable, handler=HANDLER)])
-        second: list[Outcome] = pool.run([Job(str(i), {"spin": 300000}) for i in range(6)])
+        second: list[Outcome] = pool.run([CompileJob(str(i), {"spin": 300000}) for i in range(6)])
     assert first.answer in {each.answer for each in second}
 
 

@@ -10,8 +10,14 @@ import pytest
 
 from tests.kernels.entries import NVCC, make_package, write_csrc, write_jit
 from warmup.kernels.pool import Pool, WorkerSpec
-from warmup.kernels.rebuild import HANDLER, plan_rebuild
-from warmup.kernels.rebuild_plan import OTHER_HEADERS, UNKNOWN, Plan, Toolchain
+from warmup.kernels.rebuild import (
+    HANDLER,
+    OTHER_HEADERS,
+    UNKNOWN,
+    RebuildPlan,
+    Toolchain,
+    plan_rebuild,
+)
 from warmup.words.errors import UsageError, WarmupError
 
 REAL_NVCC = shutil.which("nvcc")
@@ -21,7 +27,7 @@ def make_toolchain(include: Path, release: str, nvcc: str = "/opt/nvcc") -> Tool
     return Toolchain(include, nvcc, NVCC.format(release))
 
 
-def get_entries(plan: Plan) -> list[str]:
+def get_entries(plan: RebuildPlan) -> list[str]:
     return [Path(job.payload["entry"]).name for job in plan.jobs]
 
 

@@ -14,8 +14,9 @@ from warmup.caches.family_table import get_family
 from warmup.caches.hazards.rule import Facts, Scope
 from warmup.caches.hazards.triton_group import DANGLING, check, repair
 from warmup.caches.walk import walk_root
-from warmup.kernels.pool import Pool
-from warmup.kernels.target import TargetModel, check_target, get_env, list_jobs, make_spec
+from warmup.kernels.pool import Pool, WorkerSpec
+from warmup.kernels.target import HANDLER, check_target, get_worker_env, list_jobs
+from warmup.launch.launch import Launch
 from warmup.words.errors import UsageError, WarmupError
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +54,7 @@ def run_directly(model: Path, cache: Path, cwd: Path) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-c", DIRECTLY, str(model)],
         cwd=cwd,
-        env=get_env(os.environ, cache),
+        env=get_worker_env(os.environ, cache),
         capture_output=True,
         text=True,
         timeout=120,
@@ -63,10 +64,14 @@ def run_directly(model: Path, cache: Path, cwd: Path) -> dict[str, Any]:
     return answer
 
 
+def make_launch(model: Path) -> Launch:
+    return Launch(model=str(model), tp=1, engine="reference", python=sys.executable)
+
+
 def make_pool(folder: Path, cache: Path) -> Pool:
     return Pool(
-        [make_spec(sys.executable, "cuda:90")] * 2,
-        env=get_env(os.environ, cache),
+        [WorkerSpec(python=sys.executable, handler=HANDLER, args=("cuda:90",))] * 2,
+        env=get_worker_env(os.environ, cache),
         cwd=folder,
         log=folder / "log",
     )
@@ -77,7 +82,7 @@ def test_what_is_compiled_here_is_what_the_engine_looks_up(tmp_path: Path, model
     """Also from another folder, once the groups of the moved cache are repaired."""
     cache, moved = tmp_path / "cache", tmp_path / "elsewhere" / "moved"
     with make_pool(tmp_path, cache) as pool:
-        jobs = list_jobs([TargetModel(str(model), 1, fp8=True)], pool)
+        jobs = list_jobs([make_launch(model)], pool, fp8=True)
         outcomes = pool.run(jobs)
     assert [each.error for each in outcomes] == [None] * len(jobs)
     assert len(jobs) == 3
@@ -116,7 +121,7 @@ def test_a_folder_that_the_engine_does_not_serve(tmp_path: Path) -> None:
         make_pool(tmp_path, tmp_path / "cache") as pool,
         pytest.raises(WarmupError, match="its kernels cannot be listed") as caught,
     ):
-        list_jobs([TargetModel(str(tmp_path), 1)], pool)
+        list_jobs([make_launch(tmp_path)], pool, fp8=False)
     assert "LlamaForCausalLM" in (caught.value.cause or "")
 
 

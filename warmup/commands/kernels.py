@@ -1,75 +1,199 @@
-"""`warmup-ci kernels`: compile kernels from a model's config.json alone, without weights."""
+"""`warmup-ci kernels list, compile, rebuild`: from a model's config.json, without weights."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from warmup.commands.session import Session
-from warmup.words.errors import UsageError
+from warmup.kernels.derive import ModelShapes, derive, merge_asks
+from warmup.launch.launch import Launch
+from warmup.report.output import Output, show
+from warmup.report.text import get_count
+from warmup.words.errors import EXIT_OK, UsageError
+from warmup.words.escape import get_printable
+
+if TYPE_CHECKING:
+    from warmup.kernels.work import KernelsDocument
+
+# deep_gemm's ingredient of a version vector: its include folders, comma-separated.
+_INCLUDE = "deep_gemm_include"
 
 
-@dataclass(frozen=True, kw_only=True)
-class KernelOptions:
-    """What `kernels` was asked for; without any of the first three: compile here, on a GPU.
+def list_kernels(
+    session: Session, *, full: bool = False, download: bool = False, json_output: bool = False
+) -> int:
+    """Print every model's shapes, and the Ms that cover every kernel of them; full: every M.
 
-    only_list: print shapes. target: `cuda:90`, compile the reference engine's Triton kernels for
-    it; fp8: as its `--fp8` needs them. rebuild_from: a DeepGEMM cache whose sources are compiled
-    again; was_include: where the package stood then. download: fetch each config.json that the
-    hub cache lacks. full: every M. out: cache folder to write, None where the engine looks.
-    jobs: processes, None as many as cores and memory allow.
+    Returns 0, also where a model is left to its server. download: fetch each config.json that the
+    hub cache lacks. Raises UsageError for wrong configs and sizes, WarmupError for a download.
     """
-
-    only_list: bool = False
-    target: str = ""
-    fp8: bool = False
-    rebuild_from: Path | None = None
-    was_include: tuple[Path, ...] = ()
-    download: bool = False
-    full: bool = False
-    out: Path | None = None
-    jobs: int | None = None
-    json_output: bool = False
+    models = [_derive(session, launch, download) for launch in session.get_launches()]
+    document = {"schema": 1, "models": [model.to_data() for model in models]}
+    show(document, _render(models, full), json_output=json_output)
+    return EXIT_OK
 
 
-def kernels(session: Session, options: KernelOptions) -> int:
-    """Returns the exit status: 0 all compiled (or listed), 1 not all, 3 host unusable.
+def compile_kernels(
+    session: Session,
+    *,
+    full: bool = False,
+    download: bool = False,
+    target: str | None = None,
+    fp8: bool = False,
+    out: Path | None = None,
+    jobs: int | None = None,
+    json_output: bool = False,
+) -> int:
+    """Compile DeepGEMM's kernels here, or the reference engine's Triton kernels for a GPU.
 
-    Raises UsageError for options that exclude each other and for wrong configs, HostError where
+    target: that GPU, `cuda:90`; fp8: as the engine's `--fp8` needs them. out: cache folder, None
+    for the one that the engine looks in. jobs: processes, None as many as fit. Returns 0 if all are
+    compiled, 1 if one is not or a model is left to its server. Raises UsageError, HostError where
     nothing can be compiled here, and Cancelled.
     """
-    _check(session, options)
-    if options.download:
-        from warmup.commands.kernels_download import download_configs
+    launches = session.get_launches()
+    python = launches[0].python
+    if any(launch.python != python for launch in launches):
+        raise UsageError("the models' engines have different interpreters: name them apart")
+    if target is not None:
+        from warmup.kernels.target import compile_for_target
 
-        download_configs(session)
-    if options.only_list:
-        from warmup.commands.kernels_list import list_kernels
-
-        return list_kernels(session, full=options.full, json_output=options.json_output)
-    if options.rebuild_from is not None:
-        from warmup.commands.kernels_rebuild import rebuild_kernels
-
-        return rebuild_kernels(session, options)
-    if options.target:
-        from warmup.commands.kernels_target import compile_for_target
-
-        return compile_for_target(session, options)
-    from warmup.commands.kernels_compile import compile_kernels
-
-    return compile_kernels(session, options)
-
-
-def _check(session: Session, options: KernelOptions) -> None:
-    asked = {
-        "--list": options.only_list,
-        "--target": bool(options.target),
-        "--rebuild": options.rebuild_from is not None,
-    }
-    chosen = [name for name, is_asked in asked.items() if is_asked]
-    if len(chosen) > 1:
-        raise UsageError(f"{' and '.join(chosen)} exclude each other")
-    if not session.launches and options.rebuild_from is None:
-        raise UsageError(
-            "no model named", hint="give MODEL[:TP] …, or --workflow FILE to take all of its models"
+        env = session.get_env(launches[0])
+        document = compile_for_target(
+            launches, target, env, session.home, fp8=fp8, out=out, num_jobs=jobs
         )
+    else:
+        models = [_derive(session, launch, download) for launch in launches]
+        document = _compile_here(session, launches, models, full, out, jobs)
+    return _show(document, json_output)
+
+
+def rebuild_kernels(
+    session: Session,
+    *,
+    rebuild_from: Path,
+    was_include: Sequence[Path] = (),
+    out: Path | None = None,
+    jobs: int | None = None,
+    json_output: bool = False,
+) -> int:
+    """Compile a DeepGEMM cache's recorded sources again, with nvcc, for this environment.
+
+    was_include: where the package stood when they were recorded. Returns 1 where an entry could not
+    be carried over. Raises WarmupError where no key can be reproduced, HostError without nvcc.
+    """
+    from warmup.kernels.rebuild import find_toolchain, rebuild
+    from warmup.state.marker import Marker, list_markers
+    from warmup.state.values import NONE
+
+    values = {each.name: each.value for each in session.vector.ingredients}
+    toolchain = find_toolchain(values[_INCLUDE], values["nvcc_path"], session.env)
+    markers = [each for each in list_markers(session.home) if isinstance(each, Marker)]
+    vectors = [{each.name: each.value for each in marker.version_vector} for marker in markers]
+    included = [vector.get(_INCLUDE, NONE) for vector in vectors]
+    old = [Path(path) for text in included if text != NONE for path in text.split(", ")]
+    document = rebuild(
+        rebuild_from, toolchain, [*was_include, *old], session.env, session.home, out, jobs
+    )
+    return _show(document, json_output)
+
+
+def _derive(session: Session, launch: Launch, download: bool) -> ModelShapes:
+    """A model that no workflow describes has the embedded engine's name, which multiplies nothing
+    through DeepGEMM unless told to: its shapes are sglang's."""
+    env = session.get_env(launch)
+    if download:
+        from warmup.kernels.download import download_config
+
+        download_config(launch, env)
+    return derive(launch, env, "sglang" if launch.engine == "reference" else "")
+
+
+def _compile_here(
+    session: Session,
+    launches: Sequence[Launch],
+    models: Sequence[ModelShapes],
+    full: bool,
+    out: Path | None,
+    jobs: int | None,
+) -> KernelsDocument:
+    """Every kernel of every model whose shapes can be derived; the others are told."""
+    from warmup.kernels.deep_gemm import Setting, compile_shapes
+    from warmup.kernels.work import begin
+
+    err = Output(sys.stderr)
+    left = [model for model in models if model.strategy == "server"]
+    for model in left:
+        err.line(get_printable(f"{model.name}: left to its server, since {model.reason}"))
+    if len(left) == len(models):
+        raise UsageError(
+            "no model's kernels can be derived from its config",
+            cause="; ".join(f"{model.name}: {model.reason}" for model in models),
+            hint="`warmup-ci run` lets the servers compile them",
+        )
+    launch = next(each for each, model in zip(launches, models, strict=True) if model.shapes)
+    with begin(session.home) as work:
+        setting = Setting(
+            engine="sglang" if launch.engine == "reference" else launch.engine,
+            python=launch.python,
+            env=session.get_env(launch),
+            run_dir=work.run_dir,
+            name=work.run_id,
+            num_jobs=jobs,
+            full=full,
+            out=out,
+            check=work.check,
+        )
+        result = compile_shapes(merge_asks(models), setting, work.on_outcome)
+    return work.conclude(
+        "compile",
+        kernels=result.num_kernels,
+        failed=result.failed,
+        notes=result.notes,
+        models=[model.to_data() for model in models],
+        cache_dir=result.cache_dir,
+        is_whole=not left,
+    )
+
+
+def _show(document: KernelsDocument, json_output: bool) -> int:
+    num_failed = len(document.failed)
+    good = f"{document.kernels - num_failed} of {get_count(document.kernels, 'kernel')}"
+    lines = [f"{good} in {document.seconds:.1f} s, into {document.cache_dir}"]
+    lines += [f"{num_failed} failed; log: {document.log}"] if num_failed else []
+    show(document, lines, json_output=json_output)
+    return document.exit_code
+
+
+def _render(models: Sequence[ModelShapes], full: bool) -> Iterator[str]:
+    from warmup.kernels.m_values import describe_ms
+    from warmup.kernels.selection import H200_SMS
+    from warmup.state.gpus import read_gpus
+
+    facts = read_gpus()
+    is_here = facts.sm_count.isdigit()
+    num_sms = int(facts.sm_count) if is_here else H200_SMS
+    for index, model in enumerate(models):
+        yield f"{model.name}: {model.strategy}"
+        yield f"    {model.reason}"
+        same = next((each for each in models[:index] if each.asks == model.asks), None)
+        if model.shapes and same is not None:
+            yield f"    the same shapes as {same.name}: compiled once"
+        elif model.shapes:
+            lines, num_kernels = describe_ms(model.asks, num_sms, full)
+            yield from (f"    {line}" for line in lines)
+            counts = f"{len(model.shapes)} shapes, {num_kernels} kernels"
+            yield f"    {counts}, M up to {model.max_m}"
+    if any(model.shapes for model in models):
+        how = "the whole sweep, as the engine's own warm-up calls it" if full else _HOW
+        whose = facts.names if is_here else "an H200's: no GPU to ask here"
+        yield f"M: {how}, for {num_sms} SMs ({whose})"
+
+
+_HOW = (
+    "the smallest for each kernel that DeepGEMM selects; its choice can change only past 16, "
+    "past 32 and past multiples of 64 (of 128 in the contiguous layout)"
+)

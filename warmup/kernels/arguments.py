@@ -7,21 +7,41 @@ others. One of the last makes the model fall back to its server, with the argume
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from warmup.kernels.shapes.architecture import Kind, Layout, NotModelledError, divide
+from warmup.launch.arguments import is_neutral, parse
 from warmup.words.errors import UsageError
 
-Rules = dict[str, tuple[str, ...]]
+BOTH: tuple[Kind, ...] = ("CONTIG", "MASKED")
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Arguments of one engine: `values` by their canonical name, the last one given winning."""
+class LaunchArguments:
+    """One launch's arguments, by canonical name (`launch/options.py`), the last one given winning.
 
-    who: str
-    values: dict[str, str]
-    env: Mapping[str, str] = field(default_factory=dict)
+    modelled: the names that a layout is made of. shapeless: further names, and prefixes that end
+    in `*`, that change no weight's shape, no rank's part of it and not who multiplies by it.
+    Raises NotModelledError naming the first argument that is neither.
+    """
+
+    def __init__(
+        self,
+        args: Sequence[str],
+        engine: str,
+        modelled: Sequence[str],
+        shapeless: Sequence[str],
+        who: str,
+        env: Mapping[str, str],
+    ) -> None:
+        self.who, self.env = who, env
+        self.values = {
+            name: " ".join(values) for name, values in parse(args, engine).values.items()
+        }
+        prefixes = tuple(name[:-1] for name in shapeless if name.endswith("*"))
+        for name in self.values:
+            if name in modelled or name in shapeless or is_neutral(name, engine):
+                continue
+            if not name.startswith(prefixes):
+                raise NotModelledError(f"{name} is not modelled: it might change the shapes")
 
     def get_size(self, name: str, default: int) -> int:
         text = self.values.get(name)
@@ -47,39 +67,8 @@ class Arguments:
         return default if not text else text in ("1", "true", "yes", "y")
 
 
-def parse(
-    args: Sequence[str], rules: Rules, neutral: Sequence[str], who: str, env: Mapping[str, str]
-) -> Arguments:
-    """rules: canonical name → its spellings. neutral: names, and prefixes that end in `*`.
-
-    Raises NotModelledError naming the first argument that is neither.
-    """
-    canonical = {spelling: name for name, all_of in rules.items() for spelling in all_of}
-    values: dict[str, str] = {}
-    rest = list(args)
-    while rest:
-        flag, has_value, value = rest.pop(0).partition("=")
-        while not has_value and rest and not _is_flag(rest[0]):
-            value = f"{value} {rest.pop(0)}".strip()
-        if flag in canonical:
-            values[canonical[flag]] = value
-        elif not _is_neutral(flag, neutral):
-            raise NotModelledError(f"{flag} is not modelled: it might change the shapes")
-    return Arguments(who, values, env)
-
-
-def _is_flag(text: str) -> bool:
-    return text.startswith("--") or (text[:1] == "-" and text[1:2].isalpha())
-
-
-def _is_neutral(flag: str, neutral: Sequence[str]) -> bool:
-    return any(
-        flag.startswith(name[:-1]) if name.endswith("*") else flag == name for name in neutral
-    )
-
-
 def make_layout(
-    arguments: Arguments, *, tp: int, attention_dp: int, ep: int, **more: object
+    arguments: LaunchArguments, *, tp: int, attention_dp: int, ep: int, **more: object
 ) -> Layout:
     """tp ranks; attention is copied attention_dp times, experts are dealt to ep of them.
 
@@ -97,6 +86,3 @@ def make_layout(
         ep=ep,
         **fields,  # type: ignore[arg-type]
     )
-
-
-BOTH: tuple[Kind, ...] = ("CONTIG", "MASKED")

@@ -9,7 +9,6 @@ removed here.
 from __future__ import annotations
 
 import contextlib
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +19,10 @@ import msgspec
 
 from warmup.caches.family_table import get_family
 from warmup.kernels.m_values import choose_kernels, get_boundaries, get_sweep
-from warmup.kernels.pool import Job, Outcome, Pool, WorkerSpec
-from warmup.kernels.resources import get_num_workers
+from warmup.kernels.pool import CompileJob, Outcome, Pool, WorkerSpec, get_num_workers
 from warmup.kernels.selection import Kernel
 from warmup.kernels.shapes.architecture import BLOCK, Ask, Shape
+from warmup.state.nvcc import find_release
 from warmup.words.errors import Cancelled, HostError, WarmupError
 
 HANDLER = Path(__file__).parents[1] / "engine" / "kernels" / "deep_gemm_jobs.py"
@@ -31,8 +30,7 @@ HANDLER = Path(__file__).parents[1] / "engine" / "kernels" / "deep_gemm_jobs.py"
 HOST_BYTES_EACH = 4 << 30
 DEVICE_BYTES_EACH = 1 << 30
 _SM90 = 90
-_RELEASE = re.compile(r"release (\d+)\.(\d+)")
-_OLDEST_NVCC = (12, 3)  # DeepGEMM 54e2261, csrc/jit/compiler.hpp
+OLDEST_NVCC = (12, 3)  # DeepGEMM 54e2261, csrc/jit/compiler.hpp
 _CANNOT = "DeepGEMM cannot compile here"
 
 
@@ -127,7 +125,7 @@ def _get_worker_env(setting: Setting) -> dict[str, str]:
 def probe(pool: Pool, engine: str) -> Device:
     """Raises HostError where deep_gemm does not run or the GPUs are not one kind of SM90."""
     try:
-        (outcome,) = pool.run([Job("probe", {"op": "probe", "engine": engine})])
+        (outcome,) = pool.run([CompileJob("probe", {"op": "probe", "engine": engine})])
     except WarmupError as error:
         if isinstance(error, Cancelled):
             raise
@@ -167,17 +165,17 @@ def _check_nvcc(version: str | None) -> None:
     """version: what nvcc says; None where DeepGEMM does without. Raises HostError."""
     if version is None:
         return
-    found = _RELEASE.search(version)
+    found = find_release(version)
     if found is None:
         raise HostError(_CANNOT, cause=f"no nvcc: {version[:300]}", hint="set CUDA_HOME")
-    if (int(found.group(1)), int(found.group(2))) < _OLDEST_NVCC:
-        told = f"nvcc {found.group(1)}.{found.group(2)} is too old"
+    if found < OLDEST_NVCC:
+        told = "nvcc {}.{} is too old".format(*found)
         raise HostError(_CANNOT, cause=told, hint="12.3 is the oldest that it takes, 12.9 good")
 
 
 def make_jobs(
     asks: Mapping[Ask, int], device: Device, cache_dir: Path, *, full: bool
-) -> tuple[list[Job], list[str]]:
+) -> tuple[list[CompileJob], list[str]]:
     """One job a kernel; a shape, where the whole sweep is asked for.
 
     The second list says where the device's memory made the largest M smaller.
@@ -251,7 +249,9 @@ def _fit(shape: Shape, max_m: int, budget: int) -> int:
     return max(max_m, BLOCK)
 
 
-def _make_job(ask: Ask, ms: Sequence[int], cost: float, device: Device, cache_dir: Path) -> Job:
+def _make_job(
+    ask: Ask, ms: Sequence[int], cost: float, device: Device, cache_dir: Path
+) -> CompileJob:
     told = f"m={ms[0]}" if len(ms) == 1 else f"{len(ms)} Ms"
     payload = {
         "op": "compile",
@@ -260,7 +260,7 @@ def _make_job(ask: Ask, ms: Sequence[int], cost: float, device: Device, cache_di
         "ms": list(ms),
         "cache_dir": str(cache_dir),
     }
-    return Job(f"{ask} {told}", payload, cost)
+    return CompileJob(f"{ask} {told}", payload, cost)
 
 
 def _get_cost(kernel: Kernel) -> float:

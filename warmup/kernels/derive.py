@@ -11,15 +11,15 @@ from warmup.kernels.config import get_config_path, read_config
 from warmup.kernels.products import Products
 from warmup.kernels.shapes.architecture import Ask, Layout, NotModelledError, Shape
 from warmup.kernels.shapes.table import get_architecture
+from warmup.launch.launch import Launch
+from warmup.words.errors import UsageError
 
-# Engines whose launches are described here; any other word of a workflow falls back.
-ENGINES = ("sglang", "vllm")
 # The families that are compiled here without a server.
 FAMILIES = ("deep_gemm",)
 
 
 class ModelShapes(msgspec.Struct, frozen=True, kw_only=True):
-    """One model of `kernels --list`.
+    """One model of `kernels list`.
 
     architecture: as config.json names it, None where that could not be read. strategy: `kernels`
     where `shapes` are all that its ranks ask for; `server` where only a server can tell, and
@@ -41,7 +41,7 @@ class ModelShapes(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.model}:{self.tp}"
 
     def to_data(self) -> dict[str, object]:
-        """The model's object of `kernels --list --json`."""
+        """The model's object of `kernels list --json`."""
         data: dict[str, object] = msgspec.to_builtins(self)
         del data["max_m"], data["halved"]
         return data
@@ -53,44 +53,51 @@ class ModelShapes(msgspec.Struct, frozen=True, kw_only=True):
         return {ask: ask.get_max_m(self.max_m or 0) for ask in asks}
 
 
-def derive(
-    *,
-    model: str,
-    label: str,
-    tp: int,
-    engine: str,
-    args: Sequence[str],
-    env: Mapping[str, str],
-    revision: str | None = None,
-) -> ModelShapes:
-    """model: hub id or absolute folder; label: as a user wrote it. env: the server's.
+def derive(launch: Launch, env: Mapping[str, str], engine: str = "") -> ModelShapes:
+    """env: the server's. engine: whose shapes, "" the launch's own.
 
     Raises UsageError for a config or sizes that no engine could serve.
     """
+    engine = engine or launch.engine
     architecture: str | None = None
     try:
-        layout = _get_layout(engine, f"{label}:{tp}", tp, args, env)
-        config = read_config(get_config_path(model, revision, env))
+        layout = _get_layout(engine, launch.name, launch.tp, launch.fallback_args, env)
+        config = read_config(get_config_path(launch.model, launch.revision, env))
         architecture = next(iter(config.architectures), config.model_type or None)
         family = get_architecture(config)
-        products = Products(config, layout, f"{label}:{tp}")
+        products = Products(config, layout, launch.name)
         family.derive(products)
         if engine == "sglang":
             products.add_transposes()
     except NotModelledError as error:
-        return ModelShapes(
-            model=label, tp=tp, architecture=architecture, strategy="server", reason=error.reason
-        )
-    reason = f"{family.name} on {engine} is modelled, and so are all of its arguments"
+        return _leave_to_server(launch, error.reason, architecture)
     return ModelShapes(
-        model=label,
-        tp=tp,
+        model=launch.label,
+        tp=launch.tp,
         architecture=architecture,
         strategy="kernels",
-        reason=reason,
+        reason=f"{family.name} on {engine} is modelled, and so are all of its arguments",
         shapes=tuple(products.shapes),
         max_m=layout.max_m,
         halved=tuple(products.halved),
+    )
+
+
+def derive_or_leave(launch: Launch, env: Mapping[str, str]) -> ModelShapes:
+    """The same for `run`: what `derive` raises is a reason to leave the model to its server."""
+    try:
+        return derive(launch, env)
+    except UsageError as error:
+        return _leave_to_server(launch, error.reason)
+
+
+def _leave_to_server(launch: Launch, reason: str, architecture: str | None = None) -> ModelShapes:
+    return ModelShapes(
+        model=launch.label,
+        tp=launch.tp,
+        architecture=architecture,
+        strategy="server",
+        reason=reason,
     )
 
 

@@ -11,9 +11,12 @@ Whether an installed version still does so is not believed but tried, on entries
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
+
+import msgspec
 
 _MASK = (1 << 64) - 1
 _SEED = 0xC6A4A7935BD1E995
@@ -24,7 +27,11 @@ _JIT_FACTOR = 0x9E3779B97F4A7C15
 
 _CSRC_INCLUDE = re.compile(rb"#include <(deep_gemm[^>\" ][^>\"]*)>")
 _JIT_INCLUDE = re.compile(rb"^[ \t\f\v]*#[ \t\f\v]*include[ \t\f\v]*<([^>\"]+)>", re.MULTILINE)
-HASH_LINE = re.compile(rb"// Includes' hash value: ([0-9a-f]{32})\n")
+_HASH_LINE = re.compile(rb"// Includes' hash value: ([0-9a-f]{32})\n")
+
+# nvcc releases that DeepGEMM takes, tried where an entry does not say which it was.
+_RELEASES = tuple(f"12.{n}" for n in (9, 8, 6, 5, 4, 3)) + tuple(f"13.{n}" for n in range(6))
+_STANDARDS = (20, 17)
 
 
 def _mix(value: int) -> int:
@@ -83,6 +90,16 @@ class CsrcKeys:
         found = [self._hash_file(name) for name in _list_includes(_CSRC_INCLUDE, code)]
         return get_csrc_digest("".join(f"{each}$" for each in found).encode())
 
+    def has_headers_of(self, code: bytes) -> bool:
+        """Whether the hash in the first line is that of this package's headers."""
+        line = _HASH_LINE.match(code)
+        try:
+            return line is not None and (
+                self.get_include_hash(code[line.end() :]) == line.group(1).decode()
+            )
+        except OSError:
+            return False
+
     def _hash_file(self, name: str) -> str:
         if name not in self._hashes:
             code = (self.include / name).read_bytes()
@@ -118,6 +135,91 @@ class JitKeys:
             path = next((path for path in paths if path.exists()), Path(name))
             self._hashes[name] = self.get_code_hash(path.read_bytes())
         return self._hashes[name]
+
+
+class _JitConfig(msgspec.Struct):
+    extra_signature: str = ""
+    include_dirs: tuple[str, ...] = ()
+    include_prefixes: tuple[str, ...] = ()
+
+
+class _JitCompiler(msgspec.Struct):
+    version: str
+
+
+class _JitOptions(msgspec.Struct):
+    """deep_jit's options (0.2.5, backend/cuda/options.hpp, to_json)."""
+
+    optimize_level: str
+    ptxas_register_usage_level: int
+    arch: str
+    use_fast_math: bool | None = False
+    ptxas_verbose: bool | None = False
+    check_no_spills: bool | None = False
+    check_no_local_memory: bool | None = False
+    with_line_info: bool | None = False
+    nvcc_flags: tuple[str, ...] | None = ()
+    extra_nvcc_flags: tuple[str, ...] = ()
+    post_hook: str | None = None
+
+    def get_flags(self) -> list[str]:
+        """nvcc's arguments, in the order of `CompilerOptions::get_flags`."""
+        level = self.optimize_level
+        flags = [
+            f"--gpu-architecture=sm_{self.arch}",
+            f"-O{level}",
+            f"--compiler-options=-O{level}",
+        ]
+        flags += ["--use_fast_math"] * bool(self.use_fast_math)
+        flags += ["--ptxas-options=--verbose"] * bool(self.ptxas_verbose)
+        flags += [f"--ptxas-options=--register-usage-level={self.ptxas_register_usage_level}"]
+        flags += ["--ptxas-options=--warn-on-spills"] * bool(self.check_no_spills)
+        local = "--ptxas-options=--warn-on-local-memory-usage"
+        flags += [local] * bool(self.check_no_local_memory)
+        flags += ["--generate-line-info"] * bool(self.with_line_info)
+        return [*flags, *(self.nvcc_flags or ()), *self.extra_nvcc_flags]
+
+
+class JitMeta(msgspec.Struct):
+    """meta.json, which says how an entry of deep_jit was made."""
+
+    config: _JitConfig
+    compiler_info: _JitCompiler
+    compiler_options: _JitOptions
+
+    def find_digest(self, include: Path, version: str, code: bytes) -> str | None:
+        """With the headers of this package: other ones give another key. None without them."""
+        keys = JitKeys([include], self.config.include_prefixes, version)
+        try:
+            return keys.get_digest(
+                self.config.extra_signature, self.compiler_options.get_flags(), code
+            )
+        except OSError:
+            return None
+
+
+class CsrcSearch:
+    """How entries of csrc/jit were made, by trying. includes: where the package may have stood.
+
+    release: nvcc's, the first to be tried.
+    """
+
+    def __init__(self, includes: Sequence[Path], release: str) -> None:
+        self._includes = list(dict.fromkeys(includes))
+        self._releases = list(dict.fromkeys([release, *_RELEASES]))
+        self._last: CsrcKeys | None = None
+
+    def find(self, name: str, digest: str, code: bytes) -> CsrcKeys | None:
+        """The keys that give this digest; None if all that is likely gives another."""
+        if self._last is not None and self._last.get_digest(name, code) == digest:
+            return self._last
+        archs = ("90a",) if name.startswith("sm90") else ("90a", "100f", "100a")
+        for way in itertools.product(self._includes, self._releases, _STANDARDS, archs):
+            keys = CsrcKeys(*way)
+            if keys.get_digest(name, code) == digest:
+                self._last = keys
+                return keys
+        return None
 
 
 def _list_includes(pattern: re.Pattern[bytes], code: bytes) -> list[str]:

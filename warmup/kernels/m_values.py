@@ -68,3 +68,18 @@ def choose_kernels(
         for m, kernel in choose_ms(ask.shape, max_m, sms, dims, version).items():
             kernels.setdefault(kernel, (ask, m))
     return kernels
+
+
+def describe_ms(asks: Mapping[Ask, int], num_sms: int, full: bool) -> tuple[list[str], int]:
+    """A line for each with the Ms to compile for, and how many kernels they make. full: every M."""
+    lines: list[str] = []
+    kernels: set[Kernel] = set()
+    for ask, max_m in asks.items():
+        chosen = choose_ms(ask.shape, max_m, ask.get_num_sms(num_sms))
+        kernels.update(chosen.values())
+        sweep = get_sweep(ask.shape, max_m) if full else []
+        told = "M " + " ".join(str(m) for m in chosen)
+        lines.append(
+            f"{ask}: {len(sweep)} Ms, {sweep[0]} to {sweep[-1]}" if full else f"{ask}: {told}"
+        )
+    return lines, len(kernels)

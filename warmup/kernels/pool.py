@@ -30,7 +30,7 @@ _MAX_TRIES = 2
 
 
 @dataclass(frozen=True)
-class Job:
+class CompileJob:
     """name: for a human. payload: what the handler is given. cost: only its order counts."""
 
     name: str
@@ -42,7 +42,7 @@ class Job:
 class Outcome:
     """answer: the handler's, None where it failed. seconds: in the worker, of the last try."""
 
-    job: Job
+    job: CompileJob
     answer: Any
     error: str | None
     seconds: float
@@ -68,9 +68,17 @@ class _Worker:
     process: subprocess.Popen[bytes]
     answers: IO[bytes]
     is_ready: bool = False
-    job: Job | None = None
+    job: CompileJob | None = None
     deadline: float = 0.0
     text: bytes = b""
+
+
+def get_num_workers(num_jobs: int, requested: int | None, bytes_each: int) -> int:
+    """As many as jobs, cores and memory allow; at least one. requested: overrides cores alone."""
+    import psutil
+
+    cores = requested or len(os.sched_getaffinity(0))
+    return max(1, min(num_jobs, cores, psutil.virtual_memory().available // bytes_each))
 
 
 class Pool:
@@ -100,7 +108,7 @@ class Pool:
         self._job_timeout_s = job_timeout_s
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[CompileJob] = deque()
         self._tries: dict[int, int] = {}
         self._why_broken: str | None = None
 
@@ -116,7 +124,9 @@ class Pool:
         self.close()
 
     def run(
-        self, jobs: Iterable[Job], on_outcome: Callable[[Outcome, int, int], None] = lambda *_: None
+        self,
+        jobs: Iterable[CompileJob],
+        on_outcome: Callable[[Outcome, int, int], None] = lambda *_: None,
     ) -> list[Outcome]:
         """Every job's outcome, in the order they ended. on_outcome(outcome, done, total).
 
@@ -195,7 +205,7 @@ class Pool:
         self._workers.append(worker)
         self._selector.register(answers, selectors.EVENT_READ, worker)
 
-    def _give(self, worker: _Worker, job: Job) -> None:
+    def _give(self, worker: _Worker, job: CompileJob) -> None:
         worker.job = job
         worker.deadline = time.monotonic() + self._job_timeout_s
         self._tries[id(job)] += 1

@@ -10,49 +10,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from warmup.kernels.arguments import BOTH, Arguments, Rules, make_layout, parse
+from warmup.kernels.arguments import BOTH, LaunchArguments, make_layout
 from warmup.kernels.shapes.architecture import Kind, Layout, NotModelledError
 
-RULES: Rules = {
-    "--tp-size": ("--tp-size", "--tp", "--tensor-parallel-size"),
-    "--dp-size": ("--dp-size", "--dp", "--data-parallel-size"),
-    "--enable-dp-attention": ("--enable-dp-attention",),
-    "--attn-dp-size": ("--attn-dp-size", "--attention-data-parallel-size"),
-    "--ep-size": ("--ep-size", "--ep", "--expert-parallel-size"),
-    "--moe-dense-tp-size": ("--moe-dense-tp-size",),
-    "--moe-a2a-backend": ("--moe-a2a-backend",),
-    "--moe-runner-backend": ("--moe-runner-backend",),
-    "--deepep-mode": ("--deepep-mode",),
-    "--fp8-gemm-backend": ("--fp8-gemm-backend",),
-    "--disable-shared-experts-fusion": ("--disable-shared-experts-fusion",),
-    "--enforce-shared-experts-fusion": ("--enforce-shared-experts-fusion",),
-    "--chunked-prefill-size": ("--chunked-prefill-size",),
-    "--dtype": ("--dtype",),
-    "--quantization": ("--quantization",),
-}
+MODELLED = (
+    "--tp-size", "--dp-size", "--enable-dp-attention", "--attn-dp-size", "--ep-size",
+    "--moe-dense-tp-size", "--moe-a2a-backend", "--moe-runner-backend", "--deepep-mode",
+    "--fp8-gemm-backend", "--disable-shared-experts-fusion", "--enforce-shared-experts-fusion",
+    "--chunked-prefill-size", "--dtype", "--quantization",
+)  # fmt: skip
 
-# None of these changes a weight's shape, a rank's part of it, or who multiplies by it.
-NEUTRAL = (
-    "--host", "--port", "--model", "--model-path", "--revision", "--trust-remote-code",
-    "--api-key", "--admin-api-key", "--served-model-name", "--random-seed", "--warmups",
-    "--log-*", "--show-time-cost", "--uvicorn-*", "--ssl-*", "--decode-log-interval",
-    "--enable-metrics*", "--enable-request-time-stats-logging", "--enable-cache-report",
-    "--crash-dump-folder", "--watchdog-timeout", "--soft-watchdog-timeout", "--skip-server-warmup",
-    "--tokenizer-*", "--detokenizer-worker-num", "--chat-template", "--completion-template",
-    "--reasoning-parser", "--tool-call-parser", "--tool-server", "--sampling-*",
+# Beyond what compiles nothing at all (`launch/options.py`).
+SHAPELESS = (
+    "--model-path", "--revision", "--trust-remote-code", "--tokenizer-*", "--sampling-*",
     "--grammar-backend", "--attention-backend", "--prefill-attention-backend",
     "--decode-attention-backend", "--mm-*", "--dsa-*", "--kv-cache-dtype", "--page-size",
     "--context-length", "--mem-fraction-static", "--max-running-requests", "--max-queued-requests",
     "--max-total-tokens", "--max-prefill-tokens", "--schedule-*", "--radix-eviction-policy",
     "--disable-radix-cache", "--disable-overlap-schedule", "--cuda-graph-*",
     "--disable-cuda-graph*", "--disable-decode-cuda-graph", "--disable-prefill-cuda-graph",
-    "--disable-custom-all-reduce", "--disable-chunked-prefix-cache", "--load-format",
-    "--load-balance-method", "--model-loader-extra-config", "--download-dir", "--dist-*",
-    "--nccl-*", "--base-gpu-id", "--gpu-id-step", "--stream-interval", "--enable-dp-lm-head",
-    "--enable-mixed-chunk", "--enable-multimodal", "--enable-p2p-check",
-    "--preferred-sampling-params",
-    "--limit-mm-data-per-request", "--weight-loader-*", "--swa-full-tokens-ratio", "--hicache-*",
-    "--enable-hierarchical-cache", "--device", "--num-continuous-decode-steps", "--gc-threshold",
+    "--disable-custom-all-reduce", "--disable-chunked-prefix-cache", "--load-format", "--dist-*",
+    "--nccl-*", "--stream-interval", "--enable-dp-lm-head", "--enable-mixed-chunk",
+    "--enable-multimodal", "--enable-p2p-check", "--limit-mm-data-per-request",
+    "--swa-full-tokens-ratio", "--hicache-*", "--enable-hierarchical-cache", "--device",
+    "--num-continuous-decode-steps",
 )  # fmt: skip
 
 _DEEPEP_LIKE = ("deepep", "mooncake", "nixl")
@@ -65,7 +46,7 @@ _FORMS: dict[str, tuple[Kind, ...]] = {
 
 def get_layout(who: str, tp: int, args: Sequence[str], env: Mapping[str, str]) -> Layout:
     """Raises UsageError for sizes that cannot be, NotModelledError for what is not modelled."""
-    arguments = parse(args, RULES, NEUTRAL, who, env)
+    arguments = LaunchArguments(args, "sglang", MODELLED, SHAPELESS, who, env)
     if not arguments.is_on("SGLANG_ENABLE_JIT_DEEPGEMM", default=True):
         raise NotModelledError("SGLANG_ENABLE_JIT_DEEPGEMM switches DeepGEMM off")
     arguments.choose("--fp8-gemm-backend", "auto", ("auto", "deep_gemm"))
@@ -93,7 +74,7 @@ def get_layout(who: str, tp: int, args: Sequence[str], env: Mapping[str, str]) -
     )
 
 
-def _get_attention_dp(arguments: Arguments) -> int:
+def _get_attention_dp(arguments: LaunchArguments) -> int:
     """Plain `--dp` makes whole replicas; only DP attention changes what a rank multiplies."""
     if arguments.has("--attn-dp-size"):
         return arguments.get_size("--attn-dp-size", 1)
@@ -101,7 +82,7 @@ def _get_attention_dp(arguments: Arguments) -> int:
     return arguments.get_size("--dp-size", 1) if has_dp_attention else 1
 
 
-def _find_fusion(arguments: Arguments, is_dealt: bool) -> bool | None:
+def _find_fusion(arguments: LaunchArguments, is_dealt: bool) -> bool | None:
     if arguments.has("--disable-shared-experts-fusion"):
         return False
     if arguments.has("--enforce-shared-experts-fusion"):
@@ -109,7 +90,7 @@ def _find_fusion(arguments: Arguments, is_dealt: bool) -> bool | None:
     return False if is_dealt else None
 
 
-def _get_max_m(arguments: Arguments) -> int:
+def _get_max_m(arguments: LaunchArguments) -> int:
     """sglang 0.5.23, layers/deep_gemm_wrapper/compile_utils.py, update_deep_gemm_config."""
     text = arguments.values.get("--chunked-prefill-size", "")
     if text.startswith("-"):

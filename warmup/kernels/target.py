@@ -1,12 +1,16 @@
-"""Compile the reference engine's Triton kernels for a GPU that is not here (`--target`)."""
+"""The reference engine's Triton kernels, compiled for a GPU that is not here (`--target`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from warmup.kernels.pool import Job, Pool, WorkerSpec
+from warmup.caches.family_table import get_family
+from warmup.kernels.pool import CompileJob, Pool, WorkerSpec, get_num_workers
+from warmup.kernels.work import KernelsDocument, begin
+from warmup.launch.engine_table import get_engine
+from warmup.launch.launch import Launch
+from warmup.state.home import Home
 from warmup.words.errors import UsageError, WarmupError
 
 HANDLER = Path(__file__).parents[1] / "engine" / "kernels" / "aot.py"
@@ -14,25 +18,58 @@ HANDLER = Path(__file__).parents[1] / "engine" / "kernels" / "aot.py"
 HOST_BYTES_EACH = 2 << 30
 
 
-@dataclass(frozen=True)
-class TargetModel:
-    """path: the model's folder. tp: ranks of its server. fp8: whether that quantises."""
+def compile_for_target(
+    launches: Sequence[Launch],
+    target: str,
+    env: Mapping[str, str],
+    home: Home,
+    *,
+    fp8: bool,
+    out: Path | None,
+    num_jobs: int | None,
+) -> KernelsDocument:
+    """Every Triton kernel that serving these models launches on the target.
 
-    path: str
-    tp: int
-    fp8: bool = False
+    target: `cuda:90`. env: the server's. fp8: as its `--fp8` needs them. Raises UsageError for a
+    target or a model that the engine does not know, HostError, Cancelled.
+    """
+    check_target(target)
+    for launch in launches:
+        _check(launch)
+    cache_dir = (out or get_family("triton").get_roots(env)[0]).absolute()
+    spec = WorkerSpec(python=launches[0].python, handler=HANDLER, args=(target,))
+    with (
+        begin(home) as work,
+        Pool(
+            [spec],
+            env=get_worker_env(env, cache_dir),
+            cwd=work.run_dir,
+            log=work.log,
+            check=work.check,
+        ) as pool,
+    ):
+        jobs = list_jobs(launches, pool, fp8=fp8)
+        pool.add([spec] * (get_num_workers(len(jobs), num_jobs, HOST_BYTES_EACH) - 1))
+        outcomes = pool.run(jobs, work.on_outcome)
+    return work.conclude(
+        "target",
+        kernels=len(jobs),
+        failed=[f"{each.job.name}: {each.error}" for each in outcomes if each.error is not None],
+        models=[{"model": launch.label, "tp": launch.tp} for launch in launches],
+        cache_dir=cache_dir,
+    )
 
-    @property
-    def name(self) -> str:
-        return f"{self.path}:{self.tp}"
+
+def _check(launch: Launch) -> None:
+    problem = get_engine("reference").find_problem(launch)
+    if problem is not None:
+        raise problem
+    if launch.engine != "reference":
+        raise UsageError(f"{launch.name}: --target knows the reference engine's kernels alone")
 
 
-def make_spec(python: str, target: str) -> WorkerSpec:
-    return WorkerSpec(python=python, handler=HANDLER, args=(target,))
-
-
-def get_env(env: Mapping[str, str], cache_dir: Path) -> dict[str, str]:
-    """Of a worker. A checkout's engine is imported from where this file stands; an installed one
+def get_worker_env(env: Mapping[str, str], cache_dir: Path) -> dict[str, str]:
+    """A checkout's engine is imported from where this file stands; an installed one
     is the server's own, and our packages must not come before its."""
     variables = {**env, "TRITON_CACHE_DIR": str(cache_dir)}
     home = Path(__file__).parents[2]
@@ -49,18 +86,20 @@ def check_target(target: str) -> None:
         raise UsageError(f"no target is called {target!r}", hint="for an H100 or H200: cuda:90")
 
 
-def list_jobs(models: Sequence[TargetModel], pool: Pool) -> list[Job]:
+def list_jobs(launches: Sequence[Launch], pool: Pool, *, fp8: bool) -> list[CompileJob]:
     """One job for each distinct kernel of these models. Raises WarmupError for a bad folder."""
-    asked = [
-        Job(model.name, {"op": "list", "model": model.path, "tp": model.tp, "fp8": model.fp8})
-        for model in models
-    ]
-    launches: dict[str, Job] = {}
+    asked = []
+    for each in launches:
+        has_fp8 = fp8 or "--fp8" in each.fallback_args
+        payload = {"op": "list", "model": each.model, "tp": each.tp, "fp8": has_fp8}
+        asked.append(CompileJob(each.name, payload))
+    found: dict[str, CompileJob] = {}
     for outcome in pool.run(asked):
         if outcome.error is not None:
             raise WarmupError(
                 f"{outcome.job.name}: its kernels cannot be listed", cause=outcome.error
             )
         for launch in outcome.answer:
-            launches.setdefault(launch["data"], Job(launch["name"], {"op": "compile", **launch}))
-    return list(launches.values())
+            job = CompileJob(launch["name"], {"op": "compile", **launch})
+            found.setdefault(launch["data"], job)
+    return list(found.values())

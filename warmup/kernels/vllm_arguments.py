@@ -10,31 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from warmup.kernels.arguments import Rules, make_layout, parse
+from warmup.kernels.arguments import LaunchArguments, make_layout
 from warmup.kernels.shapes.architecture import Layout, NotModelledError
 
-RULES: Rules = {
-    "--tensor-parallel-size": ("--tensor-parallel-size", "-tp"),
-    "--enable-expert-parallel": ("--enable-expert-parallel", "-ep"),
-    "--max-num-batched-tokens": ("--max-num-batched-tokens",),
-    "--dtype": ("--dtype",),
-    "--quantization": ("--quantization", "-q"),
-}
-NEUTRAL = (
-    "--host", "--port", "--model", "--revision", "--tokenizer*", "--trust-remote-code",
-    "--served-model-name", "--seed", "--load-format", "--download-dir", "--max-model-len",
-    "--gpu-memory-utilization", "--kv-cache-dtype", "--block-size", "--max-num-seqs",
-    "--enforce-eager", "--enable-prefix-caching", "--no-enable-prefix-caching",
-    "--enable-chunked-prefill", "--disable-log-*", "--enable-log-*", "--chat-template",
-    "--reasoning-parser", "--tool-call-parser", "--enable-auto-tool-choice",
-    "--limit-mm-per-prompt",
-    "--api-key", "--uvicorn-log-level", "--distributed-executor-backend", "--attention-backend",
+MODELLED = (
+    "--tensor-parallel-size", "--enable-expert-parallel", "--max-num-batched-tokens", "--dtype",
+    "--quantization",
+)  # fmt: skip
+# Beyond what compiles nothing at all (`launch/options.py`).
+SHAPELESS = (
+    "--model", "--revision", "--tokenizer*", "--trust-remote-code", "--load-format",
+    "--max-model-len", "--gpu-memory-utilization", "--kv-cache-dtype", "--block-size",
+    "--max-num-seqs", "--enforce-eager", "--enable-prefix-caching", "--no-enable-prefix-caching",
+    "--enable-chunked-prefill", "--disable-log-*", "--limit-mm-per-prompt",
+    "--distributed-executor-backend", "--attention-backend",
 )  # fmt: skip
 
 
 def get_layout(who: str, tp: int, args: Sequence[str], env: Mapping[str, str]) -> Layout:
     """Raises UsageError for sizes that cannot be, NotModelledError for what is not modelled."""
-    arguments = parse(args, RULES, NEUTRAL, who, env)
+    arguments = LaunchArguments(args, "vllm", MODELLED, SHAPELESS, who, env)
     for variable in ("VLLM_USE_DEEP_GEMM", "VLLM_MOE_USE_DEEP_GEMM"):
         if not arguments.is_on(variable, default=True):
             raise NotModelledError(f"{variable} switches DeepGEMM off")

@@ -13,7 +13,8 @@ from warmup.state.values import NONE, make_unreadable
 from warmup.words.encoding import get_digest
 from warmup.words.errors import HostError
 
-_RELEASE = re.compile(r"release [\d.]+, V?([\d.]+)")
+_VERSION = re.compile(r"release [\d.]+, V?([\d.]+)")
+_RELEASE = re.compile(r"release (\d+)\.(\d+)")
 _TIMEOUT_S = 30
 
 
@@ -53,7 +54,7 @@ def get_nvcc_version(nvcc: str) -> str:
         text = get_nvcc_text(nvcc)
     except HostError as error:
         return make_unreadable(error.cause or error.what)
-    match = _RELEASE.search(text)
+    match = _VERSION.search(text)
     return match.group(1) if match else f"unknown: {get_digest(text)[:16]}"
 
 
@@ -78,3 +79,9 @@ def get_nvcc_text(nvcc: str) -> str:
     if done.returncode != 0:
         raise HostError(f"{nvcc} fails", cause=f"exit status {done.returncode}")
     return done.stdout.decode("utf-8", "replace")
+
+
+def find_release(version: str) -> tuple[int, int] | None:
+    """(13, 0) of what `nvcc --version` prints; None where it names no release."""
+    match = _RELEASE.search(version)
+    return None if match is None else (int(match.group(1)), int(match.group(2)))

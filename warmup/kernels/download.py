@@ -1,11 +1,10 @@
-"""`warmup-ci kernels --download`: fetch the config.json that the hub cache lacks, and only it."""
+"""Fetch the config.json that the hub cache lacks, and only it (`--download`)."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
 
-from warmup.commands.session import Session
 from warmup.kernels.config import get_config_path
 from warmup.kernels.shapes.architecture import NotModelledError
 from warmup.launch.launch import Launch
@@ -19,14 +18,12 @@ _CODE = (
 )
 
 
-def download_configs(session: Session) -> None:
-    """Raises WarmupError where one cannot be fetched."""
-    for launch in session.launches:
-        env = session.get_env(launch)
-        try:
-            get_config_path(launch.model, launch.revision, env)
-        except NotModelledError:
-            _download(launch, env)
+def download_config(launch: Launch, env: Mapping[str, str]) -> None:
+    """env: the server's. Raises WarmupError where it cannot be fetched."""
+    try:
+        get_config_path(launch.model, launch.revision, env)
+    except NotModelledError:
+        _download(launch, env)
 
 
 def _download(launch: Launch, env: Mapping[str, str]) -> None:
