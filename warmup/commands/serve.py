@@ -9,12 +9,10 @@ from collections.abc import Sequence
 # `python -m` and `python -c` look for modules in the current folder first, and that folder may be
 # a checkout that nobody trusts. PYTHONSAFEPATH says no to the engine's own children as well, but
 # Python 3.10 does not know it.
-_START = """
-import sys
-sys.path[:] = [folder for folder in sys.path if folder]
-from warmup.engine.serve import main
-sys.exit(main(sys.argv[1:]))
-"""
+_START = (
+    "import sys; sys.path[:] = [folder for folder in sys.path if folder]; "
+    "from warmup.engine.serve import main; sys.exit(main(sys.argv[1:]))"
+)
 
 
 def serve(argv: Sequence[str]) -> int:
