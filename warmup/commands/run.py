@@ -83,13 +83,16 @@ class _Run:
 
     def execute(self) -> int:
         launches = self.session.launches
-        # Looking needs no lock and no writable home: valid markers of a read-only one still count.
+        # Looking needs no lock and no writable home.
         checks = [self.session.check(launch) for launch in launches]
         is_all_warm = all(
             is_done(check, launch, force=self.force)
             for check, launch in zip(checks, launches, strict=True)
         )
-        run_dir = self._make_run_dir(is_needed=not is_all_warm)
+        home, run_dir = self.session.home, None
+        if not is_all_warm or home.is_writable():  # valid markers of a read-only home count
+            home.ensure()
+            run_dir = home.make_run_dir(self.run_id)
         redactor = self.session.redactor
         events = Events(run_dir and run_dir / "events.jsonl", redactor)
         close = self._subscribe(events)
@@ -112,14 +115,6 @@ class _Run:
             events.close()
         self._conclude(status)
         return status
-
-    def _make_run_dir(self, *, is_needed: bool) -> Path | None:
-        """The run's folder; None if nothing will be launched and the home is read-only."""
-        home = self.session.home
-        if not is_needed and not home.is_writable():
-            return None
-        home.ensure()
-        return home.make_run_dir(self.run_id)
 
     def _subscribe(self, events: Events) -> Callable[[], None]:
         """Attach the view of this place; returns what takes its moving line away."""

@@ -62,13 +62,18 @@ class Actions:
         elif event.kind == "model_started":
             self._open_group(event.model or "")
         elif event.result is not None:
-            self._finish_group(event.result)
+            if not self._in_group:  # every model has one, also where nothing was launched for it
+                self._open_group(event.result.name)
+                self._err.line(f"nothing launched: {get_printable(event.result.reason)}")
+            self.close()
         elif event.kind == "run_finished":
             self.close()
         self._show(event)
         if event.result is not None:
             self._results.append(event.result)
-            self._annotate_last()
+            # The last place is kept: what it must say is known when the run is over.
+            if event.result.state == "failed" and len(self._failed) < MAX_ERRORS:
+                self._annotate(event.result)
         elif event.kind == "run_finished":
             self._annotate_rest()
             self._write_files()
@@ -105,21 +110,9 @@ class Actions:
         self._in_group = True
         self._err.raw_line(f"::group::{escape_data(get_printable(name))}")
 
-    def _finish_group(self, result: ModelResult) -> None:
-        """Every model has its group, the one for which nothing was launched too."""
-        if not self._in_group:
-            self._open_group(result.name)
-            self._err.line(f"nothing launched: {get_printable(result.reason)}")
-        self.close()
-
     @property
     def _failed(self) -> list[ModelResult]:
         return [result for result in self._results if result.state == "failed"]
-
-    def _annotate_last(self) -> None:
-        # The last place is kept: what it must say is known when the run is over.
-        if self._results[-1].state == "failed" and len(self._failed) < MAX_ERRORS:
-            self._annotate(self._results[-1])
 
     def _annotate_rest(self) -> None:
         rest = self._failed[MAX_ERRORS - 1 :]
@@ -145,5 +138,5 @@ class Actions:
             if path := self._environ.get(variable):
                 try:
                     write(Path(path), summary)
-                except OSError as error:  # what the runner's folder lacks is no failed model
+                except OSError as error:  # which says nothing about a model
                     self._err.line(f"warning: {variable} not written: {error}")

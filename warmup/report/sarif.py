@@ -36,18 +36,17 @@ class SarifResult(NamedTuple):
 
 def make_sarif(rules: Iterable[SarifRule], results: Iterable[SarifResult]) -> dict[str, Any]:
     """The document, ready for JSON."""
-    driver = {"name": "warmup-ci", "version": __version__, "rules": [*map(_make_rule, rules)]}
+    made = []
+    for rule in rules:
+        told = {
+            "id": rule.id,
+            "shortDescription": {"text": rule.text},
+            "defaultConfiguration": {"level": rule.level},
+        }
+        made.append({**told, "helpUri": rule.link} if rule.link else told)
+    driver = {"name": "warmup-ci", "version": __version__, "rules": made}
     run = {"tool": {"driver": driver}, "results": [*map(_make_result, results)]}
     return {"$schema": SCHEMA_URI, "version": "2.1.0", "runs": [run]}
-
-
-def _make_rule(rule: SarifRule) -> dict[str, Any]:
-    made = {
-        "id": rule.id,
-        "shortDescription": {"text": rule.text},
-        "defaultConfiguration": {"level": rule.level},
-    }
-    return {**made, "helpUri": rule.link} if rule.link else made
 
 
 def _make_result(result: SarifResult) -> dict[str, Any]:
