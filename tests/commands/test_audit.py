@@ -183,6 +183,22 @@ def test_files_that_are_no_markers_are_told_and_left(
     assert len(list(warmed.home.markers.iterdir())) == 3
 
 
+def test_all_paths_of_a_document_are_written_alike(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Findings had `%25` where damage had `%`: paths of the one were not those of the other."""
+    warmed = Warmed(tmp_path / "w")
+    folder = warmed.compile("odd%name", make_cubin())
+    warmed.mark()
+    times = (folder / "kernel.cubin").stat()
+    (folder / "kernel.cubin").write_bytes(b"x" * times.st_size)
+    os.utime(folder / "kernel.cubin", ns=(times.st_atime_ns, times.st_mtime_ns))
+    _, document = run(warmed, capsys, deep=True)
+    found = [each["path"] for each in document["findings"] if each["rule"] == "cubin-broken"]
+    assert found == [each["path"] for each in document["damage"]]
+    assert "odd%25name" in found[0]
+
+
 def test_deep_tells_a_flip_that_a_stat_does_not(
     warmed: Warmed, capsys: pytest.CaptureFixture[str]
 ) -> None:

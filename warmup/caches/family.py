@@ -50,7 +50,7 @@ class Family:
     get_roots(env): folders where a server may look or write under `env`, strongest first.
     get_variables(root): variables that put the whole family under `root`.
     find_entry(path): the entry (path relative to the root, a folder or a file) that a file
-        belongs to; None for what is no entry: locks, logs, temporaries.
+        belongs to; None for what is not one: locks, logs, temporaries.
     is_temporary(path): left behind by an interrupted atomic write.
     get_kernel(root, entry, names): the kernel's name for a human; `names` are the entry's files.
     ingredients: what can invalidate it, in words of `warmup.state.version_vector`: what its key

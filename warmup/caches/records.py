@@ -16,7 +16,7 @@ NO_MTIME = -1  # of a file whose mtime every hit moves (`Family.touched`)
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 # By its length alone: a pattern costs as much as the rest of reading a manifest, and what is not
-# hexadecimal is no file's digest.
+# hexadecimal is never a file's digest.
 Digest = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
 
 

@@ -36,12 +36,12 @@ class File(msgspec.Struct, frozen=True, gc=False):
 
 
 class RootSnapshot(msgspec.Struct, frozen=True, gc=False):
-    """What lay under one root: entries (path relative to it → files), and what is no entry.
+    """What lay under one root: entries (path relative to it → files), and what else.
 
     empty: folders without anything in them. links: symbolic links, which nothing here follows.
     exposed: folders that others may write in, or that belong to neither this user nor root.
     is_marked: every file's atime was set to 0 and this file system moves it on a read
-    (`warmup.caches.manifest.mark_unread`). problems: what could not be read, one line each.
+    (`warmup.caches.unread.mark_unread`). problems: what could not be read, one line each.
     """
 
     root: str
