@@ -139,7 +139,11 @@ timeout_options = _options(
 )
 
 
-def _open(values: dict[str, Any]) -> Session:
+# These only look: they run no interpreter that a workflow names.
+_LOOKING = frozenset({"plan", "why", "audit", "forecast", "gc", "drift"})
+
+
+def _open(values: dict[str, Any], *, may_run_python: bool = True) -> Session:
     """A session of the options that speak of models, which are taken out of `values`."""
     from warmup.commands.session import Session
     from warmup.workflow.selection import Selection
@@ -148,13 +152,15 @@ def _open(values: dict[str, Any]) -> Session:
     said = {name: values.pop(name) for name in FIELDS if name != "engine" and name in values}
     taken = {name: values.pop(name) for name in Selection.__struct_fields__ if name in values}
     settings = Settings(**{name: value for name, value in said.items() if value is not None})
-    return Session(selection=Selection(**taken, settings=settings))
+    selection = Selection(**taken, settings=settings)
+    return Session(selection=selection, may_run_python=may_run_python)
 
 
 def _call(name: str, values: dict[str, Any]) -> int:
     """Call `NAME(session, **values)` of `warmup/commands/NAME.py`, which is loaded only now."""
     module = importlib.import_module(f"warmup.commands.{name}")
-    return int(getattr(module, name)(_open(values), **values))
+    session = _open(values, may_run_python=name not in _LOOKING)
+    return int(getattr(module, name)(session, **values))
 
 
 @click.group(

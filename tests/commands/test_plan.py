@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from tests.commands.program import call, call_json, write_workflow
 
 
@@ -38,3 +40,20 @@ def test_the_h200_workflow_is_planned_with_the_tests_arguments(tmp_path: Path) -
         "--dp 2 --enable-dp-attention --attention-backend fa3 "
         "--mm-enable-dp-encoder --mm-attention-backend fa3"
     )
+
+
+@pytest.mark.parametrize("command", [["plan"], ["audit"], ["gc"], ["why", "toy"]])
+def test_a_command_that_looks_runs_no_python_of_the_workflow(
+    tmp_path: Path, command: list[str]
+) -> None:
+    python = tmp_path / "evil"
+    python.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    python.chmod(0o755)
+    path = write_workflow(tmp_path)
+    path.write_text(path.read_text().replace("[defaults]", f'[defaults]\npython = "{python}"'))
+    done = call(tmp_path, *command, "--workflow", "workflow.toml")
+    if command != ["gc"]:  # which has no marker to hold against it
+        assert done.returncode == 2 and "would have to be run" in done.stderr
+    assert not (tmp_path / "ran").exists()
+    call(tmp_path, "key", "--workflow", "workflow.toml")
+    assert (tmp_path / "ran").exists()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from warmup.state import interpreter
 from warmup.state.interpreter import get_interpreter
 from warmup.words.errors import UsageError
 
@@ -103,3 +104,47 @@ def test_what_is_not_there(python: str) -> None:
     with pytest.raises(UsageError, match=python) as caught:
         get_interpreter(python, {"PATH": "/usr/bin"})
     assert "--python" in (caught.value.hint or "")
+
+
+def make_venv(path: Path) -> Path:
+    command = [sys.executable, "-m", "venv", "--without-pip", str(path)]
+    subprocess.run(command, check=True, timeout=60)
+    return path
+
+
+def test_a_venv_is_read_as_it_would_answer_and_not_run(tmp_path: Path) -> None:
+    venv, extra = make_venv(tmp_path / "venv"), tmp_path / "extra"
+    extra.mkdir()
+    [site] = venv.glob("lib/python*/site-packages")
+    (site / "extra.pth").write_text(f"# where more lies\n{extra}\n/nowhere\n")
+    (site / "distutils-precedence.pth").write_text("import os; os\n")
+    python, env = str(venv / "bin" / "python"), {"PYTHONPATH": "/named:/too", "HOME": str(tmp_path)}
+    read = get_interpreter(python, env, may_run=False)
+    answered = interpreter._probe(python, (0, 0), tuple(env.items()))
+    assert read == answered
+    assert str(extra) in read.paths
+
+
+@pytest.mark.parametrize("how", ["script", "sitecustomize", "pth", "system site", "PYTHONHOME"])
+def test_what_only_running_tells_is_not_run_by_who_looks(tmp_path: Path, how: str) -> None:
+    """`plan` once ran whatever a workflow called its python (F23)."""
+    venv, ran = make_venv(tmp_path / "venv"), tmp_path / "ran"
+    python, env = venv / "bin" / "python", {"HOME": str(tmp_path)}
+    [site] = venv.glob("lib/python*/site-packages")
+    code = f"import pathlib; pathlib.Path({str(ran)!r}).touch()\n"
+    if how == "script":
+        python.unlink()
+        make_script(python, f"#!/bin/sh\ntouch {ran}\n")
+    elif how == "sitecustomize":
+        (site / "sitecustomize.py").write_text(code)
+    elif how == "pth":
+        (site / "evil.pth").write_text(code)
+    elif how == "system site":
+        config = venv / "pyvenv.cfg"
+        config.write_text(config.read_text().replace("= false", "= true"))
+    else:
+        env["PYTHONHOME"] = "/nowhere"
+    with pytest.raises(UsageError, match="would have to be run") as caught:
+        get_interpreter(str(python), env, may_run=False)
+    assert "`run` and `key` ask it" in (caught.value.hint or "")
+    assert not ran.exists()

@@ -29,12 +29,14 @@ class Session:
     """One command's view of the world. Reads what it is asked for, once; writes nothing.
 
     selection: what the command line says of models. environ: the caller's. folder: where relative
-    paths begin, None for the process's own current folder.
+    paths begin, None for the process's own current folder. may_run_python: whether an interpreter
+    that a workflow names may be run where its files do not tell what it is.
     """
 
     selection: Selection = field(default_factory=Selection)
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     folder: Path | None = None
+    may_run_python: bool = True
     _vectors: dict[tuple[object, ...], VersionVector] = field(default_factory=dict)
 
     @cached_property
@@ -122,7 +124,11 @@ class Session:
             return problem
         more_paths = self.get_env(launch).get("PYTHONPATH", "").split(os.pathsep)
         return find_missing_engine(
-            launch, engine.distribution, self._get_toolkit_env(launch), [*filter(None, more_paths)]
+            launch,
+            engine.distribution,
+            self._get_toolkit_env(launch),
+            [*filter(None, more_paths)],
+            may_run_python=self.may_run_python,
         )
 
     def check(self, launch: Launch) -> MarkerCheck:
@@ -154,6 +160,7 @@ class Session:
                 engines=distributions,
                 source_paths=source_paths,
                 repo_dir=Path(launch.workflow_dir),
+                may_run_python=self.may_run_python,
             )
             if not vector.unread:  # else the host may answer the next time
                 self._vectors[key] = vector

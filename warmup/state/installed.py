@@ -20,7 +20,12 @@ _NEEDS: dict[str, tuple[dict[str, str], str]] = {
 
 
 def find_missing_engine(
-    launch: Launch, distribution: str | None, env: Mapping[str, str], more_paths: Sequence[str]
+    launch: Launch,
+    distribution: str | None,
+    env: Mapping[str, str],
+    more_paths: Sequence[str],
+    *,
+    may_run_python: bool = True,
 ) -> UsageError | None:
     """Why this launch's interpreter cannot start its engine; None where nothing is seen amiss.
 
@@ -31,7 +36,7 @@ def find_missing_engine(
     if distribution is None or launch.strategy == "kernels":  # no server is started
         return None
     packages, wanted = _NEEDS.get(distribution, ({distribution: distribution}, distribution))
-    paths = (*get_interpreter(launch.python, env).paths, *more_paths)
+    paths = (*get_interpreter(launch.python, env, may_run=may_run_python).paths, *more_paths)
     missing = [name for name in packages if find_package_dir(name, paths) is None]
     if missing:  # an editable install has no folder there
         installed = read_distributions(paths)

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from warmup.state.executable import find_on_path, is_executable
+from warmup.state.interpreter_layout import find_layout
 from warmup.words.errors import UsageError
 
 _TIMEOUT_S = 30
@@ -30,10 +31,12 @@ class Interpreter(msgspec.Struct, frozen=True):
     paths: tuple[str, ...]
 
 
-def get_interpreter(python: str, env: Mapping[str, str]) -> Interpreter:
-    """Ask `python` (a path, a name on PATH, "" for this one). This one costs no process.
+def get_interpreter(python: str, env: Mapping[str, str], *, may_run: bool = True) -> Interpreter:
+    """Read `python` (a path, a name on PATH, "" for this one) by its files, or else ask it.
 
-    Raises UsageError where there is none, or where it does not answer.
+    may_run: whether to run it where its files do not tell: a command that only looks does not run
+    what a workflow names. Raises UsageError where there is none, where it does not answer, and
+    where it would have to be run.
     """
     python = python or sys.executable
     found = os.path.abspath(python) if "/" in python else find_on_path(python, env)  # noqa: PTH100
@@ -45,6 +48,15 @@ def get_interpreter(python: str, env: Mapping[str, str]) -> Interpreter:
         )
     if _is_own(found) and env.get("PYTHONPATH") == os.environ.get("PYTHONPATH"):
         return _get_own()
+    layout = find_layout(found, env)
+    if layout is not None:
+        return Interpreter(*layout)
+    if not may_run:
+        raise UsageError(
+            f"python {python!r} would have to be run to be read",
+            cause="this command only looks, and its files do not tell its version and packages",
+            hint="`run` and `key` ask it; a venv or an ordinary installation can be read",
+        )
     status = Path(found).stat()
     return _probe(found, (status.st_ino, status.st_mtime_ns), tuple(sorted(env.items())))
 

@@ -133,6 +133,7 @@ def read_vector(
     engines: Sequence[str],
     source_paths: Sequence[str],
     repo_dir: Path,
+    may_run_python: bool = True,
 ) -> VersionVector:
     """Read the vector as a server started by `python` under `env` would meet it.
 
@@ -140,7 +141,7 @@ def read_vector(
     source_paths: relative to the top of the git repository that `repo_dir` lies in.
     Raises UsageError for an interpreter or a source path that cannot be read.
     """
-    interpreter = get_interpreter(python, env)
+    interpreter = get_interpreter(python, env, may_run=may_run_python)
     installed = read_distributions(interpreter.paths)
     versions = {name: _get_version(installed, names) for name, names in _DISTRIBUTIONS.items()}
     values = {
