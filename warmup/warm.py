@@ -101,6 +101,7 @@ class _Attempt:
             marker=None if self.marker is None else str(self.marker),
             log=None if self.log_path is None else str(self.log_path),
             argv=self.argv,
+            survivors=self.step.supervisor.list_survivors(),
         )
 
 

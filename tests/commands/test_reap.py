@@ -48,7 +48,7 @@ def test_the_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     output = capsys.readouterr()
     assert json.loads(output.out) == {
         "schema": 1,
-        "runs": [{"run_id": "r1", "state": "cleared", "detail": ""}],
+        "runs": [{"run_id": "r1", "state": "cleared", "detail": "", "survivors": []}],
         "ended": [{"pid": worker.pid, "command": "sleep 60", "run_id": "r1"}],
         "exit_code": 0,
     }
@@ -62,8 +62,8 @@ def test_an_unreadable_ledger_is_a_finding(
     (write_run(tmp_path) / ledger.LEDGER_NAME).write_text("{")
     assert reap(get_session(tmp_path), json_output=json_output) == 1
     output = capsys.readouterr()
-    assert "its ledger is no ledger" in output.out
-    assert output.err.startswith("warning: run r1: its ledger is no ledger")
+    assert "unreadable ledger" in output.out
+    assert output.err.startswith("warning: run r1: unreadable ledger")
     if json_output:
         assert json.loads(output.out)["exit_code"] == 1
 

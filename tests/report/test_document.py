@@ -36,6 +36,7 @@ def test_document_has_the_contracts_names_and_shapes() -> None:
                 "marker": None,
                 "log": None,
                 "argv": ["python", "-m", "sglang"],
+                "survivors": [],
             }
         ],
     }

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from warmup.supervise.tree import cookie, ledger, proc
 from warmup.supervise.tree.supervisor import Server, Supervisor
+from warmup.words.files import Folder
+from warmup.words.locks import is_held
 
 DEADLINE_S = 30.0
 ROOT = Path(__file__).parents[2]
@@ -34,7 +36,21 @@ def get_toy(name: str, *words: object) -> list[str]:
 
 
 def start(supervisor: Supervisor, tmp_path: Path, argv: Sequence[str]) -> Server:
-    return supervisor.start(argv, env=dict(os.environ), cwd=tmp_path, log_path=tmp_path / "log")
+    """The first server's log is `log`, as each must be new the next one's `log1`, and so on."""
+    num_logs = len(list(tmp_path.glob("log*")))
+    log_path = tmp_path / f"log{num_logs or ''}"
+    return supervisor.start(argv, env=dict(os.environ), cwd=tmp_path, log_path=log_path)
+
+
+def read_ledger(run_dir: Path) -> ledger.Ledger:
+    with Folder.open(run_dir) as folder:
+        return ledger.read(folder)
+
+
+def is_locked(run_dir: Path) -> bool:
+    """Whether somebody holds the run's lock."""
+    with Folder.open(run_dir) as folder:
+        return is_held(folder, ledger.LOCK_NAME)
 
 
 def start_nasty(supervisor: Supervisor, tmp_path: Path, *kinds: str) -> tuple[Server, list[int]]:
@@ -49,7 +65,7 @@ def start_nasty(supervisor: Supervisor, tmp_path: Path, *kinds: str) -> tuple[Se
 def list_bearers(run_dir: Path) -> list[int]:
     """Living processes of a run, its shims included; none before it has a ledger."""
     try:
-        book = ledger.read(run_dir)
+        book = read_ledger(run_dir)
     except FileNotFoundError:
         return []
     bearers = cookie.list_bearers(cookie.get_run_cookies(book.cookie))
@@ -94,12 +110,12 @@ def spawn_nasty_run(
 
 def get_leader_pid(run_dir: Path) -> int:
     """Of the run's first server; 0 while the ledger does not have it."""
-    servers = ledger.read(run_dir).servers
+    servers = read_ledger(run_dir).servers
     return servers[0].leader.pid if servers and servers[0].leader else 0
 
 
 def get_shim_pid(run_dir: Path) -> int:
-    return ledger.read(run_dir).servers[0].shim.pid
+    return read_ledger(run_dir).servers[0].shim.pid
 
 
 def end(process: subprocess.Popen[bytes]) -> int:

@@ -45,7 +45,7 @@ def _has_to_be_reaped(run: Folder) -> bool:
     from warmup.supervise.tree import ledger
 
     try:
-        book = ledger.read(run.path)
+        book = ledger.read(run)
     except (OSError, msgspec.DecodeError):
         return False  # without a ledger nothing was started; an unreadable one tells nothing
     return not book.finished and book.is_of_this_boot

@@ -28,7 +28,13 @@ def _make_document(report: supervise_reap.ReapReport, exit_code: int) -> dict[st
     return {
         "schema": 1,
         "runs": [
-            {"run_id": run.run_id, "state": run.state, "detail": run.detail} for run in report.runs
+            {
+                "run_id": run.run_id,
+                "state": run.state,
+                "detail": run.detail,
+                "survivors": list(run.survivors),
+            }
+            for run in report.runs
         ],
         "ended": [
             {"pid": pid, "command": command, "run_id": run.run_id}
@@ -43,7 +49,8 @@ def _render(report: supervise_reap.ReapReport) -> Iterator[str]:
     for run in report.runs:
         for pid, command in run.killed:
             yield f"ended pid {pid} ({command}) of run {run.run_id}"
-    left = [run for run in report.runs if run.state in ("survivors", "unreadable", "elsewhere")]
+    told = ("survivors", "unreadable", "elsewhere", "foreign")
+    left = [run for run in report.runs if run.state in told]
     for run in left:
         yield f"run {run.run_id}: {run.state}: {run.detail}"
     if not left and not any(run.killed for run in report.runs):

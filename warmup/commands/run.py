@@ -168,6 +168,9 @@ class _Run:
                     result, error = warm_model(launch, step, (index, len(launches)))
                     self._finish(events, result)
                     why_skipped = self._note(launch, error, supervisor.find_cancelled())
+                    if result.survivors and not why_skipped:
+                        left = "; ".join(result.survivors)
+                        why_skipped = f"processes of {launch.name} could not be ended: {left}"
 
     def _note(self, launch: Launch, error: WarmupError | None, cancelled: Cancelled | None) -> str:
         """Keep the errors. Returns why the models after this one are skipped; "" if they are not.

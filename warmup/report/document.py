@@ -22,6 +22,7 @@ class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
     in `plan`. seconds: wall time of this model's step; phases: seconds per phase, those of
     `--prove`'s second boot as `prove_…`; failed_phase: the first that failed. new_entries:
     JIT cache entries added, per family. marker, log: paths. argv: the exact command of the server.
+    survivors: descriptions of processes of its server that could not be ended.
     """
 
     model: str
@@ -37,6 +38,7 @@ class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
     marker: str | None = None
     log: str | None = None
     argv: tuple[str, ...] = ()
+    survivors: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -18,7 +18,7 @@ from warmup.supervise.gpu_memory import Gpu, read_gpus, wait_until_free
 from warmup.supervise.log.file import LogFile
 from warmup.supervise.log.tail import read_tail
 from warmup.supervise.log.watch import LogWatch
-from warmup.supervise.tree.supervisor import Server, Supervisor
+from warmup.supervise.tree.supervisor import Server, StopReport, Supervisor
 from warmup.supervise.watch.readiness import wait_until_ready
 from warmup.supervise.watch.request import send_request
 from warmup.words.errors import Cancelled, WarmupError
@@ -166,9 +166,9 @@ class Boot:
                 if server is not None:
                     stopped_at = self._find_log_size()
                     with phases.timed("stop"):
-                        survivors = server.stop(self.launch.stop_grace_s, upkeep.poll).survivors
-                        for survivor in survivors:
-                            events.emit("warning", self.launch.name, text=f"not ended: {survivor}")
+                        report = server.stop(self.launch.stop_grace_s, upkeep.poll)
+                        survivors = report.survivors
+                    self._tell_stop(report, events)
             finally:
                 upkeep.trim()
                 self._show_tail(events, redactor, watch, stopped_at)
@@ -180,6 +180,15 @@ class Boot:
                 log=str(self.log_path),
                 hint="a process in state D waits for the driver or a disk: see `warmup-ci doctor`",
             )
+
+    def _tell_stop(self, report: StopReport, events: Events) -> None:
+        """What a user would not expect of a stop."""
+        if report.is_grace_over:
+            grace = f"{self.launch.stop_grace_s:g} s of grace"
+            text = f"the server did not end within {grace}; processes killed: {report.killed}"
+            events.emit("warning", self.launch.name, text=text)
+        for survivor in report.survivors:
+            events.emit("warning", self.launch.name, text=f"not ended: {survivor}")
 
     def _wait_for_memory(self, gpus: list[Gpu], supervisor: Supervisor, phases: Phases) -> None:
         if gpus:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -11,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.supervise.trees import DEADLINE_S
+from tests.supervise.trees import DEADLINE_S, read_ledger
 from warmup.supervise.tree import ledger
+from warmup.words.files import Folder
 
 
 def make_ledger() -> ledger.Ledger:
@@ -27,8 +27,9 @@ def make_ledger() -> ledger.Ledger:
 
 
 def test_a_ledger_is_read_as_it_was_written(tmp_path: Path) -> None:
-    ledger.write(tmp_path, make_ledger())
-    assert ledger.read(tmp_path) == make_ledger()
+    with Folder.open(tmp_path) as folder:
+        ledger.write(folder, make_ledger())
+    assert read_ledger(tmp_path) == make_ledger()
     assert [path.name for path in tmp_path.iterdir()] == [ledger.LEDGER_NAME]
 
 
@@ -56,9 +57,10 @@ def test_an_orchestrator_is_known_by_pid_and_start() -> None:
 
 
 def test_another_schema_is_refused(tmp_path: Path) -> None:
-    ledger.write(tmp_path, msgspec.structs.replace(make_ledger(), schema=2))
+    with Folder.open(tmp_path) as folder:
+        ledger.write(folder, msgspec.structs.replace(make_ledger(), schema=2))
     with pytest.raises(msgspec.DecodeError, match="schema 2"):
-        ledger.read(tmp_path)
+        read_ledger(tmp_path)
 
 
 @given(st.integers(0, 10_000), st.integers(0, 7), st.booleans())
@@ -73,29 +75,6 @@ def test_a_damaged_ledger_is_an_error_or_another_ledger(at: int, bit: int, cut: 
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / ledger.LEDGER_NAME).write_bytes(data)
         try:
-            assert isinstance(ledger.read(Path(folder)), ledger.Ledger)
+            assert isinstance(read_ledger(Path(folder)), ledger.Ledger)
         except msgspec.DecodeError as error:
             assert str(error)
-
-
-def test_a_lock_is_held_once_and_freed_by_a_killed_holder(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), ledger.hold_lock(tmp_path, create=False):
-        raise AssertionError("held")
-    with ledger.hold_lock(tmp_path, create=True) as is_ours:
-        assert is_ours
-        with ledger.hold_lock(tmp_path, create=False) as is_ours_too:
-            assert not is_ours_too
-    script = (
-        "import pathlib, sys; from warmup.supervise.tree import ledger\n"
-        "with ledger.hold_lock(pathlib.Path(sys.argv[1]), create=False): print(flush=True); input()"
-    )
-    argv = [sys.executable, "-c", script, str(tmp_path)]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
-        with ledger.hold_lock(tmp_path, create=False) as is_ours:
-            assert not is_ours
-        holder.kill()
-        holder.wait(DEADLINE_S)
-    with ledger.hold_lock(tmp_path, create=False) as is_ours:
-        assert is_ours

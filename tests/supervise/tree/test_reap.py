@@ -11,10 +11,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.supervise.trees import DEADLINE_S
+from tests.supervise.trees import DEADLINE_S, read_ledger
 from warmup.supervise.tree import cookie, ledger, proc
 from warmup.supervise.tree.reap import ReapedRun, reap
 from warmup.words.errors import HostError
+from warmup.words.files import Folder
+from warmup.words.locks import Lock, try_lock
 
 _COOKIE = cookie.find_new_cookie() or 0
 
@@ -39,8 +41,8 @@ def worker() -> Iterator[subprocess.Popen[bytes]]:
 def write_run(home: Path, **changes: object) -> Path:
     """An unfinished run of this boot whose orchestrator, pid 4194304, cannot exist."""
     run_dir = home / "runs" / "r1"
-    run_dir.mkdir(parents=True)
-    with ledger.hold_lock(run_dir, create=True):
+    with Folder.open(run_dir, create=True) as folder:
+        os.close(folder.create_file(ledger.LOCK_NAME))
         book = ledger.Ledger(
             run_id="r1",
             boot_id=ledger.get_boot_id(),
@@ -48,8 +50,13 @@ def write_run(home: Path, **changes: object) -> Path:
             cookie=_COOKIE,
             orchestrator=ledger.Process(1 << 22, 1),
         )
-        ledger.write(run_dir, msgspec.structs.replace(book, **changes))
+        ledger.write(folder, msgspec.structs.replace(book, **changes))
     return run_dir
+
+
+def held(lock: Lock | None) -> Lock:
+    assert lock is not None
+    return lock
 
 
 def reap_one(home: Path, said: list[str]) -> ReapedRun:
@@ -64,7 +71,7 @@ def test_what_a_dead_run_left_is_ended(
     run = reap_one(tmp_path, said)
     assert run == ReapedRun("r1", "cleared", killed=((worker.pid, "sleep 60"),))
     assert not proc.is_living(worker.pid)
-    assert ledger.read(run_dir).finished
+    assert read_ledger(run_dir).finished
     assert reap_one(tmp_path, said) == ReapedRun("r1", "finished")
     assert said == []
 
@@ -101,7 +108,7 @@ def test_a_held_lock_is_proof_of_life(
     tmp_path: Path, said: list[str], worker: subprocess.Popen[bytes]
 ) -> None:
     run_dir = write_run(tmp_path)
-    with ledger.hold_lock(run_dir, create=False):
+    with Folder.open(run_dir) as folder, held(try_lock(folder, ledger.LOCK_NAME)):
         assert reap_one(tmp_path, said) == ReapedRun("r1", "running")
     assert worker.poll() is None
 
@@ -134,7 +141,7 @@ def test_a_corrupt_ledger_is_reported_and_kept(
     assert reap_one(tmp_path, said).state == "unreadable"
     assert path.read_bytes() == data
     assert worker.poll() is None
-    assert said[0].startswith("run r1: its ledger is no ledger: ")
+    assert said[0].startswith("run r1: unreadable ledger: ")
     assert reap(tmp_path, said.append).has_findings
 
 

@@ -22,13 +22,14 @@ from tests.supervise.trees import (
     get_shim_pid,
     get_toy,
     list_bearers,
+    read_ledger,
     reap_orphans,
     spawn_nasty_run,
     spawn_orchestrator,
     wait_until,
     wait_until_gone,
 )
-from warmup.supervise.tree import ledger, proc, shim
+from warmup.supervise.tree import proc, shim
 from warmup.supervise.tree.reap import reap
 
 
@@ -86,7 +87,7 @@ def test_a_killed_orchestrator_leaves_nobody_though_the_grace_is_long(tmp_path: 
     orchestrator.kill()
     end(orchestrator)
     wait_until_gone(run_dir)
-    assert not ledger.read(run_dir).finished
+    assert not read_ledger(run_dir).finished
     reap_orphans()
 
 
@@ -143,7 +144,7 @@ def test_what_both_left_is_reaped(tmp_path: Path, capsys: pytest.CaptureFixture[
     # The leader wears PDEATHSIG: it may have died with its shim before `reap` came.
     assert {pid for pid, _ in run.killed} >= survivors - {get_leader_pid(run_dir)}
     assert list_bearers(run_dir) == []
-    assert ledger.read(run_dir).finished
+    assert read_ledger(run_dir).finished
     reap_orphans()
 
 

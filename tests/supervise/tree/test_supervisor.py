@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -14,7 +15,9 @@ import pytest
 from tests.supervise.trees import (
     DEADLINE_S,
     get_toy,
+    is_locked,
     list_bearers,
+    read_ledger,
     reap_orphans,
     start,
     start_nasty,
@@ -45,15 +48,13 @@ def test_a_server_gets_its_environment_its_folder_and_a_log(tmp_path: Path) -> N
     cwd = tmp_path / "cwd"
     cwd.mkdir()
     log = tmp_path / "server.log"
-    log.write_text("before\n")
     script = "env; pwd; cat; echo wrong >&2"
     with make_supervisor(tmp_path) as supervisor:
         env = {"PATH": os.environ["PATH"], "A": "ü b\n\udcff", "RUNNER_TRACKING_ID": "github_1"}
         server = supervisor.start(["sh", "-c", script], env=env, cwd=cwd, log_path=log)
         wait_until(lambda: server.find_exit() == "exited with status 0")
     text = log.read_bytes()
-    assert text.startswith(b"before\n")
-    assert b"\nA=\xc3\xbc b\n\xff\n" in text
+    assert b"A=\xc3\xbc b\n\xff\n" in text
     assert text.endswith(f"\n{cwd}\nwrong\n".encode())
     assert b"\nRUNNER_TRACKING_ID=github_1\n" in text
     assert b"\nSPT_NOENV=1\n" in text
@@ -173,24 +174,22 @@ def test_a_run_folder_in_use_is_refused(tmp_path: Path) -> None:
 def test_the_ledger_is_there_before_anything_starts(tmp_path: Path) -> None:
     run_dir = tmp_path / "runs" / "r1"
     with make_supervisor(tmp_path) as supervisor:
-        empty = ledger.read(run_dir)
+        empty = read_ledger(run_dir)
         assert (empty.run_id, empty.servers, empty.finished) == ("r1", (), False)
         server = start(supervisor, tmp_path, ["sleep", "60"])
-        (entry,) = ledger.read(run_dir).servers
+        (entry,) = read_ledger(run_dir).servers
         assert entry.leader == ledger.get_process(server.leader_pid)
         assert entry.shim == ledger.get_process(server.shim_pid)
-        with ledger.hold_lock(run_dir, create=False) as is_ours:
-            assert not is_ours
-    assert ledger.read(run_dir).finished
-    with ledger.hold_lock(run_dir, create=False) as is_ours:
-        assert is_ours
+        assert is_locked(run_dir)
+    assert read_ledger(run_dir).finished
+    assert not is_locked(run_dir)
 
 
 def test_a_ledger_that_can_no_longer_be_written_is_said_and_stops_nothing(tmp_path: Path) -> None:
     said: list[str] = []
     run_dir = tmp_path / "runs" / "r1"
     with Supervisor(run_dir, warn=said.append) as supervisor:
-        run_dir.rename(tmp_path / "elsewhere")
+        shutil.rmtree(run_dir)
         server = start(supervisor, tmp_path, ["sleep", "60"])
         assert said
         assert server.stop(5).survivors == ()
@@ -298,13 +297,15 @@ def test_two_servers_are_told_apart(tmp_path: Path) -> None:
 
 def test_a_popen_beside_us_keeps_its_status(tmp_path: Path) -> None:
     # waitpid(-1) would take it, and an exit status of 7 would read as 0.
-    with make_supervisor(tmp_path) as supervisor:
+    said: list[str] = []
+    with Supervisor(tmp_path / "runs" / "r1", warn=said.append) as supervisor:
         server, _ = start_nasty(supervisor, tmp_path, "all")
         other = subprocess.Popen([sys.executable, "-c", "raise SystemExit(7)"])
         os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
         os.kill(server.shim_pid, signal.SIGKILL)
         server.stop(0)
         assert other.wait(DEADLINE_S) == 7
+    assert len(said) == 1
     reap_orphans()
 
 

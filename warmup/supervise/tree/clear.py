@@ -6,8 +6,11 @@ they cannot be recycled, and reaping all the time keeps a fork chain from fillin
 a snapshot of the tree leaves hundreds where processes fork and exit in chains.)
 
 `end_bearers` ends the processes that wear a cookie. Those that came to this process, a subreaper,
-because their shim was killed, go the same exact way. Then the rest of the host is searched, and
-whoever is found is signalled through a pidfd.
+because their shim was killed, go the same exact way, with or without the cookie. Then the rest of
+the host is searched, and whoever is found is signalled through a pidfd.
+
+What lives on for a second is either too many (a fork bomb) or shielded by a parent that cannot die
+at once (state D). Then the whole tree is frozen and killed, wherever its processes hang.
 
 Both leave multiprocessing's resource trackers for last and give them a second to unlink shared
 memory.
@@ -16,50 +19,25 @@ memory.
 from __future__ import annotations
 
 import os
-import select
 import signal
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 from warmup.supervise.tree import cookie, kernel, proc
+from warmup.supervise.tree.members import Members, describe_all
+from warmup.supervise.tree.timing import DEADLINE_S, Clock, SparedTrackers
 
-DEADLINE_S = 30.0  # a killed process with a hundred pinned GiB takes seconds to give them back
-_TRACKER_S = 1.0
-_PAUSE_S = 0.02
+_SEARCH_PAUSE_S = 0.005
 
 
 @dataclass(frozen=True)
 class Ended:
-    """killed: (pid, command) of each that SIGKILL was sent to. survivors: whom it could not end."""
+    """killed: (pid, command) of each that SIGKILL ended. survivors: whom it could not end."""
 
     killed: tuple[tuple[int, str], ...] = ()
     survivors: tuple[str, ...] = ()
-
-
-class _Spare:
-    """Which trackers to leave alone for now: all, until a second after the rest are gone.
-
-    They are known beforehand. To read a command line is to wait for the fork that its process is
-    in, and then to kill a link of a chain just when it has handed on.
-    """
-
-    def __init__(self, tree: Collection[int]) -> None:
-        self._trackers = frozenset(pid for pid in tree if proc.is_resource_tracker(pid))
-        self._alone_since: float | None = None
-
-    def get_pids(self) -> frozenset[int]:
-        since = self._alone_since
-        is_over = since is not None and time.monotonic() >= since + _TRACKER_S
-        return frozenset() if is_over else self._trackers
-
-    def note(self, living: Collection[int]) -> None:
-        """Told after each round who is there."""
-        if not self._trackers.issuperset(living):
-            self._alone_since = None
-        elif self._alone_since is None:
-            self._alone_since = time.monotonic()
 
 
 def reap_children(note: Callable[[int, int], None]) -> bool:
@@ -77,14 +55,18 @@ def reap_children(note: Callable[[int, int], None]) -> bool:
         note(pid, status)
 
 
-def end_children(note: Callable[[int, int], None]) -> tuple[int, tuple[str, ...]]:
-    """Kill and reap until this single-threaded process has no children, or for DEADLINE_S.
+def end_children(
+    note: Callable[[int, int], None], cookies: range, *, timeout_s: float = DEADLINE_S
+) -> tuple[int, tuple[str, ...]]:
+    """Kill and reap until this single-threaded process has no children, or for `timeout_s`.
 
-    Answers how many SIGKILL ended, and descriptions of those that it could not end.
+    cookies: what the tree wears. Answers how many SIGKILL ended, and descriptions of those that it
+    could not end.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-    deadline = time.monotonic() + DEADLINE_S
-    spare = _Spare(proc.list_descendants(os.getpid()))
+    clock = Clock(timeout_s)
+    members = Members(cookies, lambda: proc.list_children(os.getpid()), is_anywhere=False)
+    spared = SparedTrackers(proc.list_descendants(os.getpid()), clock)
     signalled: set[int] = set()
     num_killed = 0
 
@@ -97,15 +79,17 @@ def end_children(note: Callable[[int, int], None]) -> tuple[int, tuple[str, ...]
 
     while reap_children(reaped):
         children = proc.list_children(os.getpid())
-        if time.monotonic() >= deadline:
-            return num_killed, tuple(proc.describe(pid) for pid in children)
-        untouched = signalled | spare.get_pids()
+        if clock.is_over:
+            return num_killed, describe_all(members.list_living())
+        if clock.is_late:
+            signalled.update(members.freeze_and_kill(spared.get_pids()))
+        untouched = signalled | spared.get_pids()
         # Youngest first: they are the likeliest to move on.
         for pid in reversed([pid for pid in children if pid not in untouched]):
             signalled.add(pid)
             _kill_child(pid)
-        spare.note(children)
-        signal.sigtimedwait({signal.SIGCHLD}, _PAUSE_S)
+        spared.note(children)
+        signal.sigtimedwait({signal.SIGCHLD}, clock.pause_s)
     return num_killed, ()
 
 
@@ -117,80 +101,103 @@ def _kill_child(pid: int) -> None:
         return  # setuid to another user: the loop's deadline will report it
 
 
-def end_bearers(cookies: range, *, num_scans: int = 1) -> Ended:
-    """Kill every process that wears one of the cookies until none is found, or for DEADLINE_S.
+def end_bearers(
+    cookies: range,
+    *,
+    list_orphans: Callable[[], list[int]] = list,
+    num_scans: int = 1,
+    timeout_s: float = DEADLINE_S,
+) -> Ended:
+    """Kill every process that wears one of the cookies until none is found, or for `timeout_s`.
 
+    list_orphans: children of this process that are of the tree though they may wear no cookie.
     num_scans: searches of /proc, one after the other, that must find nobody new, not even ended.
     One is enough for what came to this subreaper, since it has no such child then. Elsewhere a
     process may fork and exit between being listed and being looked at: a search can miss a chain.
     """
-    deadline = time.monotonic() + DEADLINE_S
-    hunt = _Hunt(cookies)
+    search = _Search(cookies, list_orphans, timeout_s)
     num_quiet = 0
-    while num_quiet < num_scans:
-        living = hunt.strike_own()
-        if living is None:
-            living, has_news = hunt.strike_all()
+    with kernel.raised_priority():
+        while num_quiet < num_scans:
+            living, has_news = search.strike()
             num_quiet = 0 if living or has_news else num_quiet + 1
-        if num_quiet == 0 and time.monotonic() >= deadline:
-            left = tuple(proc.describe(pid) for pid in living)
-            return Ended(hunt.killed, left or ("processes that fork and exit too fast to catch",))
-        hunt.rest(living)
-    return Ended(hunt.killed)
+            if num_quiet == 0 and search.clock.is_over:
+                left = describe_all(living)
+                killed = tuple((pid, name) for pid, name in search.killed if pid not in living)
+                return Ended(killed, left or ("processes that fork and exit too fast to catch",))
+            search.rest(living)
+    return Ended(search.killed)
 
 
-class _Hunt:
+class _Search:
     """Strikes at sight: the longer one looks at a link of a fork chain, the likelier it is gone."""
 
-    def __init__(self, cookies: range) -> None:
+    def __init__(
+        self, cookies: range, list_orphans: Callable[[], list[int]], timeout_s: float
+    ) -> None:
+        self.clock = Clock(timeout_s)
         self._cookies = cookies
+        self._list_orphans = list_orphans
+        self._members = Members(cookies, self._list_own, is_anywhere=True)
         self._killed: dict[int, str] = {}
-        self._pidfds: list[int] = []
         self._seen_ended: set[int] = set()
 
     @cached_property
     def _commands(self) -> dict[int, str]:
-        """Of all bearers, once the first was seen: mostly there is none."""
-        return {pid: proc.get_command(pid) for pid in cookie.list_bearers(self._cookies)}
+        """Of all members, once the first was seen: mostly there is none."""
+        return {pid: proc.get_command(pid) for pid in dict.fromkeys(self._members.iterate())}
 
     @cached_property
-    def _spare(self) -> _Spare:
-        return _Spare(self._commands)
+    def _spared(self) -> SparedTrackers:
+        return SparedTrackers(self._commands, self.clock)
 
     @property
     def killed(self) -> tuple[tuple[int, str], ...]:
         return tuple(self._killed.items())
 
-    def strike_own(self) -> list[int] | None:
-        """Strike at this process's children that wear a cookie, and reap those that ended.
+    def strike(self) -> tuple[list[int], bool]:
+        """One round: who lives on, and whether anybody was seen that had not been seen before.
 
-        None where not even an ended one was left, which is exact: a process hands its children up
-        before it shows as ended, and only we reap, so nobody slips by while the list is read.
+        As long as children of this process are left, nobody else is looked for: that is exact, and
+        what hangs below them comes up to us. It is not waited for longer than a second.
         """
-        children = reversed(proc.list_children(os.getpid()))
-        own = [pid for pid in children if self._strike_child(pid)]
-        living = [pid for pid in own if not self._reap(pid)]
-        return living if own else None
+        has_children, living = self._strike_own()
+        if has_children and not self.clock.is_late:
+            return living, True
+        if self.clock.is_late:
+            for pid in self._members.freeze_and_kill(self._spared.get_pids()):
+                self._note_killed(pid)
+        living, has_news = self._strike_all()
+        return list(dict.fromkeys([*living, *self._members.list_living()])), has_news
 
-    def _strike_child(self, pid: int) -> bool:
-        """Whether it wears a cookie. Until it is reaped, its number is its own."""
-        if cookie.find_cookie(pid) not in self._cookies:
-            return False
-        if pid not in self._spare.get_pids():
-            _kill_child(pid)
-        return True
+    def _list_own(self) -> list[int]:
+        """Children of this process that are of the tree, oldest first, ended ones included."""
+        orphans = frozenset(self._list_orphans())
+        children = proc.list_children(os.getpid())
+        return [
+            pid for pid in children if pid in orphans or cookie.find_cookie(pid) in self._cookies
+        ]
+
+    def _strike_own(self) -> tuple[bool, list[int]]:
+        """Whether there was any such child, be it an ended one, and who of them lives on.
+
+        A process hands its children up before it shows as ended, and only we reap, so nobody slips
+        by while the list is read.
+        """
+        own = list(reversed(self._list_own()))
+        for pid in own:
+            if pid not in self._spared.get_pids():
+                _kill_child(pid)
+        return bool(own), [pid for pid in own if not self._reap(pid)]
 
     def _reap(self, pid: int) -> bool:
         """Whether this child has ended. A waitpid(-1) would steal the status of some Popen."""
         ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended == 0:
-            pidfd = kernel.find_pidfd(pid)
-            self._pidfds.extend([] if pidfd is None else [pidfd])
-        elif os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+        if ended and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
             self._killed[pid] = self._commands.get(pid, "")
         return ended != 0
 
-    def strike_all(self) -> tuple[list[int], bool]:
+    def _strike_all(self) -> tuple[list[int], bool]:
         """The same on the whole host, for who never came to us, through pidfds.
 
         Also whether some have ended since the last time that had not been seen: then somebody
@@ -200,15 +207,6 @@ class _Hunt:
         living = dict.fromkeys(pid for pid in proc.iterate_youngest_first() if self._strike(pid))
         return list(living), len(self._seen_ended) > num_seen
 
-    def rest(self, living: Collection[int]) -> None:
-        """After each round; where trackers alone are left there is something to wait for, too."""
-        if self._pidfds or living:
-            self._spare.note(living)
-            _wait_for_all(self._pidfds)
-        for pidfd in self._pidfds:
-            os.close(pidfd)
-        self._pidfds.clear()
-
     def _strike(self, pid: int) -> bool:
         """Whether it wears a cookie and lives; if so it is signalled, unless it is to be spared."""
         if cookie.find_cookie(pid) not in self._cookies:
@@ -216,39 +214,15 @@ class _Hunt:
         if not proc.is_living(pid):
             self._seen_ended.add(pid)
             return False
-        if pid not in self._spare.get_pids() and self._kill(pid):
-            command = self._commands.get(pid) or f"[{proc.get_name(pid)}]"
-            self._killed[pid] = command
+        if pid not in self._spared.get_pids() and self._members.signal(pid, signal.SIGKILL):
+            self._note_killed(pid)
         return True
 
-    def _kill(self, pid: int) -> bool:
-        """Whether SIGKILL was sent, to this very process and because it wears the cookie.
+    def _note_killed(self, pid: int) -> None:
+        self._killed[pid] = self._commands.get(pid) or f"[{proc.get_name(pid)}]"
 
-        The cookie is read again after the pidfd was opened: a number that was recycled in between
-        shows another one, and if it is recycled later the pidfd names a process that is gone.
-        """
-        try:
-            pidfd = kernel.find_pidfd(pid)
-            if pidfd is not None:
-                self._pidfds.append(pidfd)
-            if cookie.find_cookie(pid) not in self._cookies:
-                return False
-            if pidfd is not None:
-                return kernel.signal_pidfd(pidfd, signal.SIGKILL)
-            os.kill(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            return False
-        return True
-
-
-def _wait_for_all(pidfds: Collection[int]) -> None:
-    """Until all have ended, at most _PAUSE_S; the whole of it where there is nobody to wait for."""
-    until = time.monotonic() + _PAUSE_S
-    poll = select.poll()
-    for pidfd in pidfds:
-        poll.register(pidfd, select.POLLIN)
-    num_left = len(pidfds) or 1
-    while num_left and (left_s := until - time.monotonic()) > 0:
-        for pidfd, _ in poll.poll(left_s * 1000):
-            poll.unregister(pidfd)
-            num_left -= 1
+    def rest(self, living: list[int]) -> None:
+        """After each round, where somebody is left to wait for. A chain is not: it gets away."""
+        if living:
+            self._spared.note(living)
+            time.sleep(self.clock.pause_s if self.clock.is_late else _SEARCH_PAUSE_S)

@@ -1,25 +1,22 @@
 """What a run leaves on disk for `reap`, should everything that could clear up be killed.
 
-`runs/<run id>/run.lock` is held (flock) while the orchestrator lives: the kernel lets go of it
-with the last of its descriptors, so a free lock is proof of death. `runs/<run id>/ledger.json` is
+The orchestrator holds the lock `runs/<run id>/run.lock` while it lives, and the kernel lets go of
+it when it ends, so a free lock is proof of death. `runs/<run id>/ledger.json` is
 durable before anything is forked and says by which cookie the run's processes are known. The pids
 in it tell a human what was what; `reap` trusts none of them.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import msgspec
 
 from warmup.supervise.tree import proc
-from warmup.words.files import write_atomic
+from warmup.words.files import Folder
 
 SCHEMA = 1
+_MAX_BYTES = 4 << 20
 LOCK_NAME = "run.lock"
 LEDGER_NAME = "ledger.json"
 
@@ -84,10 +81,10 @@ def get_pid_namespace() -> int:
         return 0
 
 
-def read(run_dir: Path) -> Ledger:
-    """Raises FileNotFoundError, other OSErrors, and msgspec.DecodeError for what is no ledger."""
+def read(run_dir: Folder) -> Ledger:
+    """Raises FileNotFoundError, other OSErrors, and msgspec.DecodeError for another content."""
     try:
-        ledger = msgspec.json.decode((run_dir / LEDGER_NAME).read_bytes(), type=Ledger)
+        ledger = msgspec.json.decode(run_dir.read(LEDGER_NAME, _MAX_BYTES), type=Ledger)
     except UnicodeDecodeError as error:  # msgspec 0.21 lets it through
         raise msgspec.DecodeError(str(error)) from error
     if ledger.schema != SCHEMA:
@@ -95,29 +92,6 @@ def read(run_dir: Path) -> Ledger:
     return ledger
 
 
-def write(run_dir: Path, ledger: Ledger) -> None:
+def write(run_dir: Folder, ledger: Ledger) -> None:
     """Atomic and durable. Raises OSError."""
-    write_atomic(run_dir / LEDGER_NAME, msgspec.json.encode(ledger))
-
-
-@contextmanager
-def hold_lock(run_dir: Path, *, create: bool) -> Iterator[bool]:
-    """Hold the run's lock; False where somebody else does. The file is never unlinked.
-
-    Without `create` a read-only folder will do. Raises FileNotFoundError without the file, and
-    OSError on a file system without flock.
-    """
-    flags = os.O_RDWR | os.O_CREAT if create else os.O_RDONLY
-    fd = os.open(run_dir / LOCK_NAME, flags | os.O_CLOEXEC, 0o600)
-    try:
-        yield _try_lock(fd)
-    finally:
-        os.close(fd)
-
-
-def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    run_dir.write_atomic(LEDGER_NAME, msgspec.json.encode(ledger))

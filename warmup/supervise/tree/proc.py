@@ -7,7 +7,7 @@ Formats: proc(5), Linux 6.18.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 # State Z has ended and only awaits its parent; PID 1 may never reap it. X is on its way out.
@@ -15,6 +15,7 @@ _ENDED = ("Z", "X")
 # What multiprocessing/resource_tracker.py runs, CPython 3.8 to 3.14, also when loky copies it.
 _TRACKER_MARK = b"resource_tracker import main"
 _NUM_LATEST = 32
+_MAX_DEPTH = 32_768  # a chain of parents is no longer than there are pids; it ends at 0
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Stat:
     state: str
     start: int
     num_threads: int = 1
+    session: int = 0
 
     @property
     def has_ended(self) -> bool:
@@ -57,6 +59,7 @@ def find_stat(pid: int) -> Stat | None:
         state=fields[0].decode(),
         start=int(fields[19]),
         num_threads=int(fields[17]),
+        session=int(fields[3]),
     )
 
 
@@ -109,6 +112,16 @@ def list_descendants(pid: int) -> list[int]:
     for child in found:  # grows while it is walked
         found.extend(list_children(child))
     return found
+
+
+def has_ancestor(pid: int, ancestors: Collection[int]) -> bool:
+    """Whether one of `ancestors` is its parent, or that one's, and so on, now."""
+    for _ in range(_MAX_DEPTH):
+        stat = find_stat(pid)
+        if stat is None or stat.ppid in ancestors:
+            return stat is not None
+        pid = stat.ppid
+    return False
 
 
 def is_resource_tracker(pid: int) -> bool:

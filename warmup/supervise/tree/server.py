@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
-from warmup.supervise.tree import clear, cookie, proc
+from warmup.supervise.tree import clear, cookie, kernel, oom, proc
+from warmup.supervise.tree.members import Orphans, describe_all
+from warmup.supervise.tree.messages import Messages
 from warmup.supervise.tree.spawn import ShimEnds
+from warmup.supervise.tree.timing import DEADLINE_S
 
 _CANCELLED_GRACE_S = 2.0  # GitHub's runner kills us 10 s after its SIGINT
-_SHIM_SLACK_S = clear.DEADLINE_S + 5.0  # what a shim may take beyond the grace
+_SHIM_SLACK_S = 5.0  # what a shim may take beyond the grace and the time to end its tree
 _SHIM_EXIT_S = 5.0
+_RETRY_S = 1.5  # for what a shim has already tried to end for long
 _POLL_S = 0.1
 
 
 @dataclass(frozen=True)
 class StopReport:
-    """killed: processes that SIGKILL had to end. survivors: descriptions of those it could not."""
+    """killed: processes that SIGKILL had to end. survivors: descriptions of those it could not.
+
+    is_grace_over: the leader did not end by itself, so it was among the killed.
+    """
 
     seconds: float
     killed: int
     survivors: tuple[str, ...] = ()
+    is_grace_over: bool = False
 
 
 class Waiter(Protocol):
@@ -38,39 +45,29 @@ class Waiter(Protocol):
     def find_num_signals(self) -> int | None:
         """How many signals asked us to stop; None where nothing did."""
 
+    def list_shim_pids(self) -> list[int]:
+        """Children of this process that are the shims of its servers."""
 
-@dataclass
-class Messages:
-    """What the shim has said so far (warmup.supervise.tree.shim has the grammar)."""
-
-    started: int | None = None
-    failed: tuple[int, str] | None = None
-    exit_status: int | None = None
-    ended: tuple[int, tuple[str, ...]] | None = None
-    closed: bool = False
-    _rest: bytes = field(default=b"", repr=False)
-
-    def feed(self, text: bytes) -> None:
-        *lines, self._rest = (self._rest + text).split(b"\n")
-        for line in lines:
-            self._take(json.loads(line))
-
-    def _take(self, message: dict[str, Any]) -> None:
-        if "started" in message:
-            self.started = message["started"]
-        elif "failed" in message:
-            self.failed = (message["failed"], message["stage"])
-        elif "exit" in message:
-            self.exit_status = message["exit"]
-        else:
-            self.ended = (message["killed"], tuple(message["survivors"]))
+    def warn(self, text: str) -> None:
+        """Tell the user what a server did that it should not."""
 
 
 class Server:
     """Made by `Supervisor.start` only. leader_pid: the command's own, 0 until it was executed."""
 
-    def __init__(self, ends: ShimEnds, cookies: range, waiter: Waiter) -> None:
+    def __init__(
+        self,
+        ends: ShimEnds,
+        cookies: range,
+        waiter: Waiter,
+        *,
+        kill_timeout_s: float = DEADLINE_S,
+    ) -> None:
         self.leader_pid = 0
+        self._kill_timeout_s = kill_timeout_s
+        self._num_oom_kills = oom.find_num_kills()
+        shim = proc.find_stat(ends.process.pid)
+        self._orphans = Orphans(0 if shim is None else shim.start, waiter.list_shim_pids)
         self.messages = Messages()
         self.cookies = cookies
         self._shim = ends.process
@@ -112,17 +109,33 @@ class Server:
         A leader that daemonized exits 0 while its workers serve: then it says so.
         """
         self.pump()
+        if self.messages.fault is not None:
+            return f"broke its shim: {self.messages.fault}"
         status = self.messages.exit_status
         if status is None:
             if self.messages.ended is not None or self.is_stopped:
                 return "was ended with its shim"
             return "lost its shim, which was killed" if self.messages.closed else None
         if os.WIFSIGNALED(status):
-            return f"was killed by {_get_signal_name(os.WTERMSIG(status))}"
+            signum = os.WTERMSIG(status)
+            name = f"was killed by {_get_signal_name(signum)}"
+            return name + (self._find_oom_hint() if signum == signal.SIGKILL else "")
         code = os.WEXITSTATUS(status)
         num_left = 0 if code else len(self.list_pids())
         left = f", and {num_left} of its processes live on" if num_left else ""
         return f"exited with status {code}{left}"
+
+    def _find_oom_hint(self) -> str:
+        before, now = self._num_oom_kills, oom.find_num_kills()
+        has_struck = before is not None and now is not None and now > before
+        return f"; {oom.HINT}" if has_struck and not self.is_stopped else ""
+
+    def list_survivors(self) -> tuple[str, ...]:
+        """Descriptions of the processes that live on though `stop` has returned."""
+        if self._report is None or not self._report.survivors:
+            return ()
+        pids = [self._shim.pid, *self.list_pids(), *self._orphans.list_pids()]
+        return describe_all([pid for pid in dict.fromkeys(pids) if proc.is_living(pid)])
 
     def list_pids(self) -> list[int]:
         """Every living process of the tree, wherever it went; the shim excluded. About 12 µs per
@@ -142,31 +155,59 @@ class Server:
         second meanwhile.
         """
         if self._report is None:
-            began = time.monotonic()
-            self._ask_shim(grace_s, on_poll)
-            shim_survivors = self._end_shim()
-            num_killed, survivors = self.messages.ended or (0, ())
-            # Nobody, unless the shim was killed: then its tree came to us, or lost its parents.
-            rest = clear.end_bearers(self.cookies)
-            for fd in (self._control, self._status):
-                os.close(fd)
-            self._report = StopReport(
-                seconds=time.monotonic() - began,
-                killed=num_killed + len(rest.killed),
-                survivors=tuple(dict.fromkeys((*survivors, *rest.survivors, *shim_survivors))),
-            )
+            with kernel.raised_priority():
+                self._report = self._stop(grace_s, on_poll)
         return self._report
+
+    def _stop(self, grace_s: float, on_poll: Callable[[], None]) -> StopReport:
+        began = time.monotonic()
+        self.pump()
+        has_lived = self.messages.exit_status is None
+        self._ask_shim(grace_s, on_poll)
+        shim_survivors = self._end_shim()
+        num_killed, _ = self.messages.ended or (0, ())
+        rest = self._end_rest()
+        for fd in (self._control, self._status):
+            os.close(fd)
+        status = self.messages.exit_status
+        return StopReport(
+            seconds=time.monotonic() - began,
+            killed=num_killed + len(rest.killed),
+            survivors=tuple(dict.fromkeys((*rest.survivors, *shim_survivors))),
+            is_grace_over=has_lived and status is not None and _is_killed(status),
+        )
+
+    def _end_rest(self) -> clear.Ended:
+        """Nobody, unless the shim was killed or gave up: then its tree came to us, a subreaper.
+
+        Whatever came is ended, whether or not it still wears its cookie.
+        """
+        has_survivors = self.messages.ended is not None and bool(self.messages.ended[1])
+        is_lost = self._shim.returncode != 0
+        has_gone_well = not (is_lost or has_survivors or self.messages.fault)
+        rest = clear.end_bearers(
+            self.cookies,
+            list_orphans=list if has_gone_well else self._orphans.list_pids,
+            timeout_s=_RETRY_S if has_survivors else self._kill_timeout_s,
+        )
+        if is_lost:
+            num = len(rest.killed)
+            self._waiter.warn(
+                f"the shim of process {self.leader_pid or '?'} did not end its server;"
+                f" {num} processes that it left were ended by the run itself"
+            )
+        return rest
 
     def _ask_shim(self, grace_s: float, on_poll: Callable[[], None]) -> None:
         """Until the shim says that it is done, has died, or is overdue (somebody stopped it)."""
         grace_ends = time.monotonic() + grace_s
         self._send_grace(grace_s)
-        while self.messages.ended is None and not self.messages.closed:
+        while not (self.messages.ended or self.messages.closed or self._shim.poll() is not None):
             limit_s = _get_grace_limit(self._waiter.find_num_signals())
             if time.monotonic() + limit_s < grace_ends:
                 grace_ends = time.monotonic() + limit_s
                 self._send_grace(limit_s)
-            left_s = grace_ends + _SHIM_SLACK_S - time.monotonic()
+            left_s = grace_ends + self._kill_timeout_s + _SHIM_SLACK_S - time.monotonic()
             if left_s <= 0:
                 return
             self._waiter.wait(min(left_s, _POLL_S))
@@ -209,6 +250,10 @@ def _get_grace_limit(num_signals: int | None) -> float:
     if num_signals is None:
         return float("inf")
     return _CANCELLED_GRACE_S if num_signals < 2 else 0.0
+
+
+def _is_killed(status: int) -> bool:
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
 
 
 def _get_signal_name(signum: int) -> str:

@@ -6,7 +6,8 @@ leader, and ends the whole tree when it is told to, when its lifeline ends, or w
 GitHub's runner kills the orchestrator alone. It never holds the step's stdout or stderr.
 
 Arguments: the parent's pid, the cookie (0: none), and the numbers of three descriptors.
-  job      JSON {argv, env, cwd}, read once; strings are bytes as latin-1
+  job      JSON {argv, env, cwd, kill_timeout_s, max_processes}, read once; strings are bytes as
+           latin-1
   control  lines `stop SECONDS`, a grace; end of file means that the orchestrator is gone
   status   we write JSON lines: {started} or {failed, stage}, {exit}, at last {killed, survivors}
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import signal
 import sys
@@ -25,17 +27,22 @@ if __name__ == "__main__":
     # `-I` leaves our own package off the path. Last, so that nothing in there hides a module.
     sys.path.append(os.path.abspath(__file__).rsplit(os.sep, 4)[0])  # noqa: PTH100
 
-from warmup.supervise.tree import clear, cookie, kernel, proc
+from warmup.supervise.tree import clear, cookie, kernel, proc, timing
 
 _ORPHAN_GRACE_S = 0.5  # once the leader has ended, nobody will tell the others to end
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Shim:
-    """One server from fork to the last of its processes. parent: pid that must stay our parent."""
+    """One server from fork to the last of its processes.
 
-    def __init__(self, parent: int, control: int, status: int) -> None:
+    parent: pid that must stay our parent. cookies: what the tree wears.
+    """
+
+    def __init__(self, parent: int, cookies: range, control: int, status: int) -> None:
         self._parent = parent
+        self._cookies = cookies
+        self._kill_timeout_s = timing.DEADLINE_S
         self._control = control
         self._status = status
         self._wake, wake_end = os.pipe()
@@ -55,6 +62,7 @@ class Shim:
         """Everything after the fork stands in the try: what raises there must not leave a tree."""
         if os.getppid() != self._parent:
             return
+        self._kill_timeout_s = job.get("kill_timeout_s", self._kill_timeout_s)
         try:
             self._fork_leader(job)
             self._watch()
@@ -112,9 +120,15 @@ class Shim:
         self._say(json.loads(text) if text else {"started": self._leader})
 
     def _obey(self, text: bytes) -> bool:
-        """False where the orchestrator is gone. Of several graces the first to end counts."""
+        """False where the orchestrator is gone, or somebody else wrote what we do not understand.
+
+        Of several graces the first to end counts.
+        """
         for line in text.splitlines():
-            grace_s = float(line.split()[1])
+            try:
+                grace_s = float(line.split()[1])
+            except (ValueError, IndexError):
+                return False
             if self._leader_lives and not self._is_ending:
                 # A stopped leader hears the SIGTERM only when it goes on.
                 _signal_child(self._leader, signal.SIGTERM)
@@ -132,7 +146,9 @@ class Shim:
     def _clear(self) -> None:
         if self._leader_lives and not proc.list_pids():
             _signal_child(self._leader, signal.SIGKILL)  # without /proc we know no other child
-        num_killed, survivors = clear.end_children(self._note_exit)
+        num_killed, survivors = clear.end_children(
+            self._note_exit, self._cookies, timeout_s=self._kill_timeout_s
+        )
         self._say({"killed": num_killed, "survivors": survivors})
 
     def _say(self, message: dict[str, Any]) -> None:
@@ -168,6 +184,9 @@ def _become_leader(job: dict[str, Any], parent: int, exec_end: int) -> None:
         for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(signum, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
+        if job.get("max_processes"):
+            limit = job["max_processes"]
+            resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
         stage = "cwd"
         os.chdir(job["cwd"].encode("latin-1"))
         stage = "exec"
@@ -188,9 +207,11 @@ def main(argv: list[str]) -> None:
     with open(job_fd, "rb") as file:  # noqa: PTH123 - a descriptor has no path
         job = json.loads(file.read())
     kernel.set_subreaper(True)
+    kernel.raise_priority()  # it sleeps, but must get its turn when its server has gone mad
     if own_cookie:
         cookie.wear(own_cookie)
-    Shim(parent, control, status).supervise(job)
+    cookies = range(own_cookie, own_cookie + 1) if own_cookie else range(0)
+    Shim(parent, cookies, control, status).supervise(job)
 
 
 if __name__ == "__main__":

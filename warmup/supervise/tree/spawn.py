@@ -1,4 +1,4 @@
-"""Starting a shim: its pipes, its job, the log file, and what it must not inherit."""
+"""Starting a shim: its pipes, its job, and what it must not inherit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from warmup.supervise.tree import shim
-from warmup.words.errors import HostError
+from warmup.supervise.tree.timing import DEADLINE_S
+
+
+@dataclass(frozen=True)
+class TreeLimits:
+    """kill_timeout_s: how long to try to end what SIGKILL does not end at once.
+
+    max_processes: of the server's user, as RLIMIT_NPROC counts them: each thread is one, those of
+    its other programs too, and root is free of it. None leaves the limit as it is.
+    """
+
+    kill_timeout_s: float = DEADLINE_S
+    max_processes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -23,7 +35,7 @@ class Command:
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: Path
-    log_path: Path
+    limits: TreeLimits
 
     def encode(self) -> bytes:
         """Strings as bytes in latin-1: the shim may not read our locale as we do."""
@@ -35,6 +47,8 @@ class Command:
             "argv": [encode(word) for word in self.argv],
             "env": {encode(name): encode(value) for name, value in self.env.items()},
             "cwd": encode(str(self.cwd)),
+            "kill_timeout_s": self.limits.kill_timeout_s,
+            "max_processes": self.limits.max_processes,
         }
         return json.dumps(job).encode()
 
@@ -48,26 +62,21 @@ class ShimEnds:
     status: int
 
 
-def spawn_shim(command: Command, cookie: int) -> ShimEnds:
-    """Start it; its leader is forked a moment later. Raises HostError (no process, no log file)."""
+def spawn_shim(command: Command, cookie: int, log: int) -> ShimEnds:
+    """Start it; its leader is forked a moment later. log: descriptor, which stays the caller's.
+
+    Raises OSError where no process can be had.
+    """
     with ExitStack() as ours, ExitStack() as theirs:
-        try:
-            job = _open_job(command.encode())
-            theirs.callback(os.close, job)
-            control_read, control = os.pipe()
-            theirs.callback(os.close, control_read)
-            ours.callback(os.close, control)
-            status, status_write = os.pipe()
-            theirs.callback(os.close, status_write)
-            ours.callback(os.close, status)
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-            log = os.open(command.log_path, flags, 0o600)
-            theirs.callback(os.close, log)
-            process = _popen(log, cookie, (job, control_read, status_write))
-        except OSError as error:
-            cause = error.strerror or str(error)
-            where = str(command.log_path)
-            raise HostError("cannot start a server", cause=cause, log=where) from error
+        job = _open_job(command.encode())
+        theirs.callback(os.close, job)
+        control_read, control = os.pipe()
+        theirs.callback(os.close, control_read)
+        ours.callback(os.close, control)
+        status, status_write = os.pipe()
+        theirs.callback(os.close, status_write)
+        ours.callback(os.close, status)
+        process = _popen(log, cookie, (job, control_read, status_write))
         ours.pop_all()
     return ShimEnds(process, control, status)
 

@@ -1,7 +1,7 @@
 """The orchestrator's half of supervision: one `Supervisor` per run, one `Server` per launch.
 
 Order matters (each step was learnt from a leak): watch for cancels → subreaper → run.lock →
-durable ledger → pipes → log file → shim. The shim holds the tree, this process holds the shim;
+durable ledger → log file → pipes → shim. The shim holds the tree, this process holds the shim;
 where the shim is killed the tree comes up to this process, and where both are, `reap` finds it by
 its cookie.
 """
@@ -23,24 +23,32 @@ from warmup.supervise.cancel import CancelWatch
 from warmup.supervise.tree import cookie, exec_error, kernel, ledger
 from warmup.supervise.tree.guarantees import find_missing_guarantees
 from warmup.supervise.tree.server import Server, StopReport
-from warmup.supervise.tree.spawn import Command, spawn_shim
+from warmup.supervise.tree.spawn import Command, TreeLimits, spawn_shim
 from warmup.words.errors import Cancelled, HostError, WarmupError
+from warmup.words.files import Folder
+from warmup.words.locks import try_lock
 
-__all__ = ["Server", "StopReport", "Supervisor", "find_missing_guarantees"]
+__all__ = ["Server", "StopReport", "Supervisor", "TreeLimits", "find_missing_guarantees"]
 
+_NO_LIMITS = TreeLimits()
 _START_TIMEOUT_S = 60.0  # a shim is up in 30 ms; a folder on a hung NFS server is not
 _EXIT_GRACE_S = 2.0
+_LOCK_PATIENCE_S = 0.5
 
 
 class Supervisor:
     """Owns every server of one run; single-threaded, on the main thread.
 
-    run_dir: `runs/<run id>`, made if missing. warn: told of guarantees that this host cannot give.
+    run_dir: `runs/<run id>`, made if missing. warn: told of guarantees that this host cannot give,
+    and of what a server did that it should not.
     """
 
-    def __init__(self, run_dir: Path, *, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, run_dir: Path, *, warn: Callable[[str], None], limits: TreeLimits = _NO_LIMITS
+    ) -> None:
         self._run_dir = run_dir
-        self._warn = warn
+        self.warn = warn
+        self._limits = limits
         self._cancel = CancelWatch()
         self._servers: list[Server] = []
         self._cookie = 0
@@ -56,7 +64,7 @@ class Supervisor:
             stack.callback(kernel.set_subreaper, kernel.is_subreaper())
             kernel.set_subreaper(True)
             for sentence in find_missing_guarantees():
-                self._warn(sentence)
+                self.warn(sentence)
             self._open_ledger(stack)
             self._stack = stack.pop_all()
         return self
@@ -64,9 +72,11 @@ class Supervisor:
     def _open_ledger(self, stack: ExitStack) -> None:
         self._cookie = cookie.find_new_cookie() or 0
         try:
-            self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not stack.enter_context(ledger.hold_lock(self._run_dir, create=True)):
+            self._folder = stack.enter_context(Folder.open(self._run_dir, create=True))
+            lock = try_lock(self._folder, ledger.LOCK_NAME, patience_s=_LOCK_PATIENCE_S)
+            if lock is None:
                 raise HostError(f"another process works in {self._run_dir}")
+            stack.enter_context(lock)
             self._ledger = ledger.Ledger(
                 run_id=self._run_dir.name,
                 boot_id=ledger.get_boot_id(),
@@ -74,7 +84,7 @@ class Supervisor:
                 cookie=self._cookie,
                 orchestrator=ledger.get_process(os.getpid()),
             )
-            ledger.write(self._run_dir, self._ledger)
+            ledger.write(self._folder, self._ledger)
         except OSError as error:
             raise HostError(
                 f"cannot keep the run's ledger in {self._run_dir}",
@@ -90,11 +100,11 @@ class Supervisor:
     ) -> None:
         """End every server that was not stopped, mark the ledger, give the handlers back."""
         with self._stack:
-            survivors = [
-                s for server in self._servers for s in server.stop(_EXIT_GRACE_S).survivors
-            ]
+            for server in self._servers:
+                server.stop(_EXIT_GRACE_S)
+            survivors = self.list_survivors()
             for survivor in survivors:
-                self._warn(f"a process of this run could not be ended: {survivor}")
+                self.warn(f"a process of this run could not be ended: {survivor}")
             if not survivors:
                 self._record(finished=True)
 
@@ -104,15 +114,13 @@ class Supervisor:
         """Start a server; returns once its command is executing.
 
         env: the whole environment, taken as it is but for SPT_NOENV=1, which keeps setproctitle
-        from wiping it. stdout and stderr are appended to log_path, stdin is empty.
-        Raises WarmupError where the command cannot be executed, Cancelled where we are told to end.
+        from wiping it. stdout and stderr go to log_path, a file that is made now; stdin is empty.
+        Raises WarmupError where the command cannot be executed, Cancelled where we are told to end,
+        and HostError where processes of an earlier server still run, or the log cannot be made.
         """
         exec_error.check_command(argv, env)
-        index = len(self._servers)
-        cookies = cookie.get_server_cookies(self._cookie, index) if self._cookie else range(0)
-        command = Command(argv, {"SPT_NOENV": "1", **env}, cwd, log_path)
-        server = Server(spawn_shim(command, cookies.start), cookies, self)
-        self._servers.append(server)
+        self._check_nobody_is_left()
+        server = self._spawn(Command(argv, {"SPT_NOENV": "1", **env}, cwd, self._limits), log_path)
         entry = ledger.ServerEntry(ledger.get_process(server.shim_pid))
         self._record(servers=(*self._ledger.servers, entry))
         try:
@@ -127,10 +135,43 @@ class Supervisor:
         self._record(servers=(*self._ledger.servers[:-1], entry))
         return server
 
+    def _check_nobody_is_left(self) -> None:
+        survivors = self.list_survivors()
+        if survivors:
+            raise HostError(
+                "processes of an earlier server still run",
+                cause="; ".join(survivors),
+                hint="no server is started beside them; `warmup-ci reap` ends what can be ended",
+            )
+
+    def _spawn(self, command: Command, log_path: Path) -> Server:
+        index = len(self._servers)
+        cookies = cookie.get_server_cookies(self._cookie, index) if self._cookie else range(0)
+        try:
+            log = self._create_log(log_path)
+            try:
+                ends = spawn_shim(command, cookies.start, log)
+            finally:
+                os.close(log)
+        except OSError as error:
+            cause = error.strerror or str(error)
+            raise HostError("cannot start a server", cause=cause, log=str(log_path)) from error
+        timeout_s = self._limits.kill_timeout_s
+        server = Server(ends, cookies, self, kill_timeout_s=timeout_s)
+        self._servers.append(server)
+        return server
+
+    def _create_log(self, path: Path) -> int:
+        """A new file, never one that is there, and in the run's folder though it was renamed."""
+        if path.parent == self._run_dir:
+            return self._folder.create_file(path.name, append=True)
+        with Folder.open(path.parent) as folder:
+            return folder.create_file(path.name, append=True)
+
     def _await_leader(self, server: Server, log_path: Path) -> None:
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not server.leader_pid and server.messages.failed is None:
-            if server.messages.closed or time.monotonic() >= deadline:
+            if server.messages.closed or server.messages.fault or time.monotonic() >= deadline:
                 raise WarmupError(
                     "cannot start the server",
                     cause="its supervisor process did not come up",
@@ -148,9 +189,9 @@ class Supervisor:
         )
         self._ledger = changed
         try:
-            ledger.write(self._run_dir, changed)
+            ledger.write(self._folder, changed)
         except OSError as error:
-            self._warn(f"the ledger of {self._run_dir} could not be updated: {error}")
+            self.warn(f"the ledger of {self._run_dir} could not be updated: {error}")
 
     def wait(self, timeout_s: float) -> None:
         """Sleep until a signal, the parent's death or news of a server; at most `timeout_s`.
@@ -164,6 +205,13 @@ class Supervisor:
         self._cancel.drain()
         for server in self._servers:
             server.pump()
+
+    def list_shim_pids(self) -> list[int]:
+        return [server.shim_pid for server in self._servers]
+
+    def list_survivors(self) -> tuple[str, ...]:
+        """Descriptions of the processes of stopped servers that live on, now."""
+        return tuple(text for server in self._servers for text in server.list_survivors())
 
     def find_cancelled(self) -> Cancelled | None:
         """The signal that came, or our own parent's death (as a SIGTERM: 143)."""
