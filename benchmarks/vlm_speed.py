@@ -78,7 +78,7 @@ class Ours:
         args = ServerArgs(
             model=str(folder), load_format="dummy", max_batch=batch, max_model_len=max_len, fp8=fp8
         )
-        ranks = Ranks(args, 0, 0, None)
+        ranks = Ranks(args, 0)
         self.device = ranks.device
         self.model = VisionLanguageModel(args, ranks, max_len)
 

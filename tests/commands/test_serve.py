@@ -9,13 +9,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # The command replaces its process, so it runs in one of its own.
-CODE = "import sys; from warmup.commands.serve import serve; serve(sys.argv[1:])"
+# As in the console script, this side of it does not look into the current folder either.
+CODE = "import sys; del sys.path[0]; from warmup.commands.serve import serve; serve(sys.argv[1:])"
 
 
-def run(*argv: str) -> subprocess.CompletedProcess[str]:
+def run(*argv: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", CODE, *argv],
-        cwd=ROOT,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=60,
@@ -32,21 +34,13 @@ def test_flags_reach_the_engine_as_they_are() -> None:
 def test_the_engines_exit_status_is_the_commands() -> None:
     done = run("--model", "no/such folder", "--warmup-resolutions=foo")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: --warmup-resolutions: 'foo' is no resolution\n")
+    assert done.stderr.startswith("error: --warmup-resolutions: 'foo' is not a resolution\n")
 
 
 @pytest.mark.parametrize("name", ["json", "torch", "warmup", "msgspec", "runpy"])
 def test_nothing_of_the_current_folder_is_run(tmp_path: Path, name: str) -> None:
     """A runner's checkout may hold a pull request's `json.py`."""
     (tmp_path / f"{name}.py").write_text("open('ran', 'w').close()\n")
-    code = f"import sys; sys.path[:] = [each for each in sys.path if each]; {CODE}"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "--model", "no/such folder"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = run("--model", "no/such folder", cwd=tmp_path)
     assert not (tmp_path / "ran").exists()
     assert done.returncode == 2, done.stderr

@@ -19,7 +19,7 @@ DEADLINE_S = 90.0
 
 def make_ranks(rank: int, world_size: int) -> Ranks:
     """The engine's own `Ranks`, on the default group of this process."""
-    ranks = Ranks(ServerArgs(model="none", device="cpu"), rank, 0, None)
+    ranks = Ranks(ServerArgs(model="none", device="cpu"), rank)
     ranks.world_size = world_size
     ranks.cpu_group = ranks.device_group = ranks.cfg_group = torch.distributed.group.WORLD
     return ranks

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -40,6 +42,18 @@ def is_alive(pid: int) -> bool:
 
 def wait_dead(pid: int) -> None:
     wait_for(lambda: not is_alive(pid), f"end of process {pid}", 10)
+
+
+def send_until_answered(stream: socket.socket, chunk: bytes, at_most: int) -> int:
+    """Bytes that the server took before it answered or hung up."""
+    num_sent = 0
+    while num_sent < at_most and not select.select([stream], [], [], 0)[0]:
+        try:
+            stream.sendall(chunk)
+        except OSError:
+            break
+        num_sent += len(chunk)
+    return num_sent
 
 
 class ServerProcess:

@@ -9,8 +9,10 @@ from typing import Any, cast
 
 import pytest
 
+from warmup.engine.args import ServerArgs
 from warmup.engine.client import RankClient
-from warmup.engine.http import OPEN_PATHS, OWN_HEADER, OWN_TOKEN, create_app
+from warmup.engine.gate import OPEN_PATHS, OWN_HEADER, OWN_TOKEN
+from warmup.engine.http import create_app
 from warmup.engine.states import State, StateMachine
 
 Call = Callable[..., Awaitable[tuple[int, dict[str, str], Any]]]
@@ -55,7 +57,8 @@ def run(states: tuple[State, ...], work: Callable[[Any, StateMachine], Awaitable
         for state in states:
             machine.advance(state)
         client = cast(RankClient, _Client())
-        app = create_app(machine, client, hold_s, compat, "m", dict, dict)
+        args = ServerArgs(model="m", hold_timeout=hold_s, readiness_compat=compat)
+        app = create_app(machine, client, args, {}, dict, dict)
         await asyncio.wait_for(work(app, machine), 20)
 
     asyncio.run(main())

@@ -6,12 +6,15 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.engine.server_process import (
@@ -251,3 +254,32 @@ def test_a_taken_port_is_said_before_any_rank_starts(tmp_path: Path) -> None:
         server = ServerProcess(tmp_path / "log", command, {})
         assert server.wait_exit(20) == 3
         assert f"error: cannot listen on 127.0.0.1:{port}" in server.text
+
+
+ATTACK = """
+import os, sys, threading, torch.distributed as dist
+
+def attack(port):
+    print(port, dist.TCPStore("127.0.0.1", port).get("rank0"), flush=True)
+
+threads = [threading.Thread(target=attack, args=(int(p),), daemon=True) for p in sys.argv[1:]]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(2)  # what is no store keeps its caller waiting
+os._exit(0)
+"""
+
+
+def test_no_port_of_a_rank_is_a_store(pair: ServerProcess) -> None:
+    """Any user of this host can connect to a port of loopback, and rewrite what it offers."""
+    ports = set()
+    for pid in (pair.process.pid, *pair.get_ranks()):
+        for each in psutil.Process(pid).net_connections("tcp"):
+            if each.status == psutil.CONN_LISTEN:
+                ports.add(str(each.laddr.port))
+    ports.discard(str(pair.port))
+    argv = [sys.executable, "-c", ATTACK, *ports]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == ""
+    assert pair.get("/health_generate")[0] == 200

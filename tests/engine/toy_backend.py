@@ -70,6 +70,7 @@ class ToyFrontend:
 
     def __init__(self, args: ServerArgs) -> None:
         self.info = {"task": "toy"}
+        self.model_card: dict[str, Any] = {}
         self._args = args
 
     def add_routes(self, app: Any, client: RankClient) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from tests.engine.kernels.check import get_error
 from warmup.engine.args import ServerArgs
-from warmup.engine.kernels.check import get_error
 from warmup.engine.ranks import Ranks
 from warmup.engine.tiny import qwen2_5_vl, qwen2_vl
 from warmup.engine.vlm.model import VisionLanguageModel
@@ -29,7 +29,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def _run(folder: Path, **settings: Any) -> tuple[torch.Tensor, VisionLanguageModel]:
     """Logits of a prefill and of two steps at batch 2, in float32 on the CPU."""
     args = ServerArgs(model=str(folder), max_batch=2, **settings)
-    model = VisionLanguageModel(args, Ranks(args, 0, 0, None), 128)
+    model = VisionLanguageModel(args, Ranks(args, 0), 128)
     pixels = torch.randn(144, 1176, generator=torch.Generator().manual_seed(1))
     seen = [model.prefill(IDS, pixels, GRIDS), model.prefill(IDS[:20], None, [])]
     seen += [*model.decode([65, 66]), *model.decode([67, 68])]
@@ -51,10 +51,10 @@ def test_fp8_linears_are_installed_and_near(tmp_path: Path) -> None:
 
     folder = write_config("3b", tmp_path / "model")
     args = ServerArgs(model=str(folder), load_format="dummy", max_batch=1)
-    plain = VisionLanguageModel(args, Ranks(args, 0, 0, None), 128)
+    plain = VisionLanguageModel(args, Ranks(args, 0), 128)
     exact = plain.prefill(range(1000, 1064), None, [])
     del plain
     args = ServerArgs(model=str(folder), load_format="dummy", max_batch=1, fp8=True)
-    ours = VisionLanguageModel(args, Ranks(args, 0, 0, None), 128)
+    ours = VisionLanguageModel(args, Ranks(args, 0), 128)
     assert ours.installed["deep_gemm_fp8"] > 100
     assert get_error(ours.prefill(range(1000, 1064), None, []), exact) < 0.3

@@ -6,13 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-# `python -m` and `python -c` look for modules in the current folder first, and that folder may be
-# a checkout that nobody trusts. PYTHONSAFEPATH says no to the engine's own children as well, but
-# Python 3.10 does not know it.
-_START = (
-    "import sys; sys.path[:] = [folder for folder in sys.path if folder]; "
-    "from warmup.engine.serve import main; sys.exit(main(sys.argv[1:]))"
-)
+from warmup.words.program import make_argv, make_env
 
 
 def serve(argv: Sequence[str]) -> int:
@@ -20,7 +14,7 @@ def serve(argv: Sequence[str]) -> int:
 
     Started by argv, never imported: this side of the wall has no torch. Does not return.
     """
+    command = [*make_argv("warmup.engine.serve"), *argv]
     sys.stdout.flush()
     sys.stderr.flush()
-    env = {**os.environ, "PYTHONSAFEPATH": "1"}
-    os.execve(sys.executable, [sys.executable, "-c", _START, *argv], env)
+    os.execve(sys.executable, command, make_env(os.environ))

@@ -1,12 +1,13 @@
 """What a server was asked to be: one frozen struct that checks itself when made.
 
-Every field is one flag (`engine/flags.py`) and one key of a `--config` file. The struct travels to
-the rank processes as JSON, so it holds plain data only.
+Every field is written once: it is one flag (`engine/flags.py` reads them off here) and one key of a
+`--config` file. The struct travels to the rank processes as JSON, so it holds plain data only.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -16,51 +17,116 @@ WarmupMode = Literal["off", "request", "server"]
 DEFAULT_CFG_PARALLEL_SIZE = 2
 
 
+def flag(group: str, text: str | None = None, **more: Any) -> msgspec.Meta:
+    """group: its heading in --help. more: `metavar`, and `names` where they are not the field's."""
+    return msgspec.Meta(description=text, extra={"group": group, **more})
+
+
+SERVER, MODEL, RANKS, WARMUP = "server", "model", "ranks", "warm-up and readiness"
+Seconds = float
+
+
 class ServerArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All `_s` are seconds. `None` means: not asked for, the default depends on other fields.
+    """`None` means: not asked for, the default depends on other fields.
 
     Raises `UsageError` from `check` for sizes and settings that contradict each other.
     """
 
-    model: str = ""
-    served_model_name: str | None = None
-    host: str = "127.0.0.1"
-    port: int = 30000
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    load_format: Literal["auto", "dummy"] = "auto"
-    seed: int = 0
-    trust_remote_code: bool = False
-    torch_compile: bool = False
-    fp8: bool = False
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    json: bool = False
+    json: Annotated[bool, flag("output", "one JSON document on stdout when ready (or made)")] = (
+        False
+    )
 
-    num_gpus: int | None = None
-    tp: int | None = None
-    enable_cfg_parallel: bool = False
-    cfg_parallel_size: int | None = None
-    cfg_off_policy: Literal["reject", "serve"] = "reject"
-    dist_timeout: float = 600.0
-    disagg_role: str | None = None
+    host: Annotated[str, flag(SERVER, "address to listen on")] = "127.0.0.1"
+    port: Annotated[int, flag(SERVER, "port to listen on, 0 for a free one")] = 30000
+    served_model_name: Annotated[
+        str | None, flag(SERVER, "name in /v1/models (default: the folder's)")
+    ] = None
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], flag(SERVER)] = "info"
+    hold_timeout: Annotated[
+        Seconds, flag(SERVER, "how long a request is held before READY, then 503")
+    ] = 600.0
+    request_timeout: Annotated[Seconds, flag(SERVER, "how long one request may take")] = 3600.0
+    max_batch: Annotated[int, flag(SERVER, "requests decoded together (vision-language)")] = 8
+    max_model_len: Annotated[int, flag(SERVER, "tokens of one request (vision-language)")] = 4096
+    allowed_media_root: Annotated[
+        str, flag(SERVER, "folder whose files image_url may name", metavar="DIR")
+    ] = ""
+    allow_remote_media: Annotated[
+        bool, flag(SERVER, "fetch http(s) image URLs of public addresses (default: refused)")
+    ] = False
 
-    warmup: bool | None = None
-    warmup_mode: WarmupMode | None = None
-    warmup_resolutions: tuple[tuple[int, int], ...] = ()
-    warmup_steps: int | None = None
-    warmup_num_frames: int | None = None
-    warmup_sampling_params: dict[str, Any] = {}
-    warmup_fail_policy: Literal["abort", "continue"] | None = None
-    warmup_deadline: float = 1800.0
-    readiness_compat: bool = False
-    hold_timeout: float = 600.0
-    request_timeout: float = 3600.0
-    input_save_path: str = ""
+    model: Annotated[
+        str, flag(MODEL, "local model folder", metavar="DIR", names=("--model", "--model-path"))
+    ] = ""
+    load_format: Annotated[
+        Literal["auto", "dummy"],
+        flag(MODEL, "dummy: random weights from config.json, on the device"),
+    ] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], flag(MODEL)] = "auto"
+    dtype: Annotated[Literal["auto", "float32", "bfloat16"], flag(MODEL)] = "auto"
+    seed: Annotated[int, flag(MODEL, "of dummy weights")] = 0
+    trust_remote_code: Annotated[bool, flag(MODEL)] = False
+    torch_compile: Annotated[bool, flag(MODEL, "compile the transformer with Inductor")] = False
+    fp8: Annotated[bool, flag(MODEL, "DeepGEMM FP8 linears (SM90)")] = False
 
-    max_batch: int = 8
-    max_model_len: int = 4096
-    allowed_media_root: str = ""
-    allow_remote_media: bool = False
+    num_gpus: Annotated[
+        int | None, flag(RANKS, "rank processes of a diffusion model (default 1)")
+    ] = None
+    tp: Annotated[
+        int | None,
+        flag(RANKS, "tensor parallel ranks (vision-language)", names=("--tp", "--tp-size")),
+    ] = None
+    enable_cfg_parallel: Annotated[
+        bool, flag(RANKS, "run guidance's branches on different ranks")
+    ] = False
+    cfg_parallel_size: Annotated[int | None, flag(RANKS, "ranks of one such group (default 2)")] = (
+        None
+    )
+    cfg_off_policy: Annotated[
+        Literal["reject", "serve"],
+        flag(RANKS, "a request without guidance under CFG parallel: 400, or serve it anyway"),
+    ] = "reject"
+    dist_timeout: Annotated[Seconds, flag(RANKS, "of every collective, gloo's too")] = 600.0
+    disagg_role: Annotated[
+        str | None, flag(RANKS, "role in a disaggregated setup; disables server warm-up")
+    ] = None
+
+    warmup: Annotated[
+        bool | None, flag(WARMUP, "false disables all warm-up", metavar="true|false")
+    ] = None
+    warmup_mode: Annotated[
+        WarmupMode | None,
+        flag(
+            WARMUP,
+            "server (default): before READY; request: a copy of the first request runs first",
+        ),
+    ] = None
+    warmup_resolutions: Annotated[
+        tuple[tuple[int, int], ...], flag(WARMUP, "shapes to warm; commas too", metavar="WxH")
+    ] = ()
+    warmup_steps: Annotated[
+        int | None, flag(WARMUP, "denoising steps (default: 2 in server mode, else 1)")
+    ] = None
+    warmup_num_frames: Annotated[int | None, flag(WARMUP, "frames of a video warm-up")] = None
+    warmup_sampling_params: Annotated[
+        dict[str, Any],
+        flag(WARMUP, "sampling parameters of every warm-up request", metavar="JSON"),
+    ] = {}
+    warmup_fail_policy: Annotated[
+        Literal["abort", "continue"] | None,
+        flag(WARMUP, "default: abort if resolutions were asked for, else continue"),
+    ] = None
+    warmup_deadline: Annotated[Seconds, flag(WARMUP, "of the whole warm-up")] = 1800.0
+    readiness_compat: Annotated[bool, flag(WARMUP, "/health is 200 while warming")] = False
+    input_save_path: Annotated[
+        str,
+        flag(WARMUP, "folder of the warm-up image (default: a temporary one)", metavar="DIR"),
+    ] = ""
+
+    @property
+    def model_name(self) -> str:
+        """What answers and /v1/models call the model."""
+        return self.served_model_name or Path(self.model).resolve().name
 
     @property
     def world_size(self) -> int:
@@ -99,13 +165,15 @@ class ServerArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         _check_warmup(self)
 
 
+# What must be above 0, where it is given.
+_POSITIVE = (
+    "num_gpus", "tp", "cfg_parallel_size", "dist_timeout", "warmup_steps", "warmup_num_frames",
+    "warmup_deadline", "hold_timeout", "request_timeout", "max_batch", "max_model_len",
+)  # fmt: skip
+
+
 def _check_numbers(args: ServerArgs) -> None:
-    positive = (
-        "num_gpus", "tp", "cfg_parallel_size", "dist_timeout", "warmup_steps",
-        "warmup_num_frames", "warmup_deadline", "hold_timeout", "request_timeout",
-        "max_batch", "max_model_len",
-    )  # fmt: skip
-    for name in positive:
+    for name in _POSITIVE:
         value = getattr(args, name)
         if value is not None and not value > 0:
             raise UsageError(f"--{name.replace('_', '-')} must be greater than 0, not {value}")

@@ -1,5 +1,6 @@
 """From argv to `ServerArgs`: command line > `--config` file > serve's default.
 
+The flags are read off the struct's fields: name, type, default and help text stand there once.
 Imports nothing heavy: `--help` and usage errors answer in the time of a bare interpreter.
 """
 
@@ -27,19 +28,19 @@ def parse_resolutions(words: list[str]) -> list[tuple[int, int]]:
 
     Raises `UsageError` for anything else: a default in its place would warm the wrong shape.
     """
-    found: dict[tuple[int, int], None] = {}
+    sizes: dict[tuple[int, int], None] = {}
     for word in " ".join(words).replace(",", " ").split():
         match = _RESOLUTION.fullmatch(word)
         size = (int(match[1]), int(match[2])) if match else (0, 0)
         if 0 in size:
             raise UsageError(
-                f"--warmup-resolutions: {word!r} is no resolution",
+                f"--warmup-resolutions: {word!r} is not a resolution",
                 hint="WIDTHxHEIGHT in pixels, both greater than 0: 512x512",
             )
-        found[size] = None
-    if not found:
+        sizes[size] = None
+    if not sizes:
         raise UsageError("--warmup-resolutions needs at least one WIDTHxHEIGHT")
-    return list(found)
+    return list(sizes)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -58,129 +59,49 @@ def make_parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
-    add = parser.add_argument
-    add("--config", metavar="FILE", help="settings as TOML or JSON; flags win over it")
-    add(
+    parser.add_argument("--config", metavar="FILE", help="settings as TOML or JSON; flags win")
+    parser.add_argument(
         "--make-tiny",
         nargs=2,
         metavar=("FAMILY", "DIR"),
         help="write a tiny random checkpoint of FAMILY to DIR and exit",
     )
-    add("--json", action="store_true", help="one JSON document on stdout when ready (or made)")
-    _add_server_flags(parser.add_argument_group("server"))
-    _add_model_flags(parser.add_argument_group("model"))
-    _add_rank_flags(parser.add_argument_group("ranks"))
-    _add_warmup_flags(parser.add_argument_group("warm-up and readiness"))
-    return parser  # fmt: skip
+    groups: dict[str, Any] = {}
+    for field in msgspec.inspect.type_info(ServerArgs).fields:  # type: ignore[attr-defined]
+        meta = field.type
+        assert isinstance(meta, msgspec.inspect.Metadata) and meta.extra is not None
+        title = meta.extra["group"]
+        group = groups.get(title) or groups.setdefault(title, parser.add_argument_group(title))
+        names = meta.extra.get("names", (f"--{field.name.replace('_', '-')}",))
+        text = (meta.extra_json_schema or {}).get("description")
+        if field.default and field.default is not msgspec.NODEFAULT:
+            value = f"{field.default:g}" if isinstance(field.default, float) else field.default
+            text = f"{text} (default {value})" if text else f"default {value}"
+        settings = _get_settings(meta.type)
+        if "metavar" in meta.extra:
+            settings["metavar"] = meta.extra["metavar"]
+        group.add_argument(*names, dest=field.name, help=text, **settings)
+    return parser
 
 
-def _add_server_flags(group: Any) -> None:
-    add = group.add_argument
-    add("--host", help="address to listen on (default 127.0.0.1)")
-    add("--port", type=int, help="port to listen on, 0 for a free one (default 30000)")
-    add("--served-model-name", help="name in /v1/models (default: the folder's)")
-    add("--log-level", choices=("debug", "info", "warning", "error"))
-    add(
-        "--hold-timeout",
-        type=float,
-        metavar="SECONDS",
-        help="how long a request is held before READY, then 503 (default 600)",
-    )
-    add(
-        "--request-timeout",
-        type=float,
-        metavar="SECONDS",
-        help="how long one request may take (default 3600)",
-    )
-    add("--max-batch", type=int, help="requests decoded together (vision-language; default 8)")
-    add("--max-model-len", type=int, help="tokens of one request (vision-language; default 4096)")
-    add("--allowed-media-root", metavar="DIR", help="folder whose files image_url may name")
-    add("--allow-remote-media", action=argparse.BooleanOptionalAction,
-        help="fetch http(s) image URLs (default: refused)")  # fmt: skip
-
-
-def _add_model_flags(group: Any) -> None:
-    add = group.add_argument
-    add("--model", "--model-path", dest="model", metavar="DIR", help="local model folder")
-    add(
-        "--load-format",
-        choices=("auto", "dummy"),
-        help="dummy: random weights from config.json, on the device",
-    )
-    add("--device", choices=("auto", "cpu", "cuda"))
-    add("--dtype", choices=("auto", "float32", "bfloat16"))
-    add("--seed", type=int, help="of dummy weights (default 0)")
-    add("--trust-remote-code", action=argparse.BooleanOptionalAction)
-    add(
-        "--torch-compile",
-        action=argparse.BooleanOptionalAction,
-        help="compile the transformer with Inductor",
-    )
-    add("--fp8", action=argparse.BooleanOptionalAction,
-        help="DeepGEMM FP8 linears (SM90)")  # fmt: skip
-
-
-def _add_rank_flags(group: Any) -> None:
-    add = group.add_argument
-    add("--num-gpus", type=int, help="rank processes of a diffusion model (default 1)")
-    add("--tp", "--tp-size", dest="tp", type=int, help="tensor parallel ranks (vision-language)")
-    add(
-        "--enable-cfg-parallel",
-        action=argparse.BooleanOptionalAction,
-        help="run guidance's branches on different ranks",
-    )
-    add("--cfg-parallel-size", type=int, help="ranks of one such group (default 2)")
-    add(
-        "--cfg-off-policy",
-        choices=("reject", "serve"),
-        help="a request without guidance under CFG parallel: 400 (default), or serve it anyway",
-    )
-    add(
-        "--dist-timeout",
-        type=float,
-        metavar="SECONDS",
-        help="of every collective, gloo's too (default 600)",
-    )
-    add("--disagg-role", help="role in a disaggregated setup; disables server warm-up")  # fmt: skip
-
-
-def _add_warmup_flags(group: Any) -> None:
-    add = group.add_argument
-    add(
-        "--warmup",
-        nargs="?",
-        const=True,
-        type=_parse_bool,
-        metavar="true|false",
-        help="false disables all warm-up",
-    )
-    add(
-        "--warmup-mode",
-        choices=("off", "request", "server"),
-        help="server (default): before READY; request: a copy of the first request runs first",
-    )
-    add("--warmup-resolutions", nargs="+", metavar="WxH", help="shapes to warm; commas too")
-    add("--warmup-steps", type=int, help="denoising steps (default: 2 in server mode, else 1)")
-    add("--warmup-num-frames", type=int, help="frames of a video warm-up")
-    add(
-        "--warmup-sampling-params",
-        type=_parse_object,
-        metavar="JSON",
-        help="sampling parameters of every warm-up request",
-    )
-    add(
-        "--warmup-fail-policy",
-        choices=("abort", "continue"),
-        help="default: abort if resolutions were asked for, else continue",
-    )
-    add("--warmup-deadline", type=float, metavar="SECONDS", help="of the whole warm-up")
-    add(
-        "--readiness-compat",
-        action=argparse.BooleanOptionalAction,
-        help="/health is 200 while warming",
-    )
-    add("--input-save-path", metavar="DIR",
-        help="folder of the warm-up image (default: a temporary one)")  # fmt: skip
+def _get_settings(kind: msgspec.inspect.Type) -> dict[str, Any]:
+    """What argparse is to do with a value of this type. None stands for `not given`."""
+    info = msgspec.inspect
+    if isinstance(kind, info.UnionType):
+        (kind,) = (each for each in kind.types if not isinstance(each, info.NoneType))
+        if isinstance(kind, info.BoolType):
+            return {"nargs": "?", "const": True, "type": _parse_bool}
+    if isinstance(kind, info.BoolType):
+        return {"action": argparse.BooleanOptionalAction}
+    if isinstance(kind, info.LiteralType):
+        return {"choices": kind.values}
+    if isinstance(kind, info.FloatType):
+        return {"type": float, "metavar": "SECONDS"}
+    if isinstance(kind, info.DictType):
+        return {"type": _parse_object}
+    if isinstance(kind, info.VarTupleType):
+        return {"nargs": "+"}
+    return {"type": int} if isinstance(kind, info.IntType) else {}
 
 
 def _parse_bool(word: str) -> bool:
@@ -196,7 +117,7 @@ def _parse_object(word: str) -> dict[str, Any]:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"{word!r} is no JSON object")
+        raise argparse.ArgumentTypeError(f"{word!r} is not a JSON object")
     return value
 
 
@@ -243,7 +164,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read --config {path}", cause=str(error)) from None
     if not isinstance(loaded, dict):
-        raise UsageError(f"--config {path} holds no table")
+        raise UsageError(f"--config {path} does not hold a table")
     known = set(ServerArgs.__struct_fields__)
     settings = {str(key).replace("-", "_"): value for key, value in loaded.items()}
     for key in settings:

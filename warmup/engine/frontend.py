@@ -35,6 +35,10 @@ class Frontend(Protocol):
     def info(self) -> dict[str, Any]:
         """Facts for /model_info (JSON), known from the folder alone."""
 
+    @property
+    def model_card(self) -> dict[str, Any]:
+        """What the model's entry in /v1/models says beyond its name."""
+
     def add_routes(self, app: Any, client: RankClient) -> None:
         """Add the API's paths to a FastAPI app. Held by the gate until READY."""
 

@@ -7,8 +7,6 @@ import contextlib
 import logging
 import os
 import signal
-import socket
-import sys
 from collections.abc import Callable
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -18,6 +16,7 @@ import msgspec
 from warmup.engine.args import ServerArgs
 from warmup.engine.registry import Backend
 from warmup.engine.worker import Place
+from warmup.words.program import make_argv, make_env
 
 _log = logging.getLogger("warmup.engine")
 STOP_GRACE_S = 2.0
@@ -54,26 +53,29 @@ class RankProcesses:
     async def start(self, args: ServerArgs, backend: Backend) -> Connection:
         """Start all ranks; the answer is our end of the socket to rank 0."""
         ours, theirs = Pipe()
-        with contextlib.closing(_listen()) as store, contextlib.closing(theirs):
+        # Where the ranks find each other: memory that only who inherits it can open.
+        store = os.memfd_create("ranks")
+        try:
             for rank in range(args.world_size):
-                first = rank == 0
+                connection_fd = theirs.fileno() if rank == 0 else None
                 place = Place(
                     args=args,
                     rank=rank,
                     backend=backend.name,
                     runner=backend.runner,
                     num_threads=max(1, (os.cpu_count() or 1) // args.world_size),
-                    store_port=store.getsockname()[1],
-                    store_fd=store.fileno() if first else None,
-                    connection_fd=theirs.fileno() if first else None,
+                    store=f"/proc/self/fd/{store}",
+                    connection_fd=connection_fd,
                 )
-                fds = (store.fileno(), theirs.fileno()) if first else ()
-                await self._start_rank(place, fds)
+                await self._start_rank(place, (store, *((connection_fd,) if rank == 0 else ())))
+        finally:
+            os.close(store)
+            theirs.close()
         return ours
 
     async def _start_rank(self, place: Place, fds: tuple[int, ...]) -> None:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "warmup.engine.worker",
+            *make_argv("warmup.engine.worker"),
             stdin=asyncio.subprocess.PIPE, pass_fds=fds,
             env=_get_env(place.num_threads),
         )  # fmt: skip
@@ -116,14 +118,6 @@ def _get_env(num_threads: int) -> dict[str, str]:
         "TQDM_DISABLE": "1",
         "TRANSFORMERS_VERBOSITY": "error",
         "HF_HUB_OFFLINE": "1",
-        **os.environ,
+        **make_env(os.environ),
         "OMP_NUM_THREADS": str(num_threads),
     }
-
-
-def _listen() -> socket.socket:
-    """A socket for rank 0's rendezvous store, bound here: nobody can take the port between."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(128)
-    return listener

@@ -28,10 +28,11 @@ class Ranks:
     """This rank's place among `world_size`, and its `device`.
 
     cfg_rank / cfg_size: place in its CFG-parallel group, ranks [k·size, (k+1)·size).
-    With one rank every method works and talks to nobody.
+    With one rank every method works and talks to nobody. store: the path of a file that all ranks
+    share, by which they find each other.
     """
 
-    def __init__(self, args: ServerArgs, rank: int, store_port: int, store_fd: int | None) -> None:
+    def __init__(self, args: ServerArgs, rank: int, store: str = "") -> None:
         self.rank = rank
         self.world_size = args.world_size
         self.cfg_size = args.cfg_size
@@ -41,20 +42,19 @@ class Ranks:
         self.device_group: Any = None
         self.cfg_group: Any = None
         if self.world_size > 1:
-            self._connect(args.dist_timeout, store_port, store_fd)
+            self._connect(args.dist_timeout, store)
 
     @property
     def is_first(self) -> bool:
         return self.rank == 0
 
-    def _connect(self, timeout_s: float, store_port: int, store_fd: int | None) -> None:
+    def _connect(self, timeout_s: float, path: str) -> None:
         # One node: the host's name need not resolve, and often does not in a container.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         timeout = datetime.timedelta(seconds=timeout_s)
-        store = dist.TCPStore(
-            "127.0.0.1", store_port, self.world_size, store_fd is not None, START_TIMEOUT,
-            master_listen_fd=store_fd,
-        )  # fmt: skip
+        # A file, not a TCPStore: any user of the host may connect to a port and rewrite its keys.
+        store = dist.FileStore(path, self.world_size)
+        store.set_timeout(START_TIMEOUT)
         # All are here before any connects: --dist-timeout is of collectives, not of slow imports.
         store.set(f"rank{self.rank}", "here")
         store.wait([f"rank{rank}" for rank in range(self.world_size)], START_TIMEOUT)
@@ -130,11 +130,6 @@ class Ranks:
     def agree(self, failure: Failure | None) -> Failure | None:
         """The failure that all ranks report, None if every rank is fine."""
         return self.agree_each([failure])[0]
-
-    def agree_all(self, ok: bool, message: str = "") -> str | None:
-        """None if every rank is fine, else the message of the lowest rank that is not."""
-        agreed = self.agree(None if ok else Failure("internal", message))
-        return agreed.message if agreed else None
 
     def close(self) -> None:
         if self.world_size > 1 and dist.is_initialized():

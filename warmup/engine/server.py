@@ -10,7 +10,6 @@ import socket
 import sys
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 from warmup.engine.args import ServerArgs
@@ -144,9 +143,8 @@ class Server:
         from warmup.engine.http import create_app
         from warmup.engine.listen import probe, serve_http
 
-        name = self.args.served_model_name or Path(self.args.model).resolve().name
         app = create_app(
-            self.states, self.client, self.args.hold_timeout, self.args.readiness_compat, name,
+            self.states, self.client, self.args, self.frontend.model_card,
             self._get_model_info, self._get_server_info,
         )  # fmt: skip
         self.frontend.add_routes(app, self.client)

@@ -80,8 +80,7 @@ class Place(msgspec.Struct, frozen=True):
     backend: str
     runner: str
     num_threads: int
-    store_port: int = 0
-    store_fd: int | None = None
+    store: str = ""
     connection_fd: int | None = None
 
 
@@ -221,7 +220,7 @@ def _serve(place: Place) -> int:
     from warmup.engine.ranks import Ranks
 
     torch.set_num_threads(place.num_threads)
-    ranks = Ranks(place.args, place.rank, place.store_port, place.store_fd)
+    ranks = Ranks(place.args, place.rank, place.store)
     loaded = _load(place, ranks)
     if isinstance(loaded, Failure):
         if connection is not None:

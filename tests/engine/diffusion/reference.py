@@ -33,7 +33,7 @@ def make_picture(width: int = 96, height: int = 80) -> bytes:
 def make_local_runner(folder: Path, **settings: Any) -> DiffusionRunner:
     """A single rank in this process."""
     args = ServerArgs(model=str(folder), **settings)
-    ranks = Ranks(args, 0, 0, None)
+    ranks = Ranks(args, 0)
     return DiffusionRunner(args, ranks, load_model(args, torch.device("cpu")))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
@@ -16,7 +17,7 @@ import pytest
 from PIL import Image
 
 from tests.engine.diffusion.reference import make_local_runner, make_picture, read_frames
-from tests.engine.server_process import ServerProcess, run_server
+from tests.engine.server_process import ServerProcess, run_server, send_until_answered
 from warmup.engine.diffusion.params import Sampling, merge
 
 Tiny = Callable[[str], Path]
@@ -127,6 +128,31 @@ def test_an_edit_as_a_form(edit: ServerProcess) -> None:
         assert (response.status, b"b64_json" in response.read()) == (200, True)
 
 
+def test_a_chunked_form_is_counted(edit: ServerProcess) -> None:
+    """1.5 GB once went to /tmp: a form without a length was not counted."""
+    head = f"POST {EDITS} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+    head += "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+    part = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+    with socket.create_connection(("127.0.0.1", edit.port), timeout=60) as stream:
+        stream.sendall(head.encode() + b"%x\r\n%s\r\n" % (len(part), part))
+        chunk = b"%x\r\n%s\r\n" % (1 << 20, bytes(1 << 20))
+        assert send_until_answered(stream, chunk, 512 << 20) < 128 << 20
+        answer = b""
+        while b"}" not in answer:
+            answer += stream.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"larger than 64 MiB" in answer
+
+
+@pytest.mark.parametrize("field", ["width", "height"])
+def test_a_size_that_the_model_cannot_make_is_a_400(parallel: ServerProcess, field: str) -> None:
+    """The tiny model has positions for 1024 pixels a side."""
+    body = {"prompt": "x", "width": 64, "height": 64, "num_inference_steps": 1, field: 1040}
+    status, answer = parallel.post(GENERATIONS, body)
+    assert (status, answer["error"]["param"]) == (400, field)
+    assert "at most 1024" in answer["error"]["message"]
+    assert parallel.get("/health_generate")[0] == 200
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -152,7 +178,7 @@ def test_the_warmup_image_is_kept_where_it_was_asked_for(edit: ServerProcess) ->
 def test_usage_errors_start_nothing(tiny: Tiny, tmp_path: Path) -> None:
     for argv, said in (
         (("--enable-cfg-parallel",), "num_gpus == 1"),
-        (("--warmup-resolutions", "foo"), "'foo' is no resolution"),
+        (("--warmup-resolutions", "foo"), "'foo' is not a resolution"),
         (("--warmup-sampling-params", '{"x": 1}'), "unknown key 'x'"),
     ):
         with run_server(tmp_path / "log", "--model", str(tiny("sd3")), *argv) as server:

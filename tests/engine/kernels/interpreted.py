@@ -16,8 +16,8 @@ from diffusers.models.transformers import transformer_flux2
 from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl
 from transformers.models.qwen2_vl import modeling_qwen2_vl
 
+from tests.engine.kernels.check import LIMITS, get_error
 from warmup.engine.kernels import fusions
-from warmup.engine.kernels.check import LIMITS, get_error
 
 
 def get_modules() -> Iterator[tuple[Any, tuple[torch.Tensor, ...]]]:

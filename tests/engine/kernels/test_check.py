@@ -5,12 +5,12 @@ import sys
 
 import torch
 
-from warmup.engine.kernels.check import get_error
+from tests.engine.kernels.check import get_error
 
 
 def test_every_kernel_equals_its_plain_form_in_the_interpreter() -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "warmup.engine.kernels.check"],
+        [sys.executable, "-W", "error", "-m", "tests.engine.kernels.check"],
         env={**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,

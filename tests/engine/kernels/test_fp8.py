@@ -3,14 +3,14 @@ from typing import Any
 import pytest
 import torch
 
+from tests.engine.kernels.check import gemm_plain, get_error, quantise_rows_plain
 from warmup.engine.kernels import fp8
-from warmup.engine.kernels.check import get_error
 
 
 def _gemm(x: Any, weight: Any, out: torch.Tensor) -> None:
     """Stands where DeepGEMM would: same operands, float32 arithmetic."""
     assert x[0].dtype == weight[0].dtype == torch.float8_e4m3fn
-    out.copy_(fp8.gemm_plain(x, weight))
+    out.copy_(gemm_plain(x, weight))
 
 
 @pytest.mark.parametrize(("n", "k"), [(128, 128), (192, 256), (64, 384), (1, 128)])
@@ -26,7 +26,7 @@ def test_block_quantisation_is_close_and_has_deep_gemms_shapes(n: int, k: int) -
 def test_row_quantisation_keeps_each_groups_largest_value() -> None:
     x = torch.randn(6, 256)
     x[2] = 0
-    values, scales = fp8.quantise_rows_plain(x)
+    values, scales = quantise_rows_plain(x)
     assert scales.shape == (6, 2)
     assert torch.equal(
         values.float().unflatten(-1, (2, 128)).abs().amax(-1)[0], torch.tensor([448.0] * 2)
@@ -35,7 +35,7 @@ def test_row_quantisation_keeps_each_groups_largest_value() -> None:
 
 
 def test_an_fp8_linear_is_near_the_linear(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fp8, "quantise_rows", fp8.quantise_rows_plain)
+    monkeypatch.setattr(fp8, "quantise_rows", quantise_rows_plain)
     linear = torch.nn.Linear(256, 192).to(torch.bfloat16)
     converted = fp8.Fp8Linear(linear, _gemm)
     x = torch.randn(2, 5, 256, dtype=torch.bfloat16)

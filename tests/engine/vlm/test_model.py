@@ -8,8 +8,8 @@ from tests.engine.gloo import run_ranks
 from warmup.engine.args import ServerArgs
 from warmup.engine.ranks import Ranks
 from warmup.engine.tiny import qwen2_5_vl, qwen2_vl
+from warmup.engine.vlm.generation import Grid
 from warmup.engine.vlm.model import VisionLanguageModel
-from warmup.engine.vlm.positions import Grid
 
 TINY = {"qwen2.5-vl": qwen2_5_vl, "qwen2-vl": qwen2_vl}
 IMAGE = 261
@@ -44,7 +44,7 @@ PROMPTS = [
 def _make_model(folder: Path, ranks: Ranks | None = None, **settings: Any) -> VisionLanguageModel:
     tp = ranks.world_size if ranks else 1
     args = ServerArgs(model=str(folder), device="cpu", tp=tp, max_batch=4, **settings)
-    return VisionLanguageModel(args, ranks or Ranks(args, 0, 0, None), 256)
+    return VisionLanguageModel(args, ranks or Ranks(args, 0), 256)
 
 
 def _generate_theirs(folder: Path, prompt: Any) -> list[int]:

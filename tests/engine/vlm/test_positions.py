@@ -3,7 +3,8 @@ import random
 import pytest
 import torch
 
-from warmup.engine.vlm.positions import Grid, get_num_tokens, get_positions
+from warmup.engine.vlm.generation import Grid, get_num_tokens
+from warmup.engine.vlm.positions import get_positions
 
 IMAGE = 9
 

@@ -25,7 +25,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def runner(model: Path) -> VlmRunner:
     args = ServerArgs(model=str(model), device="cpu", max_batch=2, max_model_len=64)
-    return VlmRunner(args, Ranks(args, 0, 0, None))
+    return VlmRunner(args, Ranks(args, 0))
 
 
 def _make(name: str, *, num: int = 3, first: int = 65, **changes: Any) -> Request:

@@ -90,6 +90,11 @@ def test_an_answer_is_what_transformers_generates(server: Server, model: Path) -
     )
 
 
+def test_the_models_list_has_one_entry_with_the_models_length(server: Server, model: Path) -> None:
+    (card,) = server.get("/v1/models").json()["data"]
+    assert (card["id"], card["object"], card["max_model_len"]) == (model.name, "model", 2048)
+
+
 def _read_events(answer: requests.Response) -> list[Any]:
     lines = [line for line in answer.iter_lines() if line]
     assert all(line.startswith(b"data: ") for line in lines) and lines[-1] == b"data: [DONE]"
@@ -201,6 +206,37 @@ def test_a_bad_image_is_a_400_that_names_it(server: Server, name: str) -> None:
     _check_refused(server.chat(content), "messages[0].content[1].image_url.url")
     assert server.get("/health").status_code == 200
     assert server.chat(make_content(1)).status_code == 200
+
+
+def _get_peak_kib(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0])
+
+
+def test_a_small_body_of_large_images_costs_nothing(server: Server) -> None:
+    """12 one-bit PNGs of 8000×8000, 125 KB together, once cost 100 s and 6 GB."""
+    before = _get_peak_kib(server.process.pid)
+    picture = make_part(_make_flat(8000, 8000))
+    answer = server.chat([picture] * 12)
+    _check_refused(answer, "messages")
+    assert "768000000 pixels are too many: one request may bring 64000000" in answer.text
+    assert _get_peak_kib(server.process.pid) - before < 64 << 10
+
+
+HEADERS_ALONE = {
+    "65 images are too many: one request may bring 64": (65, 64, 64),
+    "128000000 pixels are too many": (2, 8000, 8000),
+    "tokens long; the model takes 2048 with the answer": (32, 448, 448),
+}
+
+
+@pytest.mark.parametrize("said", HEADERS_ALONE)
+def test_limits_are_found_in_headers(server: Server, said: str) -> None:
+    """Images that have nothing but a header: to decode one would be another error."""
+    number, width, height = HEADERS_ALONE[said]
+    answer = server.chat([make_part(_make_png_header(width, height))] * number)
+    _check_refused(answer, "messages")
+    assert said in answer.text
 
 
 BODIES: dict[str, tuple[dict[str, Any], str]] = {

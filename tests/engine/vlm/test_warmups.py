@@ -1,3 +1,4 @@
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -6,12 +7,14 @@ import pytest
 
 from warmup.engine.args import ServerArgs
 from warmup.engine.frontend import HTTP, Warmup
+from warmup.engine.images import open_image
 from warmup.engine.tiny import qwen2_5_vl
 from warmup.engine.vlm.chat import parse_chat
 from warmup.engine.vlm.families import read_config
 from warmup.engine.vlm.generation import Generation
-from warmup.engine.vlm.media import load_image
+from warmup.engine.vlm.media import read_files
 from warmup.engine.vlm.prompt import Prompter
+from warmup.engine.vlm.remote import RemoteMedia
 from warmup.engine.vlm.warmups import check_args, plan_warmups
 from warmup.words.errors import UsageError
 
@@ -52,8 +55,9 @@ def test_what_a_user_would_send_comes_last_streamed_and_whole(model: Path) -> No
     for warmup in (streamed, whole):
         assert warmup.payload["path"] == "/v1/chat/completions"
         (image,) = parse_chat(warmup.payload["body"]).images
-        decoded = load_image(image.url, ServerArgs(model=str(model)), 14, image.field)
-        assert decoded.size == (56, 56)
+        args = ServerArgs(model=str(model))
+        (data,) = asyncio.run(read_files([image], args, RemoteMedia()))
+        assert open_image(data, 14, image.field).size == (56, 56)
 
 
 def test_one_row_needs_no_second_batch_size(model: Path) -> None:

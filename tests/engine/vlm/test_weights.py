@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 def _load(folder: Path) -> VisionLanguageModel:
     args = ServerArgs(model=str(folder), device="cpu", max_batch=1)
-    return VisionLanguageModel(args, Ranks(args, 0, 0, None), 32)
+    return VisionLanguageModel(args, Ranks(args, 0), 32)
 
 
 def test_a_checkpoint_in_shards_is_the_same_model(folder: Path) -> None:

@@ -58,6 +58,10 @@ class DiffusionFrontend:
             "sampling_defaults": msgspec.to_builtins(self.defaults),
         }
 
+    @property
+    def model_card(self) -> dict[str, Any]:
+        return {}
+
     def add_routes(self, app: Any, client: RankClient) -> None:
         from warmup.engine.diffusion.routes import add_routes
 

@@ -47,6 +47,9 @@ class DiffusionModel:
         """The modules that denoise: what is compiled and gets our kernels."""
         return [self.parts.transformer]
 
+    def check_job(self, job: Job) -> None:
+        """Raise `RequestError` for a size that this model, by its own config, cannot make."""
+
     def prepare_image(self, job: Job, picture: Image) -> Image:
         """The hook before image encoding: crop, scale, refuse. Runs before the text is encoded."""
         return picture

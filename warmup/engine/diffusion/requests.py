@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from typing import Any
 
 import msgspec
 
 from warmup.engine.diffusion.params import Sampling
+from warmup.engine.images import decode_base64, get_data_url_text
 from warmup.engine.messages import invalid
 
 # OpenAI's parameters that change nothing here.
@@ -79,12 +78,5 @@ def _decode_image(value: object, key: str) -> bytes:
         raise invalid("image must be a data URL, base64 or an uploaded file", key)
     if value.startswith(("http://", "https://", "file:")):
         raise invalid("image addresses are not fetched: send a data URL", key)
-    text = value
-    if value.startswith("data:"):
-        head, comma, text = value.partition(",")
-        if not comma or not head.endswith(";base64"):
-            raise invalid("image data URL must be base64", key)
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise invalid("image is not valid base64", key) from None
+    text = get_data_url_text(value, key) if value.startswith("data:") else value
+    return decode_base64(text, key)

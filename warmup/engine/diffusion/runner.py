@@ -11,12 +11,12 @@ import torch
 
 from warmup.engine.args import ServerArgs
 from warmup.engine.diffusion.contain import contain
-from warmup.engine.diffusion.images import encode_apng, encode_png
 from warmup.engine.diffusion.loading import load_model
 from warmup.engine.diffusion.model import DiffusionModel
 from warmup.engine.diffusion.params import Job, merge
 from warmup.engine.diffusion.stages import Encoded, TextEncoding, denoise, load_picture
 from warmup.engine.diffusion.validation import validate
+from warmup.engine.images import encode_apng, encode_png
 from warmup.engine.messages import Reply, Request, RequestError
 from warmup.engine.ranks import Ranks
 from warmup.engine.warmup_image import make_warmup_image
@@ -88,6 +88,7 @@ class DiffusionRunner:
     def _prepare(self, job: Job) -> Encoded:
         spec = self.model.spec
         validate(job, spec, self.args.cfg_parallel, self.args.cfg_off_policy)
+        self.model.check_job(job)
         picture = load_picture(self.model, job)
         text = self.text_encoding.run(job, picture)
         return Encoded(text, self.model.encode_image(job, picture))

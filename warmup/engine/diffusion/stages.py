@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warmup.engine.diffusion.cfg import get_own_branches, run_branches
 from warmup.engine.diffusion.contain import contain
-from warmup.engine.diffusion.images import load_image
 from warmup.engine.diffusion.model import Conditioning, DiffusionModel
 from warmup.engine.diffusion.params import Job
+from warmup.engine.images import decode, open_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -63,10 +64,14 @@ class TextEncoding:
 
 def load_picture(model: DiffusionModel, job: Job) -> Image | None:
     """The request's image, through the family's own hook; None if it has none."""
+    from PIL import ImageOps
+
     source = job.image if job.image is not None else job.image_path
     if source is None:
         return None
-    return model.prepare_image(job, load_image(source, model.spec.min_image_side))
+    data = Path(source).read_bytes() if isinstance(source, str) else source
+    picture = decode(open_image(data, model.spec.min_image_side, "image"), "image")
+    return model.prepare_image(job, ImageOps.exif_transpose(picture))
 
 
 def denoise(

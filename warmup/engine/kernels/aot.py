@@ -168,10 +168,8 @@ def _launch_fused(model: torch.nn.Module) -> None:
 
 def _launch_quantise(model: torch.nn.Module) -> None:
     """The inputs of every linear that `--fp8` converts."""
-    for blocks in [each for each in model.modules() if isinstance(each, torch.nn.ModuleList)]:
-        for linear in blocks.modules():
-            if type(linear) is torch.nn.Linear and fp8.can_quantise(linear):
-                fp8.quantise_rows(_meta(2, linear.in_features))
+    for linear in fp8.find_linears(model):
+        fp8.quantise_rows(_meta(2, linear.in_features))
 
 
 def _meta(*shape: int) -> torch.Tensor:

@@ -67,13 +67,6 @@ def quantise_rows(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return out, scales
 
 
-def quantise_rows_plain(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same in torch."""
-    groups = x.float().unflatten(-1, (-1, GROUP))
-    scales = groups.abs().amax(-1).clamp(min=SMALLEST) / FP8_MAX
-    return (groups / scales[..., None]).to(torch.float8_e4m3fn).flatten(-2), scales
-
-
 def quantise_blocks(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """weight: (n, k), k a multiple of 128 → (n, k) in FP8, scales (⌈n/128⌉, k/128) in float32."""
     n, k = weight.shape
@@ -82,17 +75,6 @@ def quantise_blocks(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     scales = blocks.abs().amax((1, 3)).clamp(min=SMALLEST) / FP8_MAX
     scaled = (blocks / scales[:, None, :, None]).view(-1, k)[:n]
     return scaled.to(torch.float8_e4m3fn).contiguous(), scales
-
-
-def gemm_plain(
-    x: tuple[torch.Tensor, torch.Tensor], weight: tuple[torch.Tensor, torch.Tensor]
-) -> torch.Tensor:
-    """What DeepGEMM computes, x · weightᵀ from quantised operands, in float32."""
-    values, scales = x
-    rows = values.float() * scales.repeat_interleave(GROUP, 1)
-    blocks, block_scales = weight
-    wide = block_scales.repeat_interleave(GROUP, 0)[: blocks.shape[0]]
-    return rows @ (blocks.float() * wide.repeat_interleave(GROUP, 1)).T
 
 
 def can_quantise(linear: torch.nn.Linear) -> bool:

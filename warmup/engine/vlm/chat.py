@@ -48,10 +48,8 @@ class Chat:
         return sum(len(text.encode()) for text in texts)
 
 
-def parse_chat(body: Any) -> Chat:
+def parse_chat(body: dict[str, Any]) -> Chat:
     """Raises `RequestError` (validation) for whatever cannot be served as asked."""
-    if not isinstance(body, dict):
-        raise invalid("the body is no JSON object", "body")
     _refuse_unserved(body)
     options = _get(body, "stream_options", dict, {})
     return Chat(
@@ -159,5 +157,5 @@ def _check_text(text: Any, field: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise invalid(f"the text is no Unicode: {error.reason}", field) from None
+        raise invalid(f"the text is not valid Unicode: {error.reason}", field) from None
     return text

@@ -19,9 +19,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from warmup.engine.args import ServerArgs
+from warmup.engine.body import read_json
 from warmup.engine.client import RankClient
 from warmup.engine.frontend import Warmup
-from warmup.engine.http import is_own
+from warmup.engine.gate import is_own
 from warmup.engine.messages import RequestError, invalid
 from warmup.engine.shm import segment
 from warmup.engine.shm.tensors import Outbox
@@ -34,7 +35,6 @@ from warmup.engine.vlm.tokens import TextStream
 from warmup.engine.vlm.warmups import check_args, plan_warmups
 
 log = logging.getLogger(__name__)
-MAX_BODY_BYTES = 64 << 20
 
 
 class VlmFrontend:
@@ -43,7 +43,6 @@ class VlmFrontend:
         config = read_config(Path(args.model))
         check_tp(config, args.world_size)
         self._args = args
-        self._name = args.served_model_name or Path(args.model).resolve().name
         self._max_len = get_max_len(config, args.max_model_len)
         self._prompter = Prompter(args, config, self._max_len)
         self._default_tokens = _find_default_tokens(Path(args.model))
@@ -62,21 +61,21 @@ class VlmFrontend:
         return plan_warmups(self._args, self._prompter, self._share)
 
     def close(self) -> None:
+        self._prompter.close()
         self._outbox.close()
 
-    def add_routes(self, app: FastAPI, client: RankClient) -> None:
-        @app.get("/v1/models")
-        async def models() -> dict[str, Any]:
-            card = {"id": self._name, "object": "model", "owned_by": "warmup-ci"}
-            return {"object": "list", "data": [{**card, "max_model_len": self._max_len}]}
+    @property
+    def model_card(self) -> dict[str, Any]:
+        return {"max_model_len": self._max_len}
 
+    def add_routes(self, app: FastAPI, client: RankClient) -> None:
         @app.post("/v1/chat/completions")
         async def chat_completions(request: Request) -> Response:
-            chat = parse_chat(await _read_json(request))
+            chat = parse_chat(await read_json(request))
             return await self._complete(client, request, chat)
 
     async def _complete(self, client: RankClient, request: Request, chat: Chat) -> Response:
-        prompt = await asyncio.to_thread(self._prompter.prepare, chat)
+        prompt = await self._prompter.prepare(chat)
         wanted = self._make_generation(chat, prompt)
 
         async def run_copy() -> None:
@@ -86,7 +85,7 @@ class VlmFrontend:
         is_warmup = is_own(request.scope)
         if not is_warmup:
             await client.warm_first(run_copy)
-        answer = Answer(self._name, len(prompt.ids))
+        answer = Answer(self._args.model_name, len(prompt.ids))
         shared = replace(wanted, pixels=self._share(prompt))
         pieces = self._run(client, chat, shared, is_warmup)
         if not chat.stream:
@@ -215,19 +214,6 @@ async def _unless_gone(request: Request, work: Awaitable[Any]) -> Any:
 async def _wait_until_gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-async def _read_json(request: Request) -> Any:
-    """Raises `RequestError` for what is no JSON, and for more than 64 MiB."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise invalid(f"the body is larger than {MAX_BODY_BYTES >> 20} MiB", "body")
-    try:
-        return await asyncio.to_thread(json.loads, bytes(body))
-    except (ValueError, RecursionError) as error:
-        raise invalid(f"the body is not JSON: {error}", "body") from None
 
 
 def _find_default_tokens(folder: Path) -> int | None:

@@ -6,6 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Finish = Literal["stop", "length"]
+Grid = tuple[int, int, int]  # patches of an image in time, height, width
+
+
+def get_num_tokens(grid: Grid, merge: int) -> int:
+    """Tokens of an image of `grid` patches, `merge`×`merge` of them a token."""
+    return grid[0] * grid[1] * grid[2] // merge**2
 
 
 @dataclass(frozen=True)
@@ -13,14 +19,14 @@ class Generation:
     """Greedy tokens after `ids`.
 
     pixels: (patches, values) of all images in order: sent as `engine/shm` has it, a tensor where
-    it is run; None without images. grids: patches of each image in time, height, width.
+    it is run; None without images. grids: of each image.
     max_tokens: at least 1. copies: so many rows decode together and answer once (a warm-up of the
     batch size).
     """
 
     ids: list[int]
     pixels: Any
-    grids: list[tuple[int, int, int]]
+    grids: list[Grid]
     max_tokens: int
     ignore_eos: bool = False
     copies: int = 1

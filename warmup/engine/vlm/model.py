@@ -15,8 +15,9 @@ from warmup.engine.kernels.install import install
 from warmup.engine.ranks import Ranks, get_dtype
 from warmup.engine.vlm.build import build
 from warmup.engine.vlm.families import check_tp, get_family, read_config
+from warmup.engine.vlm.generation import Grid
 from warmup.engine.vlm.parallel import Tp
-from warmup.engine.vlm.positions import Grid, get_positions
+from warmup.engine.vlm.positions import get_positions
 from warmup.engine.vlm.weights import fill_randomly, load_checkpoint
 
 

@@ -11,12 +11,7 @@ from typing import Any
 
 import torch
 
-Grid = tuple[int, int, int]  # patches of an image in time, height, width
-
-
-def get_num_tokens(grid: Grid, merge: int) -> int:
-    """Tokens of an image of `grid` patches, `merge`×`merge` of them a token."""
-    return grid[0] * grid[1] * grid[2] // merge**2
+from warmup.engine.vlm.generation import Grid, get_num_tokens
 
 
 def get_positions(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warmup.engine.args import ServerArgs
-from warmup.engine.messages import invalid
+from warmup.engine.images import check_pixels, decode, open_image
+from warmup.engine.messages import RequestError, invalid
 from warmup.engine.vlm.chat import Chat
-from warmup.engine.vlm.media import load_image
+from warmup.engine.vlm.generation import Grid, get_num_tokens
+from warmup.engine.vlm.media import read_files
+from warmup.engine.vlm.remote import RemoteMedia
 from warmup.engine.vlm.tokens import ByteTokens, FolderTokens, Tokens
 from warmup.words.errors import UsageError
 
@@ -18,7 +23,9 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
-Grid = tuple[int, int, int]
+    OpenedImage = tuple[Image, str]  # and the field that named it
+
+MAX_ASPECT = 200  # as transformers' smart_resize (qwen2_vl) has it
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class Prompter:
     def __init__(self, args: ServerArgs, config: Any, max_len: int) -> None:
         folder = Path(args.model)
         self._args = args
+        self._remote = RemoteMedia()
         self._max_len = max_len
         self._image_token = config.image_token_id
         self.tokens: Tokens = _make_tokens(folder, args, config)
@@ -46,35 +54,63 @@ class Prompter:
         self.merge = int(self._processor.merge_size)
         self.patch = int(self._processor.patch_size)
 
-    def prepare(self, chat: Chat) -> Prompt:
-        """Slow (decodes images): not for the event loop. Raises `RequestError`."""
+    async def prepare(self, chat: Chat) -> Prompt:
+        """Off the event loop, but for the waiting. Raises `RequestError`."""
         if chat.num_text_bytes > self._max_len * self.tokens.longest_bytes:
             raise self._too_long("more than")
+        files = await read_files(chat.images, self._args, self._remote)
+        return await asyncio.to_thread(self._prepare, chat, files)
+
+    def _prepare(self, chat: Chat, files: list[bytes]) -> Prompt:
         images = [
-            load_image(image.url, self._args, self.patch, image.field) for image in chat.images
+            (open_image(data, self.patch, image.field), image.field)
+            for image, data in zip(chat.images, files, strict=True)
         ]
         return self.assemble(self.tokens.encode(chat), images)
 
-    def assemble(self, ids: list[int], images: list[Image]) -> Prompt:
-        """ids: one placeholder per image. Raises `RequestError` if it does not fit the model."""
+    def assemble(self, ids: list[int], images: Sequence[OpenedImage]) -> Prompt:
+        """ids: one placeholder per image. Raises `RequestError` if it does not fit the model.
+
+        All is counted, from sizes alone, before the first pixel is unpacked; and then only one
+        image at a time is held unpacked.
+        """
         if ids.count(self._image_token) != len(images):
             raise invalid("text may not hold the model's image placeholder", "messages")
+        num_tokens = len(ids) + sum(self._count_tokens(*each) - 1 for each in images)
+        if num_tokens >= self._max_len:
+            raise self._too_long(str(num_tokens))
+        check_pixels(sum(image.width * image.height for image, _ in images), "messages")
         pixels, grids = self._process(images) if images else (None, [])
-        sizes = iter(t * h * w // self.merge**2 for t, h, w in grids)
+        sizes = iter(get_num_tokens(grid, self.merge) for grid in grids)
         expanded: list[int] = []
         for token in ids:
             expanded += [token] * (next(sizes) if token == self._image_token else 1)
-        if len(expanded) >= self._max_len:
-            raise self._too_long(str(len(expanded)))
         return Prompt(expanded, pixels, grids)
 
-    def _process(self, images: list[Image]) -> tuple[torch.Tensor, list[Grid]]:
-        done = self._processor(images, return_tensors="pt")
-        return done["pixel_values"], [(t, h, w) for t, h, w in done["image_grid_thw"].tolist()]
+    def _count_tokens(self, image: Image, field: str) -> int:
+        width, height = image.size
+        if max(width, height) > MAX_ASPECT * min(width, height):
+            raise invalid(
+                f"the image is {width}x{height} pixels: one side may be at most {MAX_ASPECT} times"
+                " the other",
+                field,
+            )
+        patches: int = self._processor.get_number_of_image_patches(height, width)
+        return patches // self.merge**2
 
-    def _too_long(self, count: str) -> Exception:
+    def _process(self, images: Sequence[OpenedImage]) -> tuple[torch.Tensor, list[Grid]]:
+        import torch
+
+        done = [self._processor([decode(*each)], return_tensors="pt") for each in images]
+        grids = [(t, h, w) for each in done for t, h, w in each["image_grid_thw"].tolist()]
+        return torch.cat([each["pixel_values"] for each in done]), grids
+
+    def _too_long(self, count: str) -> RequestError:
         limit = f"the model takes {self._max_len} with the answer"
         return invalid(f"the prompt is {count} {self._max_len} tokens long; {limit}", "messages")
+
+    def close(self) -> None:
+        self._remote.close()
 
     @property
     def warmup_sides(self) -> tuple[int, int]:

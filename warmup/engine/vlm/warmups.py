@@ -105,7 +105,7 @@ def _get_smaller(width: int, height: int, floor: int) -> list[tuple[int, int]]:
 
 def _make_prompt(prompter: Prompter, sizes: list[tuple[int, int]]) -> Prompt:
     ids = prompter.tokens.encode(_make_chat(len(sizes)))
-    return prompter.assemble(ids, [_make_image(*size) for size in sizes])
+    return prompter.assemble(ids, [(_make_image(*size), "") for size in sizes])
 
 
 def _make_chat(num_images: int) -> Chat:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from warmup.engine.diffusion.model import Conditioning, DiffusionModel, get_shift, to_pictures
 from warmup.engine.diffusion.params import Job, Sampling
 from warmup.engine.diffusion.spec import Component, FamilySpec, Task
+from warmup.engine.messages import invalid
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +46,14 @@ class Sd3(DiffusionModel):
     @property
     def vae_scale(self) -> int:
         return int(2 ** (len(self.parts.vae.config.block_out_channels) - 1))
+
+    def check_job(self, job: Job) -> None:
+        """Positions are learned: there are only so many along each side."""
+        config = self.parts.transformer.config
+        largest = config.pos_embed_max_size * config.patch_size * self.vae_scale
+        for name, side in (("width", job.width), ("height", job.height)):
+            if side > largest:
+                raise invalid(f"{name} may be at most {largest} for this model, not {side}", name)
 
     def encode_text(self, job: Job, text: str, picture: Image | None) -> Conditioning:
         """`embeds` [1, 77 + 256, joint_attention_dim] and `pooled` [1, pooled_projection_dim]."""

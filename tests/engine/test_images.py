@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.engine.diffusion.reference import make_picture
-from warmup.engine.diffusion.images import encode_apng, encode_png, load_image
+from warmup.engine.images import decode, encode_apng, encode_png, open_image
 from warmup.engine.messages import RequestError
 
 
@@ -23,15 +23,19 @@ def make_bomb(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
+def load_image(data: bytes, min_side: int = 1) -> Image.Image:
+    return decode(open_image(data, min_side, "image"), "image")
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "no format"),
-        (b"hello", "no format"),
-        (make_picture()[:200], "cannot be decoded"),
-        (make_bomb(9_000), "too many pixels"),
-        (make_bomb(60_000), "too many pixels"),
-        (make_picture(63, 64), "smaller than 64"),
+        (b"", "not an image"),
+        (b"hello", "not an image"),
+        (make_picture()[:200], "not an image that can be read: .*truncated"),
+        (make_bomb(9_000), "pixels are too many"),
+        (make_bomb(60_000), "pixels are too many"),
+        (make_picture(63, 64), "sides must be at least 64"),
     ],
 )
 def test_what_is_no_picture_is_the_users_error(data: bytes, said: str) -> None:

@@ -1,7 +1,7 @@
 """Every kernel of ours beside its plain torch form, on fresh random inputs.
 
 One list for all who hold them to it: the CPU tests through Triton's interpreter, the tests on a
-GPU, and the command line (`python -m warmup.engine.kernels.check`).
+GPU, and the command line (`python -m tests.engine.kernels.check`).
 """
 
 from __future__ import annotations
@@ -47,6 +47,24 @@ class Case:
         if self.is_fp8:
             return INTERPRETED_FP8_LIMIT if device == "cpu" else LIMITS[torch.bfloat16]
         return LIMITS[dtype]
+
+
+def quantise_rows_plain(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`fp8.quantise_rows` in torch."""
+    groups = x.float().unflatten(-1, (-1, fp8.GROUP))
+    scales = groups.abs().amax(-1).clamp(min=fp8.SMALLEST) / fp8.FP8_MAX
+    return (groups / scales[..., None]).to(torch.float8_e4m3fn).flatten(-2), scales
+
+
+def gemm_plain(
+    x: tuple[torch.Tensor, torch.Tensor], weight: tuple[torch.Tensor, torch.Tensor]
+) -> torch.Tensor:
+    """What DeepGEMM computes, x · weightᵀ from quantised operands, in float32."""
+    values, scales = x
+    rows = values.float() * scales.repeat_interleave(fp8.GROUP, 1)
+    blocks, block_scales = weight
+    wide = block_scales.repeat_interleave(fp8.GROUP, 0)[: blocks.shape[0]]
+    return rows @ (blocks.float() * wide.repeat_interleave(fp8.GROUP, 1)).T
 
 
 def get_error(ours: torch.Tensor, reference: torch.Tensor) -> float:
@@ -119,7 +137,7 @@ def _check_quantise(dtype: torch.dtype, device: str, groups: int, tokens: int) -
     """Its own plain form rounds alike; an all-zero row must not divide by zero."""
     x = torch.randn(tokens, groups * fp8.GROUP, dtype=dtype, device=device) * 5
     x[0] = 0
-    ours, exact = fp8.quantise_rows(x), fp8.quantise_rows_plain(x)
+    ours, exact = fp8.quantise_rows(x), quantise_rows_plain(x)
     return (
         ours[0].float() * ours[1].repeat_interleave(fp8.GROUP, 1),
         exact[0].float() * exact[1].repeat_interleave(fp8.GROUP, 1),
