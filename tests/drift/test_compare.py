@@ -32,6 +32,7 @@ def make_found(*args: str, model: str | None = "org/m") -> FoundLaunch:
         (("--tp", "8", "--host", "0.0.0.0", "--port", "1", "--model-path", "x"), ()),
         (("--tp", "4", "--tp-size=8"), ()),
         (("--tp", "8", "--bias", "-1.5"), ("--bias=-1.5",)),
+        (("--tp", "8", "--mem-frac", "0.7"), ("--mem-fraction-static=0.7",)),
     ],
 )
 def test_no_drift(tests: tuple[str, ...], workflow: tuple[str, ...]) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from warmup.drift.scopes import Binding, Class, Imported, Module, Scope
+from warmup.drift.scopes import Binding, Class, Imported, Module, NameScope
 
 SETUPS = ("setUpClass", "setup_class", "setUp", "asyncSetUp", "setup_method")
 # No launch is longer; forty names that each double the one before would be.
@@ -43,7 +43,7 @@ class Resolver:
         self._find_module = find_module
         self._memo: dict[tuple[Binding, Class | None], object] = {}
 
-    def evaluate(self, node: ast.expr, scope: Scope, cls: Class | None) -> object:
+    def evaluate(self, node: ast.expr, scope: NameScope, cls: Class | None) -> object:
         """A constant, list, tuple, Class or Unresolved. cls: the class whose method this is in."""
         match node:
             case ast.Constant(value=str() | int() | float() | None as value):
@@ -84,9 +84,9 @@ class Resolver:
                 todo = [base for base in bases if isinstance(base, Class)] + todo
         return order
 
-    def get_methods(self, cls: Class) -> dict[Scope, Class]:
+    def get_methods(self, cls: Class) -> dict[NameScope, Class]:
         """The methods that its instances run, and whose they are; those under `super().x()` too."""
-        methods: dict[Scope, Class] = {}
+        methods: dict[NameScope, Class] = {}
         mro = self.get_mro(cls)
         for name in dict.fromkeys(name for each in mro for name in each.methods):
             for each in mro:
@@ -97,14 +97,14 @@ class Resolver:
         return methods
 
     def get_attribute(
-        self, cls: Class, attr: str, scope: Scope | None = None, line: int = 0
+        self, cls: Class, attr: str, scope: NameScope | None = None, line: int = 0
     ) -> object:
         """scope, line: who asks for `cls.attr`, and where; None where it is asked from outside."""
         key = f"self.{attr}"
         own = scope.method if scope is not None else None
         if own is not None and key in own.names:
             return self._get_one(key, own, cls, line)
-        found: list[Scope] = []
+        found: list[NameScope] = []
         for method in self.get_methods(cls):
             if key in method.names:
                 if method.name not in SETUPS:
@@ -119,14 +119,14 @@ class Resolver:
                 return self._get_one(attr, each.scope, cls)
         return Unresolved(f"{attr} is not set in this file", is_missing=True)
 
-    def _get_one(self, key: str, scope: Scope, cls: Class | None, line: int = 0) -> object:
+    def _get_one(self, key: str, scope: NameScope, cls: Class | None, line: int = 0) -> object:
         """What an attribute is set to; unlike a name, it may have been something else before."""
         first = scope.names[key][0]
         if not first.is_sure:
             return Unresolved(f"{_name(key)} depends on a condition at line {first.line}")
         return self._get_bound(key, scope, cls, line)
 
-    def _get_name(self, name: str, scope: Scope, cls: Class | None, line: int) -> object:
+    def _get_name(self, name: str, scope: NameScope, cls: Class | None, line: int) -> object:
         owner = scope.find_owner(name)
         if owner is not None:
             return self._get_bound(name, owner, cls, line if owner is scope else 0)
@@ -136,7 +136,7 @@ class Resolver:
                 return self._get_bound(name, other.scope, None)
         return Unresolved(f"{name} is not set in this file")
 
-    def _get_bound(self, key: str, scope: Scope, cls: Class | None, line: int = 0) -> object:
+    def _get_bound(self, key: str, scope: NameScope, cls: Class | None, line: int = 0) -> object:
         """line: where it is used, if in the same scope; what is set only later is not it."""
         first, *others = scope.names[key]
         if others or _name(key) in scope.module.volatile:
@@ -152,7 +152,7 @@ class Resolver:
             return Unresolved(f"{_name(key)} may be changed at line {changed}")
         return value
 
-    def _read(self, binding: Binding, scope: Scope, cls: Class | None) -> object:
+    def _read(self, binding: Binding, scope: NameScope, cls: Class | None) -> object:
         match binding.value:
             case Imported(source=source, name=name):
                 other = self._find_module(scope.module, source)
@@ -166,7 +166,7 @@ class Resolver:
             case value:
                 return self.evaluate(value, scope, cls)
 
-    def _spread(self, items: list[ast.expr], scope: Scope, cls: Class | None) -> list[object]:
+    def _spread(self, items: list[ast.expr], scope: NameScope, cls: Class | None) -> list[object]:
         """The items of a list or tuple display, its starred ones spread out."""
         values: list[object] = []
         for item in items:
@@ -180,7 +180,7 @@ class Resolver:
                 return [Unresolved("longer than any launch")]
         return values
 
-    def _join(self, parts: list[ast.expr], scope: Scope, cls: Class | None) -> object:
+    def _join(self, parts: list[ast.expr], scope: NameScope, cls: Class | None) -> object:
         text = ""
         for part in parts:
             inner = part.value if isinstance(part, ast.FormattedValue) else part

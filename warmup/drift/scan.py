@@ -14,7 +14,7 @@ from pathlib import Path
 
 from warmup.drift.launchers import CLASSES, WORDS, Launcher, find_launcher
 from warmup.drift.resolve import Resolver, Unresolved
-from warmup.drift.scopes import Class, Module, Scope
+from warmup.drift.scopes import Class, Module, NameScope
 from warmup.words.errors import UsageError
 from warmup.words.files import read_regular
 
@@ -134,7 +134,7 @@ class _Scan:
         return [each for each in found if each.model is not None or cls not in self._parents]
 
     def _read_calls(
-        self, scope: Scope, cls: Class | None, line: int | None
+        self, scope: NameScope, cls: Class | None, line: int | None
     ) -> Iterator[FoundLaunch]:
         for call in scope.calls:
             launcher = find_launcher(call)
@@ -143,7 +143,7 @@ class _Scan:
                 yield self._make_found(launcher, get, call.lineno if line is None else line)
 
     def _make_get(
-        self, call: ast.Call, launcher: Launcher, scope: Scope, cls: Class | None
+        self, call: ast.Call, launcher: Launcher, scope: NameScope, cls: Class | None
     ) -> Callable[[str], object]:
         order = list(launcher.parameters)
 
@@ -164,7 +164,7 @@ class _Scan:
 
         return get
 
-    def _find_resize(self, call: ast.Call, launcher: Launcher, scope: Scope) -> ast.expr | None:
+    def _find_resize(self, call: ast.Call, launcher: Launcher, scope: NameScope) -> ast.expr | None:
         """The size that `CASES = resizer(CASES, 2)` gives to all launches in that list."""
         for other in scope.calls:
             match other:

@@ -38,7 +38,7 @@ class Binding:
 
 
 @dataclass(eq=False)
-class Scope:
+class NameScope:
     """A module, a function or a class body; a lambda or comprehension counts for what is around.
 
     names: each with all that binds it; what is set on `self_name` stands under `self.x` in the
@@ -47,17 +47,17 @@ class Scope:
 
     module: Module
     name: str
-    outer: Scope | None
+    outer: NameScope | None
     is_class: bool = False
     self_name: str = ""
     names: dict[str, list[Binding]] = field(default_factory=dict)
     calls: list[ast.Call] = field(default_factory=list)
-    inner: list[Scope] = field(default_factory=list)
+    inner: list[NameScope] = field(default_factory=list)
 
     @property
-    def method(self) -> Scope | None:
+    def method(self) -> NameScope | None:
         """The method that this is, or is nested in."""
-        scope: Scope | None = self
+        scope: NameScope | None = self
         while scope is not None and not (scope.outer is not None and scope.outer.is_class):
             scope = scope.outer
         return scope
@@ -67,9 +67,9 @@ class Scope:
         """Whether this method runs that of a base, too."""
         return any(ast.unparse(call.func) == f"super().{self.name}" for call in self.calls)
 
-    def find_owner(self, name: str) -> Scope | None:
+    def find_owner(self, name: str) -> NameScope | None:
         """The scope that binds a name which is used here, as Python looks it up."""
-        scope: Scope | None = self
+        scope: NameScope | None = self
         while scope is not None and (name not in scope.names or (scope.is_class and scope != self)):
             scope = scope.outer
         return scope
@@ -77,7 +77,7 @@ class Scope:
     def bind(self, name: str, binding: Binding) -> None:
         self.names.setdefault(name, []).append(binding)
 
-    def iter_all(self) -> Iterator[Scope]:
+    def iter_all(self) -> Iterator[NameScope]:
         """This scope and all inside it."""
         yield self
         for each in self.inner:
@@ -87,11 +87,11 @@ class Scope:
 @dataclass(frozen=True, eq=False)
 class Class:
     node: ast.ClassDef
-    scope: Scope
-    outer: Scope
+    scope: NameScope
+    outer: NameScope
 
     @property
-    def methods(self) -> dict[str, Scope]:
+    def methods(self) -> dict[str, NameScope]:
         return {each.name: each for each in self.scope.inner if not each.is_class}
 
 
@@ -103,7 +103,7 @@ class Module:
 
     def __init__(self, path: Path, tree: ast.Module) -> None:
         self.path = path
-        self.scope = Scope(self, "", None)
+        self.scope = NameScope(self, "", None)
         self.classes: list[Class] = []
         self.stars: list[str] = []
         self.volatile: set[str] = set()
@@ -114,7 +114,7 @@ class Module:
     def changed(self) -> dict[str, int]:
         return _find_changed(self._tree)
 
-    def _fill(self, scope: Scope, body: Sequence[ast.AST]) -> None:
+    def _fill(self, scope: NameScope, body: Sequence[ast.AST]) -> None:
         todo = [(node, True) for node in reversed(body)]
         while todo:
             node, is_sure = todo.pop()
@@ -122,7 +122,7 @@ class Module:
             is_sure = is_sure and not isinstance(node, _CONDITIONS)
             todo += [(child, is_sure) for child in reversed(rest)]
 
-    def _note(self, scope: Scope, node: ast.AST, is_sure: bool) -> list[ast.AST]:
+    def _note(self, scope: NameScope, node: ast.AST, is_sure: bool) -> list[ast.AST]:
         """What one node binds and calls. Returns those inside it that are still to be noted."""
         match node:
             case ast.Assign(targets=targets, value=value):
@@ -146,7 +146,7 @@ class Module:
                 self._define(scope, node)
                 return [*node.decorator_list]
             case ast.ClassDef(name=name, body=body):
-                cls = Class(node, Scope(self, name, scope, is_class=True), scope)
+                cls = Class(node, NameScope(self, name, scope, is_class=True), scope)
                 self.classes.append(cls)
                 scope.inner.append(cls.scope)
                 scope.bind(name, Binding(node.lineno, cls))
@@ -163,7 +163,7 @@ class Module:
                 scope.bind(name, Binding(0, f"{name} is set by a match or an exception"))
         return list(ast.iter_child_nodes(node))
 
-    def _import(self, scope: Scope, node: ast.Import | ast.ImportFrom) -> None:
+    def _import(self, scope: NameScope, node: ast.Import | ast.ImportFrom) -> None:
         for alias in node.names:
             name = alias.asname or alias.name.partition(".")[0]
             if isinstance(node, ast.Import):
@@ -175,12 +175,12 @@ class Module:
             else:
                 scope.bind(name, Binding(node.lineno, Imported(source, alias.name)))
 
-    def _define(self, scope: Scope, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+    def _define(self, scope: NameScope, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         scope.bind(node.name, Binding(node.lineno, f"{node.name} is a function"))
         own = [*node.args.posonlyargs, *node.args.args][:1] if scope.is_class else []
         if any(ast.unparse(each) == "staticmethod" for each in node.decorator_list):
             own = []
-        inner = Scope(self, node.name, scope)
+        inner = NameScope(self, node.name, scope)
         inner.self_name = own[0].arg if own else "" if scope.is_class else scope.self_name
         scope.inner.append(inner)
         self._fill(inner, [node.args, *node.body])
@@ -188,7 +188,7 @@ class Module:
             inner.self_name = ""  # a nested function's own parameter or variable
 
 
-def _assign(scope: Scope, target: ast.expr, value: ast.expr, is_sure: bool) -> bool:
+def _assign(scope: NameScope, target: ast.expr, value: ast.expr, is_sure: bool) -> bool:
     """Bind a name, or an attribute of self; whether it was one."""
     match target:
         case ast.Name(id=name):

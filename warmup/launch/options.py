@@ -7,7 +7,7 @@ from __future__ import annotations
 UNDERSCORE_ENGINES = ("vllm", "sglang-diffusion")
 
 # Engine → an option's name → its other spellings. sglang 0.5.23 (srt/arg_groups/fields/, where
-# `--tp` and `--dp` are unique abbreviations; multimodal_gen/runtime/server_args/) and vllm
+# `--tp`, `--dp` and `--mem-frac` are unique abbreviations; multimodal_gen/runtime/server_args/) and vllm
 # 0.33.0 (engine/arg_utils.py). tests/launch/options/ holds what these releases declare.
 SPELLINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "sglang": {
@@ -19,6 +19,7 @@ SPELLINGS: dict[str, dict[str, tuple[str, ...]]] = {
         "--attn-dp-size": ("--attention-data-parallel-size",),
         "--attn-cp-size": ("--attention-context-parallel-size",),
         "--moe-dp-size": ("--moe-data-parallel-size",),
+        "--mem-fraction-static": ("--mem-frac",),
         "--dcp-size": ("--decode-context-parallel-size",),
         "--dist-init-addr": ("--nccl-init-addr",),
         "--enable-hierarchical-cache": ("--enable-hicache",),
