@@ -11,7 +11,6 @@ import pytest
 
 from tests.kernels.models import SHAPES
 from warmup.kernels.deep_gemm import (
-    Device,
     Result,
     Setting,
     compile_shapes,
@@ -19,6 +18,7 @@ from warmup.kernels.deep_gemm import (
     make_jobs,
     private_cache,
 )
+from warmup.kernels.device import Device
 from warmup.kernels.shapes.architecture import Ask, Shape
 from warmup.words.errors import Cancelled, HostError
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from warmup.drift.files import UnreadFile
 from warmup.drift.resolve import Unresolved
-from warmup.drift.scan import FoundLaunch, FoundLaunches, UnreadFile
+from warmup.drift.scan import FoundLaunch, FoundLaunches
 from warmup.launch.arguments import get_canonical, is_neutral, parse
 from warmup.launch.launch import Launch
 from warmup.words.errors import EXIT_FAILED, EXIT_OK

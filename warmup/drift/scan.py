@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import ast
-import errno
 import shlex
-import stat
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from warmup.drift.files import UnreadFile, get_reason, iter_files
 from warmup.drift.launchers import CLASSES, WORDS, Launcher, find_launcher
 from warmup.drift.resolve import Resolver, Unresolved
 from warmup.drift.scopes import Class, Module, NameScope
-from warmup.words.errors import UsageError
 from warmup.words.files import read_regular
 
 _MAX_BYTES = 8 << 20
 _UNREADABLE = (OSError, SyntaxError, ValueError, RecursionError, MemoryError)
 _UNKNOWN = Launcher({"model": None, "other_args": (), "extra_args": (), "server_args": ()}, ())
-
-
-@dataclass(frozen=True)
-class UnreadFile:
-    """A file or folder that could not be read as Python."""
-
-    file: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +56,7 @@ def find_launches(paths: Iterable[Path]) -> FoundLaunches:
     Raises UsageError for a path that does not exist.
     """
     problems: list[UnreadFile] = []
-    files = list(_iter_files(paths, problems))
+    files = list(iter_files(paths, problems))
     library = _Library(files)
     launches: list[FoundLaunch] = []
     for file in files:
@@ -74,7 +64,7 @@ def find_launches(paths: Iterable[Path]) -> FoundLaunches:
             if WORDS.search(read_regular(file, _MAX_BYTES, follow=True)) is not None:
                 launches += _Scan(library.read(file), library.find).run()
         except _UNREADABLE as error:
-            problems.append(UnreadFile(str(file), _get_reason(error)))
+            problems.append(UnreadFile(str(file), get_reason(error)))
     return FoundLaunches(tuple(launches), tuple(problems))
 
 
@@ -246,45 +236,3 @@ def _read(file: Path) -> Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tests' own, such as an invalid escape
         return Module(file, ast.parse(read_regular(file, _MAX_BYTES, follow=True), str(file)))
-
-
-def _get_reason(error: BaseException) -> str:
-    if isinstance(error, SyntaxError):
-        return f"not Python: {error.msg}" + (f", line {error.lineno}" if error.lineno else "")
-    if isinstance(error, RecursionError | MemoryError):
-        return "nested too deeply"
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
-def _iter_files(paths: Iterable[Path], problems: list[UnreadFile]) -> Iterator[Path]:
-    """Files once each, in a stable order; links are followed, a folder met again is left out."""
-    todo = list(paths)[::-1]
-    for path in todo:
-        if not path.exists() and not path.is_symlink():
-            raise UsageError(f"no such file or folder: {path}", hint="give the folder of the tests")
-    seen: set[tuple[int, int]] = set()
-    while todo:
-        path = todo.pop()
-        try:
-            status = path.stat()
-            children = sorted(path.iterdir(), reverse=True) if stat.S_ISDIR(status.st_mode) else []
-        except OSError as error:
-            problems.append(UnreadFile(str(path), _get_reason(error)))
-            continue
-        if (status.st_dev, status.st_ino) in seen:
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        if not stat.S_ISDIR(status.st_mode):
-            yield path
-        todo += [child for child in children if _is_wanted(child)]
-
-
-def _is_wanted(child: Path) -> bool:
-    """Python files, folders that may hold some, and links that lead nowhere else."""
-    if child.suffix == ".py":
-        return True
-    try:
-        is_folder = stat.S_ISDIR(child.stat().st_mode)
-    except OSError as error:
-        return error.errno == errno.ELOOP
-    return is_folder and not child.name.startswith(".") and child.name != "__pycache__"

@@ -18,7 +18,8 @@ from typing import Any
 import msgspec
 
 from warmup.caches.family_table import get_family
-from warmup.kernels.deep_gemm import OLDEST_NVCC, private_cache
+from warmup.kernels.deep_gemm import private_cache
+from warmup.kernels.device import OLDEST_NVCC
 from warmup.kernels.digest import CsrcKeys, CsrcSearch, JitMeta
 from warmup.kernels.pool import CompileJob, Pool, WorkerSpec, get_num_workers
 from warmup.kernels.work import KernelsDocument, begin

@@ -7,8 +7,8 @@ from __future__ import annotations
 UNDERSCORE_ENGINES = ("vllm", "sglang-diffusion")
 
 # Engine → an option's name → its other spellings. sglang 0.5.23 (srt/arg_groups/fields/, where
-# `--tp`, `--dp` and `--mem-frac` are unique abbreviations; multimodal_gen/runtime/server_args/) and vllm
-# 0.33.0 (engine/arg_utils.py). tests/launch/options/ holds what these releases declare.
+# `--tp`, `--dp`, `--mem-frac` are unique abbreviations; multimodal_gen/runtime/server_args/) and
+# vllm 0.33.0 (engine/arg_utils.py). tests/launch/options/ holds what these releases declare.
 SPELLINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "sglang": {
         "--model-path": ("--model",),
