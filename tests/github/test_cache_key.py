@@ -29,7 +29,7 @@ def test_the_key_holds_class_versions_and_launches(tmp_path: Path) -> None:
     file = tmp_path / "a b.toml"
     file.write_text("schema = 1\n")
     first = name_cache(tmp_path, CACHE_NAME="h200", WORKFLOW=str(file), PYTHON="py")
-    assert first["prefix"] == "warmup-ci-h200-"
+    assert first["prefix"] == "warmup-ci-h200+"
     assert first["exact"].startswith("key123-")
     argv = (tmp_path / "argv").read_text().splitlines()
     assert argv == [
@@ -53,6 +53,30 @@ def test_models_and_arguments_tell_keys_apart(tmp_path: Path) -> None:
 
 def test_a_hostile_name_is_one_line_of_plain_characters(tmp_path: Path) -> None:
     named = name_cache(tmp_path, CACHE_NAME="a\nexact=forged $(touch hacked),b")
-    assert named["prefix"] == "warmup-ci-a_exact_forged___touch_hacked__b-"
+    assert named["prefix"] == "warmup-ci-a_exact_forged___touch_hacked__b+"
     assert named["exact"].startswith("key123-")
     assert not (tmp_path / "hacked").exists()
+
+
+def test_no_class_is_the_beginning_of_another(tmp_path: Path) -> None:
+    """`restore-keys` match by prefix: `h200` must not restore what `h200-pr` has saved."""
+    names = ("h200", "h200-", "h200-pr", "h200.1", "h200+", "h200+x", "h200_")
+    prefixes = [name_cache(tmp_path, CACHE_NAME=name)["prefix"] for name in names]
+    different = sorted(set(prefixes))
+    for one in different:
+        assert [other for other in different if other.startswith(one)] == [one]
+
+
+def test_no_log_goes_into_a_cache() -> None:
+    """Logs are as servers wrote them, and a pull request may restore what a branch saved."""
+    saved, restored = (
+        get_step(WORKFLOW, name)["with"] for name in ("Save the cache", "Restore the cache")
+    )
+    kept = ("caches", "home/markers", "home/manifests")
+    assert (
+        saved["path"].split()
+        == "".join(f"${{{{ runner.temp }}}}/warmup-ci/{part}\n" for part in kept).split()
+    )
+    assert saved["path"] == restored["path"], "a cache's version is the hash of its paths"
+    prefix, exact = "${{ steps.key.outputs.prefix }}", "${{ steps.key.outputs.exact }}"
+    assert restored["restore-keys"].splitlines() == [f"{prefix}{exact}-", prefix]
