@@ -1,11 +1,13 @@
 """What a boot owes after its server, also after one that failed (design.md, section 7)."""
 
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.commands.program import call_json, get_env, write_workflow
+from tests.commands.program import call, call_json, get_env, write_workflow
 from tests.faults.helpers import list_events
 from warmup.commands.run import run
 from warmup.commands.session import Session
@@ -42,3 +44,16 @@ def test_a_log_that_grows_while_its_server_stops_is_bounded(tmp_path: Path) -> N
     status = Path(model["log"]).stat()
     assert status.st_size > 64 << 20
     assert status.st_blocks * 512 <= 2 << 20
+
+
+def test_what_a_killed_server_had_printed_is_in_the_tail(tmp_path: Path) -> None:
+    """Python buffers what it writes to a file, and a signal takes the buffer with it."""
+    path = write_workflow(tmp_path)
+    code = "import time; print('loading weights'); time.sleep(600)"
+    command = json.dumps([sys.executable, "-c", code])
+    lines = path.read_text().replace("start_timeout_s = 20", "start_timeout_s = 4").splitlines()
+    lines = [f"command = {command}" if line.startswith("command") else line for line in lines]
+    path.write_text("\n".join(lines))
+    done = call(tmp_path, "run", "--workflow", "workflow.toml")
+    assert done.returncode == 1
+    assert "  | loading weights" in done.stderr

@@ -12,7 +12,15 @@ ENGINE = get_engine("command")
 def test_the_launch_wins_over_the_caller() -> None:
     launch = make_launch("command", command=["x"], env={"A": "{port}"})
     env = get_server_env(launch, ENGINE, make_allocation(), {"A": "0", "B": "1"})
-    assert env == {"A": "21000", "B": "1"}
+    assert env == {"A": "21000", "B": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def test_whether_python_buffers_is_the_callers_and_the_launchs_to_say() -> None:
+    launch = make_launch("command", command=["x"], env={"PYTHONUNBUFFERED": ""})
+    assert get_server_env(launch, ENGINE, make_allocation(), {})["PYTHONUNBUFFERED"] == ""
+    launch = make_launch("command", command=["x"])
+    base = {"PYTHONUNBUFFERED": "2"}
+    assert get_server_env(launch, ENGINE, make_allocation(), base)["PYTHONUNBUFFERED"] == "2"
 
 
 @pytest.mark.parametrize("proxy", ["http_proxy", "HTTPS_PROXY", "ALL_PROXY"])

@@ -23,6 +23,7 @@ from warmup.kernels.device import OLDEST_NVCC
 from warmup.kernels.digest import CsrcKeys, CsrcSearch, JitMeta
 from warmup.kernels.pool import CompileJob, Pool, WorkerSpec, get_num_workers
 from warmup.kernels.work import KernelsDocument, begin
+from warmup.report.text import get_count
 from warmup.state.home import Home
 from warmup.state.nvcc import find_release, get_nvcc_text
 from warmup.state.values import NONE
@@ -125,8 +126,11 @@ def rebuild(
             [spec] * count, env=env, cwd=work.run_dir, log=work.log, check=work.check
         ) as pool:
             outcomes = pool.run(plan.jobs, work.on_outcome)
-    notes = [f"{len(plan.valid)} entries are valid as they are"] if plan.valid else []
-    notes += [f"{len(names)} entries: {why}" for why, names in plan.skipped.items()]
+    valid = get_count(len(plan.valid), "entry", "entries")
+    notes = [f"{valid} valid as before"] if plan.valid else []
+    notes += [
+        f"{get_count(len(names), 'entry', 'entries')}: {why}" for why, names in plan.skipped.items()
+    ]
     failed = [f"{each.job.name}: {each.error}" for each in outcomes if each.error is not None]
     return work.conclude(
         "rebuild",
@@ -160,7 +164,7 @@ def plan_rebuild(
     if not plan.jobs and not plan.valid and UNKNOWN in plan.skipped:
         raise WarmupError(
             "the keys of this cache cannot be reproduced: nothing was written",
-            cause=f"{len(plan.skipped[UNKNOWN])} entries were tried, "
+            cause=f"tried {get_count(len(plan.skipped[UNKNOWN]), 'entry', 'entries')}, "
             f"{plan.skipped[UNKNOWN][0]} among them",
             hint="say where the package stood with --was-include, or let a server compile",
         )

@@ -18,6 +18,7 @@ def get_server_env(
 ) -> dict[str, str]:
     """Every variable that the server will see. base: the caller's, cache variables included.
 
+    Python writes its output at once: what lies in a buffer is lost to a SIGKILL, and with it why.
     Where base names a proxy, the loopback address is kept out of it: engines ask themselves over
     HTTP while they start, and a proxy broke that (sglang#28493, sglang#28503).
     """
@@ -26,4 +27,4 @@ def get_server_env(
         for name, other in (("no_proxy", "NO_PROXY"), ("NO_PROXY", "no_proxy")):
             said = base.get(name) or base.get(other)
             bypass[name] = f"{said},{_LOOPBACK}" if said else _LOOPBACK
-    return {**base, **bypass, **engine.get_env(launch, allocation)}
+    return {"PYTHONUNBUFFERED": "1", **base, **bypass, **engine.get_env(launch, allocation)}

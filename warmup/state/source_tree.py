@@ -8,6 +8,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from warmup.report.text import get_count
 from warmup.words.errors import UsageError
 
 _TIMEOUT_S = 60
@@ -42,7 +43,9 @@ def get_tree_hash(path: str, repo_dir: Path, env: Mapping[str, str]) -> str:
 
 def _hash_files(top: Path, names: list[str]) -> str:
     if len(names) > _MANY:
-        raise UsageError(f"{len(names)} uncommitted files under a source path of {top}")
+        raise UsageError(
+            f"{get_count(len(names), 'uncommitted file')} under a source path of {top}"
+        )
     digest = hashlib.sha256()
     for name in sorted(names):
         content = _hash_file(top / name)

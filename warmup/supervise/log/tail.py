@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from warmup.report.text import get_count
 from warmup.words.files import open_regular
 from warmup.words.secrets import Redactor, strip_escapes
 
@@ -112,7 +113,7 @@ def _read(window: _Window, size: int, max_lines: int, max_bytes: int) -> Tail:
         after = [f"[… {size - window.end} bytes more while it stopped …]"]
     elif len(after) > _NUM_AFTER:
         num_more = len(after) - _NUM_AFTER
-        after = [f"[… {num_more} lines while it stopped …]", *after[num_more:]]
+        after = [f"[… {get_count(num_more, 'line')} while it stopped …]", *after[num_more:]]
     return Tail((*kept, *after), is_cut)
 
 
