@@ -13,6 +13,7 @@ from tests.supervise.trees import DEADLINE_S
 from warmup.commands.reap import reap
 from warmup.commands.session import Session
 from warmup.supervise.tree import ledger
+from warmup.words.errors import HostError
 
 
 def get_session(home: Path) -> Session:
@@ -74,3 +75,15 @@ def test_another_hosts_run_is_said_and_no_finding(
     write_run(tmp_path, pid_namespace=os.getpid())
     assert reap(get_session(tmp_path)) == 0
     assert capsys.readouterr().out.startswith("run r1: elsewhere: of another PID namespace")
+
+
+def test_a_home_that_others_may_write_is_not_reaped(tmp_path: Path) -> None:
+    """A forged ledger made root end another home's live run (F8)."""
+    write_run(tmp_path)
+    worker = spawn_worker()
+    (tmp_path / "runs").chmod(0o1777)
+    with pytest.raises(HostError, match="not safe to use"):
+        reap(get_session(tmp_path))
+    assert worker.poll() is None
+    worker.kill()
+    worker.wait(DEADLINE_S)

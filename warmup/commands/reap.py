@@ -13,7 +13,11 @@ from warmup.words.escape import get_printable
 
 
 def reap(session: Session, *, json_output: bool = False) -> int:
-    """Print what was ended; 0 when nothing is left, 1 for survivors and unreadable ledgers."""
+    """Print what was ended; 0 when nothing is left, 1 for survivors and unreadable ledgers.
+
+    Raises HostError for a home that is not safe to use.
+    """
+    session.home.find_folder("runs")  # refuses what another user could have forged
     report = supervise_reap.reap(session.home.path, _warn)
     exit_code = EXIT_FAILED if report.has_findings else EXIT_OK
     show(_make_document(report, exit_code), _render(report), json_output=json_output)
