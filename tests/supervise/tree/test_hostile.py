@@ -22,7 +22,8 @@ from tests.supervise.trees import (
     start_nasty,
     wait_until,
 )
-from warmup.supervise.tree import proc
+from warmup.supervise.tree import oom, proc
+from warmup.supervise.tree.oom import HINT
 from warmup.supervise.tree.supervisor import Supervisor, TreeLimits
 from warmup.words.errors import HostError
 
@@ -220,3 +221,27 @@ def test_a_log_stays_in_the_runs_folder_while_its_name_is_swapped(tmp_path: Path
         assert os.path.samestat(kept.stat(), own)
         assert len(list(kept.glob("*.log"))) == 20
     assert list(victim.iterdir()) == []
+
+
+def test_an_out_of_memory_kill_is_told_from_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's counter is faked: a real one would need a limit that not every host gives."""
+    with make_supervisor(tmp_path, [], TreeLimits()) as supervisor:
+        for num_kills, how in ((0, "was killed by SIGKILL"), (1, f"was killed by SIGKILL; {HINT}")):
+            monkeypatch.setattr(oom, "find_num_kills", lambda: 0)
+            server = start(supervisor, tmp_path, ["sh", "-c", "kill -KILL $$"])
+            monkeypatch.setattr(oom, "find_num_kills", lambda num=num_kills: num)
+            wait_until(server.find_exit)
+            assert server.find_exit() == how
+
+
+def test_a_leader_that_outlives_its_grace_is_said(tmp_path: Path) -> None:
+    with make_supervisor(tmp_path, [], TreeLimits()) as supervisor:
+        script = "trap '' TERM; echo up; while :; do sleep 1; done"
+        deaf = start(supervisor, tmp_path, ["sh", "-c", script])
+        wait_until((tmp_path / "log").read_text)
+        report = deaf.stop(0.1)
+        assert report.is_grace_over
+        assert report.killed >= 1
+        assert not start(supervisor, tmp_path, ["sleep", "60"]).stop(DEADLINE_S).is_grace_over

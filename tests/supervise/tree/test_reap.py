@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.supervise.trees import DEADLINE_S, read_ledger
+from tests.supervise.trees import (
+    DEADLINE_S,
+    end,
+    list_bearers,
+    read_ledger,
+    reap_orphans,
+    spawn_nasty_run,
+)
 from warmup.supervise.tree import cookie, ledger, proc
 from warmup.supervise.tree.reap import ReapedRun, reap
 from warmup.words.errors import HostError
@@ -163,3 +171,62 @@ def test_a_home_that_is_a_file_is_the_hosts_fault(tmp_path: Path, said: list[str
     (tmp_path / "runs").write_text("")
     with pytest.raises(HostError, match="cannot read"):
         reap(tmp_path, said.append)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file to another user")
+@pytest.mark.parametrize("what", ["runs", "runs/r1", "runs/r1/ledger.json"])
+def test_a_ledger_that_another_user_may_have_written_ends_nobody(
+    tmp_path: Path, said: list[str], worker: subprocess.Popen[bytes], what: str
+) -> None:
+    write_run(tmp_path)
+    os.chown(tmp_path / what, 65534, 65534)
+    run = reap_one(tmp_path, said)
+    assert (run.state, run.killed) == ("foreign", ())
+    assert worker.poll() is None
+    assert len(said) == 1
+
+
+def test_a_folder_that_others_may_write_in_ends_nobody(
+    tmp_path: Path, said: list[str], worker: subprocess.Popen[bytes]
+) -> None:
+    write_run(tmp_path).chmod(0o777)
+    assert reap_one(tmp_path, said).state == "foreign"
+    assert worker.poll() is None
+
+
+def test_a_forged_ledger_does_not_end_a_living_run(tmp_path: Path, said: list[str]) -> None:
+    """Another home's ledger names the cookie of a run that goes on."""
+    (tmp_path / "victim").mkdir()
+    run_dir, orchestrator = spawn_nasty_run(tmp_path / "victim")
+    before = list_bearers(run_dir)
+    write_run(tmp_path / "forged", cookie=read_ledger(run_dir).cookie - 3)
+    run = reap_one(tmp_path / "forged", said)
+    assert (run.state, run.killed) == ("running", ())
+    assert list_bearers(run_dir) == before
+    orchestrator.terminate()
+    end(orchestrator)
+    reap_orphans()
+
+
+@pytest.mark.parametrize("kind", ["fifo", "zero", "link"])
+def test_a_ledger_that_is_not_a_regular_file_is_reported_at_once(
+    tmp_path: Path, said: list[str], kind: str
+) -> None:
+    path = write_run(tmp_path) / ledger.LEDGER_NAME
+    path.rename(tmp_path / "real")
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "zero":
+        if os.geteuid() != 0:
+            pytest.skip("needs root to make a device")
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))
+    else:
+        path.symlink_to(tmp_path / "real")
+    assert reap_one(tmp_path, said).state in ("unreadable", "foreign")
+
+
+def test_a_ledger_without_an_end_is_not_read_whole(tmp_path: Path, said: list[str]) -> None:
+    path = write_run(tmp_path) / ledger.LEDGER_NAME
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)  # a hole
+    assert reap_one(tmp_path, said).state == "unreadable"

@@ -7,7 +7,6 @@ is left alone and said.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,7 +79,11 @@ def reap(home: Path, warn: Callable[[str], None]) -> ReapReport:
 def _reap_name(runs: Folder, name: str, warn: Callable[[str], None]) -> ReapedRun | None:
     """None where it is not a folder, or holds no ledger: nothing was ever started there."""
     try:
-        with runs.open_folder(name) as run_dir:
+        folder = runs.open_folder(name)
+    except OSError:
+        return None
+    try:
+        with folder as run_dir:
             status = run_dir.stat(ledger.LEDGER_NAME)  # it comes before the first process
             intruder = runs.find_intruder() or run_dir.find_intruder()
             if intruder is None and status.st_uid != os.geteuid():
@@ -91,8 +94,6 @@ def _reap_name(runs: Folder, name: str, warn: Callable[[str], None]) -> ReapedRu
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno in (errno.ENOTDIR, errno.ELOOP):
-            return None
         return ReapedRun(name, "unreadable", detail=f"unreadable ledger: {error.strerror}")
     except HostError as error:
         return ReapedRun(name, "unreadable", detail=error.reason)
