@@ -31,7 +31,8 @@ from warmup.state.manifests import write_manifest
 from warmup.state.marker import make_marker, write_marker
 from warmup.state.stale import find_stale_entries
 from warmup.state.version_vector import VersionVector
-from warmup.supervise.boot import HEARTBEAT_S, Boot, Phases
+from warmup.supervise.boot import HEARTBEAT_S, Boot
+from warmup.supervise.phases import Phases
 from warmup.supervise.ports import lease_ports
 from warmup.supervise.tree.supervisor import Supervisor
 from warmup.words.errors import HostError, WarmupError

@@ -92,6 +92,29 @@ def test_a_failure_is_no_marker_and_shows_the_log(
     assert not list((tmp_path / "home" / "markers").iterdir())
 
 
+def test_a_warm_run_imports_what_it_needs_to_look(tmp_path: Path) -> None:
+    """click and msgspec; what talks to servers, looks at processes or locks is for cold ones."""
+    write_workflow(tmp_path)
+    call(tmp_path, "run", "--workflow", "workflow.toml")
+    script = (
+        "import sys, warmup.cli\n"
+        "sys.argv[1:] = ['run', '--workflow', 'workflow.toml']\n"
+        "try:\n    warmup.cli.main()\n"
+        "finally:\n    print('HEAVY', sorted(set(sys.modules) & set(\n"
+        "        ('requests', 'urllib3', 'psutil', 'filelock', 'rich', 'pynvml', 'torch'))))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=get_env(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "toy:1 ...... warm (" in done.stdout, done.stderr
+    assert done.stdout.endswith("HEAVY []\n")
+
+
 def test_the_exception_is_the_cause_and_the_tail_shows_it(tmp_path: Path) -> None:
     """Not `exited with status 1`, and not sixty lines of what nanobind leaked."""
     write_workflow(tmp_path, "--raise-on-request")

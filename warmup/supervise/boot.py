@@ -6,8 +6,7 @@ Whatever happens inside, the server is ended and the tail of its log is shown.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from warmup.supervise.gpu_memory import Gpu, read_gpus, wait_until_free
 from warmup.supervise.log.file import LogFile
 from warmup.supervise.log.tail import read_tail
 from warmup.supervise.log.watch import LogWatch
+from warmup.supervise.phases import Phases
 from warmup.supervise.tree.supervisor import Server, StopReport, Supervisor
 from warmup.supervise.watch.readiness import wait_until_ready
 from warmup.supervise.watch.request import send_request
@@ -33,42 +33,6 @@ MEMORY_TOLERANCE_BYTES = 64 << 20
 
 # What ends a server and is not its own doing.
 _FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "shim")
-
-
-@dataclass
-class Phases:
-    """Seconds per phase, told to the events as they pass.
-
-    prefix: what stands before each phase's name, `PROOF_PREFIX` in the boot that proves.
-    failed: the first phase that raised.
-    """
-
-    events: Events
-    model: str
-    prefix: str = ""
-    seconds: dict[str, float] = field(default_factory=dict)
-    current: str = ""
-    begin: float = 0.0
-    failed: str | None = None
-
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        phase = self.prefix + name
-        self.current, self.begin = phase, time.monotonic()
-        self.events.emit("phase", self.model, phase=phase, state="started")
-        state = "failed"
-        try:
-            yield
-            state = "finished"
-        finally:
-            if state == "failed":
-                self.mark_failed(name)
-            took = time.monotonic() - self.begin
-            self.seconds[phase] = round(self.seconds.get(phase, 0.0) + took, 3)
-            self.events.emit("phase", self.model, phase=phase, state=state, seconds=took)
-
-    def mark_failed(self, name: str) -> None:
-        self.failed = self.failed or self.prefix + name
 
 
 @dataclass

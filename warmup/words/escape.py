@@ -15,7 +15,7 @@ _UNSAFE = re.compile("[%\udc80-\udcff]")
 def to_text(name: str) -> str:
     """A file name as text that every JSON reader takes; undone by `from_text`.
 
-    Bytes that are no UTF-8 (surrogate escapes, as `os.fsdecode` makes them) become `%XX`, and
+    Bytes that are not UTF-8 (surrogate escapes, as `os.fsdecode` makes them) become `%XX`, and
     `%` itself `%25`.
     """
     if "%" not in name and name.isascii():

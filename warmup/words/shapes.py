@@ -76,7 +76,7 @@ def is_worth_hiding(value: str) -> bool:
 
 
 def show_bytes(value: str) -> str:
-    """An environment may hold any bytes; those that are no UTF-8 show as `\\xff`."""
+    """An environment may hold any bytes; those that are not UTF-8 show as `\\xff`."""
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
