@@ -37,9 +37,11 @@ class Seconds(click.FloatRange):
 
 _SECONDS = Seconds(min=0, min_open=True, max=1_000_000)
 _COUNT = click.IntRange(min=0)
+_LOG_BYTES = click.IntRange(min=4096)
 _PATH = click.Path(path_type=Path)
 
 
+_HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 # `--help` lists the commands in this order; a name that is not there (yet) is left out.
 _SECTIONS = {
     "Warm": "run plan exec observe why",
@@ -151,25 +153,27 @@ def _open(values: dict[str, Any], *, may_run_python: bool = True) -> Session:
 
     said = {name: values.pop(name) for name in FIELDS if name != "engine" and name in values}
     taken = {name: values.pop(name) for name in Selection.__struct_fields__ if name in values}
+    if named := values.pop("named", ()):
+        taken["models"] = (*named, *taken["models"])
     settings = Settings(**{name: value for name, value in said.items() if value is not None})
     selection = Selection(**taken, settings=settings)
     return Session(selection=selection, may_run_python=may_run_python)
 
 
 def _call(name: str, values: dict[str, Any]) -> int:
-    """Call `NAME(session, **values)` of `warmup/commands/NAME.py`, which is loaded only now."""
-    module = importlib.import_module(f"warmup.commands.{name}")
-    session = _open(values, may_run_python=name not in _LOOKING)
-    return int(getattr(module, name)(session, **values))
+    """Call `NAME(session, **values)` of `warmup/commands/NAME.py`, which is loaded only now.
+
+    name: `FILE.NAME` where a file holds several commands.
+    """
+    file, _, function = name.partition(".")
+    module = importlib.import_module(f"warmup.commands.{file}")
+    session = _open(values, may_run_python=file not in _LOOKING)
+    return int(getattr(module, function or file)(session, **values))
 
 
 @click.group(
     cls=Program,
-    context_settings={
-        "help_option_names": ["-h", "--help"],
-        "max_content_width": 100,
-        "show_default": True,
-    },
+    context_settings=_HELP,
     no_args_is_help=False,  # what that does differs between click 8.1 and 8.2
 )
 @click.version_option(__version__, prog_name="warmup-ci")
@@ -190,12 +194,7 @@ def cli() -> None:
 @_option("--deadline", "deadline_s", type=_SECONDS, help="Seconds for the whole step.")
 @_option("--strategy", type=click.Choice(["auto", "kernels", "server"]), help="How to warm.")
 @_option("--log-lines", type=_COUNT, default=30, help="Lines of each server's log to show.")
-@_option(
-    "--max-log-bytes",
-    type=click.IntRange(min=4096),
-    default=64 << 20,
-    help="Disk that one log may take.",
-)
+@_option("--max-log-bytes", type=_LOG_BYTES, default=64 << 20, help="Disk that one log may take.")
 @json_option
 def run(**values: Any) -> int:
     """Warm whatever is cold; skip what is provably warm."""
@@ -264,8 +263,7 @@ def forecast(**values: Any) -> int:
 def drift(**values: Any) -> int:
     """Hold the server launches of Python tests against the workflow.
 
-    Exit status 1 for a difference, for a model that the workflow lacks, and where nothing could be
-    compared.
+    Exit status 1 for a difference, a model that the workflow lacks, and nothing to compare.
     """
     return _call("drift", values)
 
@@ -329,12 +327,9 @@ compile_options = _options(
 
 @kernels.command("list", cls=SpreadCommand)
 @named_options
-def list_kernels(named: tuple[str, ...], **values: Any) -> int:
+def list_kernels(**values: Any) -> int:
     """Print the shapes; needs no GPU."""
-    from warmup.commands.kernels import list_kernels
-
-    values["models"] = (*named, *values["models"])
-    return list_kernels(_open(values), **values)
+    return _call("kernels.list_kernels", values)
 
 
 @kernels.command("compile", cls=SpreadCommand)
@@ -342,15 +337,9 @@ def list_kernels(named: tuple[str, ...], **values: Any) -> int:
 @click.option("--target", metavar="cuda:90", help="The GPU to compile Triton kernels for.")
 @click.option("--fp8", is_flag=True, help="With --target: what the engine's --fp8 needs.")
 @compile_options
-def compile_kernels(named: tuple[str, ...], **values: Any) -> int:
-    """Compile them here, on the GPUs, or for a GPU elsewhere.
-
-    Here DeepGEMM's; with --target the Triton kernels of the reference engine.
-    """
-    from warmup.commands.kernels import compile_kernels
-
-    values["models"] = (*named, *values["models"])
-    return compile_kernels(_open(values), **values)
+def compile_kernels(**values: Any) -> int:
+    """Compile them on the GPUs here; with --target for one elsewhere."""
+    return _call("kernels.compile_kernels", values)
 
 
 @kernels.command("rebuild")
@@ -360,13 +349,8 @@ def compile_kernels(named: tuple[str, ...], **values: Any) -> int:
 @compile_options
 @json_option
 def rebuild_kernels(**values: Any) -> int:
-    """Compile a cache's recorded sources again.
-
-    A DeepGEMM cache's, with nvcc, under the keys that this environment looks up.
-    """
-    from warmup.commands.kernels import rebuild_kernels
-
-    return rebuild_kernels(_open(values), **values)
+    """Compile a DeepGEMM cache's recorded sources again, by nvcc."""
+    return _call("kernels.rebuild_kernels", values)
 
 
 @cli.command(
@@ -393,14 +377,10 @@ def _terminate(*_: object) -> NoReturn:
 def main() -> None:
     """Run the program; the one place where errors become lines and an exit status."""
     signal.signal(signal.SIGTERM, _terminate)  # a supervisor puts its own in place of it
+    from warmup.report.output import flush_standard_streams
+
     status = _main(sys.argv[1:])
-    for name in ("stdout", "stderr"):
-        try:
-            if (stream := getattr(sys, name)) is not None:
-                stream.flush()
-        except OSError:
-            # What was lost has been told; the interpreter would try again and exit with 120.
-            setattr(sys, name, None)
+    flush_standard_streams()
     sys.exit(status)
 
 

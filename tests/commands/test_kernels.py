@@ -15,7 +15,7 @@ import pytest
 from tests.kernels.entries import make_package, write_csrc
 from tests.kernels.models import write_model
 from warmup.commands.kernels import compile_kernels, list_kernels, rebuild_kernels
-from warmup.commands.session import Session, open_session
+from warmup.commands.session import Session
 from warmup.words.errors import HostError, UsageError, WarmupError
 from warmup.workflow.selection import Selection
 from warmup.workflow.settings import Settings
@@ -32,7 +32,7 @@ def make_session(folder: Path, *models: str, workflow: str = "", **env: str) -> 
         path.write_text(workflow)
     environ = {**os.environ, "HF_HUB_CACHE": str(folder / "hub"), **env}
     selection = Selection(models=models, workflow=path, settings=Settings(python=sys.executable))
-    return open_session(selection, environ, folder, need_models=False)
+    return Session(selection=selection, environ=environ, folder=folder)
 
 
 def list_models(capsys: pytest.CaptureFixture[str], session: Session) -> list[dict[str, Any]]:
@@ -107,9 +107,9 @@ def test_listing_loads_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path\n"
         "from warmup.commands.kernels import list_kernels\n"
-        "from warmup.commands.session import open_session\n"
+        "from warmup.commands.session import Session\n"
         "from warmup.workflow.selection import Selection\n"
-        "session = open_session(Selection(models=('./v3:8',)), os.environ, Path.cwd())\n"
+        "session = Session(selection=Selection(models=('./v3:8',)))\n"
         "list_kernels(session, json_output=True)\n"
         "print(sorted(set(sys.modules) & {'torch', 'triton', 'rich', 'requests', 'pynvml'}))"
     )
@@ -237,10 +237,10 @@ def test_an_interrupt_leaves_no_half_entry_and_no_compiler(tmp_path: Path) -> No
     code = (
         "import os, sys; from pathlib import Path\n"
         "from warmup.commands.kernels import rebuild_kernels\n"
-        "from warmup.commands.session import open_session\n"
+        "from warmup.commands.session import Session\n"
         "from warmup.words.errors import WarmupError\n"
         "from warmup.workflow.selection import Selection\n"
-        "session = open_session(Selection(), os.environ, Path.cwd(), need_models=False)\n"
+        "session = Session()\n"
         "try: rebuild_kernels(session, rebuild_from=Path('old'), out=Path('new'), jobs=1)\n"
         "except WarmupError as error: sys.exit(error.exit_status)\n"
     )

@@ -165,13 +165,3 @@ class Session:
             if not vector.unread:  # else the host may answer the next time
                 self._vectors[key] = vector
         return vector
-
-
-def open_session(
-    selection: Selection, environ: Mapping[str, str], cwd: Path, *, need_models: bool = True
-) -> Session:
-    """Raises UsageError for wrong flags, workflow or models."""
-    session = Session(selection=selection, environ=environ, folder=cwd)
-    if need_models:
-        session.get_launches()
-    return session

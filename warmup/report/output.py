@@ -101,3 +101,13 @@ def show(document: object, lines: Iterable[str], *, json_output: bool) -> None:
         return
     for line in lines:
         out.line(get_printable(line))
+
+
+def flush_standard_streams() -> None:
+    """Before the interpreter ends: it would try what failed again, and exit with status 120."""
+    for name in ("stdout", "stderr"):
+        try:
+            if (stream := getattr(sys, name)) is not None:
+                stream.flush()
+        except OSError:  # what was lost has been told
+            setattr(sys, name, None)
