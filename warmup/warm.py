@@ -28,7 +28,8 @@ from warmup.state.check import MarkerCheck
 from warmup.state.home import Home
 from warmup.state.locks import hold_launch_lock
 from warmup.state.manifests import write_manifest
-from warmup.state.marker import make_marker, write_marker
+from warmup.state.marker import make_marker
+from warmup.state.marker_files import write_marker
 from warmup.state.stale import find_stale_entries
 from warmup.state.version_vector import VersionVector
 from warmup.supervise.boot import HEARTBEAT_S, Boot

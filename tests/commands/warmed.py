@@ -12,7 +12,8 @@ from warmup.caches.records import encode
 from warmup.caches.walk import take_snapshot
 from warmup.launch.launch import Launch
 from warmup.state.home import Home
-from warmup.state.marker import make_marker, write_marker
+from warmup.state.marker import make_marker
+from warmup.state.marker_files import write_marker
 from warmup.state.version_vector import Ingredient, VersionVector
 from warmup.words.errors import UsageError
 

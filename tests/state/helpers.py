@@ -12,7 +12,8 @@ from warmup.caches.manifest import FamilySummary
 from warmup.caches.records import Manifest, encode
 from warmup.launch.launch import Launch
 from warmup.state.home import Home
-from warmup.state.marker import Marker, MarkerProblem, make_marker, read_marker, write_marker
+from warmup.state.marker import Marker, make_marker
+from warmup.state.marker_files import MarkerProblem, read_marker, write_marker
 from warmup.state.version_vector import Ingredient, VersionVector
 from warmup.words.files import Folder
 

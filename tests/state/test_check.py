@@ -10,7 +10,8 @@ from warmup.caches.manifest import make_manifest
 from warmup.caches.records import Manifest, encode
 from warmup.caches.walk import take_snapshot
 from warmup.state.check import check_launch, judge
-from warmup.state.marker import SCHEMA, write_marker
+from warmup.state.marker import SCHEMA
+from warmup.state.marker_files import write_marker
 
 LAUNCH, VECTOR = make_launch(), make_vector()
 ENV = {"HOME": "/nonexistent"}

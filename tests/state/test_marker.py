@@ -24,14 +24,11 @@ from tests.state.helpers import (
 from tests.state.write_schema import SCHEMA_FILE, make_schema
 from warmup.caches.manifest import FamilySummary
 from warmup.state.home import Home
-from warmup.state.marker import (
+from warmup.state.marker import Marker, encode_marker, get_marker_name, get_slug
+from warmup.state.marker_files import (
     MAX_BYTES,
-    Marker,
     MarkerProblem,
-    encode_marker,
     find_markers,
-    get_marker_name,
-    get_slug,
     list_markers,
     write_marker,
 )

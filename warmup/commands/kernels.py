@@ -86,7 +86,8 @@ def rebuild_kernels(
     be carried over. Raises WarmupError where no key can be reproduced, HostError without nvcc.
     """
     from warmup.kernels.rebuild import find_toolchain, rebuild
-    from warmup.state.marker import Marker, list_markers
+    from warmup.state.marker import Marker
+    from warmup.state.marker_files import list_markers
     from warmup.state.values import NONE
 
     values = {each.name: each.value for each in session.vector.ingredients}

@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 
 from warmup.state.home import Home
-from warmup.state.marker import Marker, list_markers
+from warmup.state.marker import Marker
+from warmup.state.marker_files import list_markers
 from warmup.state.version_vector import Ingredient, VersionVector
 from warmup.version import __version__
 from warmup.words import encoding

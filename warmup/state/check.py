@@ -13,7 +13,8 @@ from warmup.caches.verify import find_mismatch
 from warmup.launch.launch import Launch
 from warmup.state.home import Home
 from warmup.state.manifests import read_manifest
-from warmup.state.marker import Marker, MarkerProblem, find_markers
+from warmup.state.marker import Marker
+from warmup.state.marker_files import MarkerProblem, find_markers
 from warmup.state.version_vector import Change, VersionVector, explain_unread
 from warmup.words.errors import IntegrityError
 

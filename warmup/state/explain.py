@@ -12,7 +12,8 @@ from warmup.launch.record import LaunchRecord
 from warmup.state.check import CheckState, MarkerCheck, check_launch, find_nearest
 from warmup.state.home import Home
 from warmup.state.launch_diff import LaunchChange, diff_launches
-from warmup.state.marker import Marker, list_markers
+from warmup.state.marker import Marker
+from warmup.state.marker_files import list_markers
 from warmup.state.version_vector import Change, VersionVector
 from warmup.words.errors import EXIT_FAILED, EXIT_OK
 

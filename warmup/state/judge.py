@@ -15,7 +15,8 @@ from warmup.launch.launch import Launch
 from warmup.state.check import judge, read_bound_manifest
 from warmup.state.home import Home
 from warmup.state.manifests import has_manifest
-from warmup.state.marker import Marker, MarkerProblem, list_markers
+from warmup.state.marker import Marker
+from warmup.state.marker_files import MarkerProblem, list_markers
 from warmup.state.version_vector import VersionVector
 from warmup.words.errors import IntegrityError, UsageError
 from warmup.words.escape import from_text

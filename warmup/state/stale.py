@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from warmup.state.home import Home
 from warmup.state.manifests import read_manifest
-from warmup.state.marker import Marker, list_markers
+from warmup.state.marker import Marker
+from warmup.state.marker_files import list_markers
 from warmup.words.errors import IntegrityError
 
 
 def find_stale_entries(home: Home, version_key: str) -> dict[str, frozenset[str]]:
     """Family → entries that a warm-up under another key added and none under this key lists.
 
-    What `jit.manifest.make_manifest` may leave out if the new warm-up does not read it: listed
+    What `manifest.make_manifest` may leave out if the new warm-up does not read it: listed
     there, the rubbish of every earlier version would be needed for ever.
     """
     made: dict[str, set[str]] = {}
