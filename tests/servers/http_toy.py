@@ -1,7 +1,7 @@
 """A well-behaved toy engine: compiles one "kernel" into TRITON_CACHE_DIR at its first request.
 
 `http_toy.py --port P [--answer STATUS] [--always-compile] [--die-on-request] [--raise-on-request]
-[--print TEXT] [--ignore-term] [--flood-on-term BYTES] [--body TEXT]`
+[--print TEXT] [--ignore-term] [--flood-on-term BYTES] [--freeze-on-term CGROUP] [--body TEXT]`
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ parser.add_argument("--raise-on-request", action="store_true", help="and leak, a
 parser.add_argument("--never-ready", action="store_true")
 parser.add_argument("--ignore-term", action="store_true")
 parser.add_argument("--flood-on-term", type=int, help="bytes to print before it ends")
+parser.add_argument("--freeze-on-term", type=Path, help="a cgroup v1 freezer to enter then")
 parser.add_argument("--body", default="", help="in the answer; $NAME is expanded")
 parser.add_argument("--api-key", default="")
 parser.add_argument("--hf-token", default="")
@@ -78,6 +79,13 @@ def flood(*_: object) -> None:
     os._exit(0)
 
 
+def freeze(*_: object) -> None:
+    (args.freeze_on_term / "cgroup.procs").write_text(str(os.getpid()))
+    (args.freeze_on_term / "freezer.state").write_text("FROZEN")
+
+
+if args.freeze_on_term:
+    signal.signal(signal.SIGTERM, freeze)
 if args.flood_on_term:
     signal.signal(signal.SIGTERM, flood)
 if args.ignore_term:

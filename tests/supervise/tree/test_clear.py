@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.supervise.freezer import freeze, make_freezer
 from tests.supervise.trees import DEADLINE_S, wait_until
 from warmup.supervise.tree import clear, cookie, kernel, proc
 
@@ -85,3 +86,12 @@ def test_what_cannot_be_ended_is_reported(bearer: int) -> None:
     expected = f"Ended(killed=(), survivors=('pid {bearer} (sleep 60), state S',))\n"
     assert result.stdout == expected, result.stderr
     assert proc.is_living(bearer)
+
+
+def test_who_lives_on_is_not_said_to_be_ended(bearer: int) -> None:
+    with make_freezer() as freezer:
+        freeze(freezer, bearer)
+        ended = clear.end_bearers(_COOKIES, timeout_s=1.5)
+        assert ended.killed == ()
+        assert ended.survivors == (f"pid {bearer} (sleep 60), state D",)
+    wait_until(lambda: not proc.is_living(bearer), "the SIGKILL to arrive")

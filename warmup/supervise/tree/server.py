@@ -36,7 +36,7 @@ class StopReport:
     is_grace_over: bool = False
 
 
-class Waiter(Protocol):
+class ServerOwner(Protocol):
     """What a server needs of its supervisor."""
 
     def wait(self, timeout_s: float) -> None:
@@ -59,7 +59,7 @@ class Server:
         self,
         ends: ShimEnds,
         cookies: range,
-        waiter: Waiter,
+        waiter: ServerOwner,
         *,
         kill_timeout_s: float = DEADLINE_S,
     ) -> None:
