@@ -46,7 +46,7 @@ MAX_NAMED = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class RunContext:
     """What all models of one run share.
 
     env: the caller's environment with the cache variables laid over it. check: holds a launch's
@@ -78,7 +78,7 @@ class _Attempt:
     """
 
     launch: Launch
-    step: Step
+    step: RunContext
     place: tuple[int, int]
     phases: Phases
     started: float = field(default_factory=time.monotonic)
@@ -108,7 +108,7 @@ class _Attempt:
 
 
 def warm_model(
-    launch: Launch, step: Step, place: tuple[int, int]
+    launch: Launch, step: RunContext, place: tuple[int, int]
 ) -> tuple[ModelResult, WarmupError | None]:
     """Warm one model unless it is provably warm.
 

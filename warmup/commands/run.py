@@ -136,12 +136,12 @@ class _Run:
         # Loaded only now: a run that finds all warm pays for none of it.
         from warmup.supervise.gpu_memory import read_gpus
         from warmup.supervise.tree.supervisor import Supervisor
-        from warmup.warm import Step, warm_model
+        from warmup.warm import RunContext, warm_model
         from warmup.workflow.gpus import get_visible
 
         deadline_s, launches = self.session.resolved.deadline_s, self.session.launches
         with Supervisor(run_dir, warn=lambda text: events.emit("warning", text=text)) as supervisor:
-            step = Step(
+            step = RunContext(
                 home=self.session.home,
                 run_dir=run_dir,
                 supervisor=supervisor,
