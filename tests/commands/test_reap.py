@@ -87,3 +87,20 @@ def test_a_home_that_others_may_write_is_not_reaped(tmp_path: Path) -> None:
     assert worker.poll() is None
     worker.kill()
     worker.wait(DEADLINE_S)
+
+
+def test_a_secret_of_a_command_line_is_not_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path)
+    limits = (_COOKIE, resource.RLIM_INFINITY)
+    worker = subprocess.Popen(
+        ["sh", "-c", "sleep 60; true", "--api-key", "s3cr3t-value"],
+        preexec_fn=lambda: resource.setrlimit(10, limits),
+        start_new_session=True,
+    )
+    assert reap(get_session(tmp_path)) == 0
+    worker.wait(DEADLINE_S)
+    output = capsys.readouterr().out
+    assert "--api-key ***" in output
+    assert "s3cr3t-value" not in output

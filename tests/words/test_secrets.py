@@ -213,3 +213,40 @@ def test_one_rule_says_which_names_are_secret(name: str) -> None:
 )
 def test_names_that_only_look_secret_are_not(name: str) -> None:
     assert not is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    ("argv", "written"),
+    [
+        ("--api-key abc --tp 8", "--api-key *** --tp 8"),
+        ("--hf-token=ab --max-tokens 16", "--hf-token=*** --max-tokens 16"),
+        ("env HF_TOKEN=xyz server", "env HF_TOKEN=*** server"),
+        ("--api-key EMPTY --api-key --tp 8", "--api-key EMPTY --api-key --tp 8"),
+        ("--store https://u:pw@h/x?token=abcdef12&x=1", "--store https://***@h/x?token=***&x=1"),
+        (
+            "--speculative-token-map a/b --dbo-decode-token-threshold 32 --experts-per-token 2",
+            "--speculative-token-map a/b --dbo-decode-token-threshold 32 --experts-per-token 2",
+        ),
+        ("--tokenizer-path /m/t --ssl-keyfile /k", "--tokenizer-path /m/t --ssl-keyfile /k"),
+    ],
+)
+def test_secrets_of_a_command_line(argv: str, written: str) -> None:
+    assert Redactor().redact_argv(argv.split()) == tuple(written.split())
+    assert Redactor().redact_argv(written.split()) == tuple(written.split()), "again, no change"
+
+
+def test_a_secret_option_is_blanked_in_text_too() -> None:
+    argvs = [["--api-key", "s3cr3t-value", "--hf-token=other-s3cr3t", "--tp", "8"]]
+    redactor = Redactor.from_environment({}, argvs=argvs)
+    assert redactor.redact("args: s3cr3t-value other-s3cr3t 8") == "args: *** *** 8"
+
+
+def test_secrets_of_data_and_of_an_environment() -> None:
+    redactor = Redactor(("s3cr3t-value",))
+    data = {"argv": ["--api-key", "abc"], "more": [{"text": "a s3cr3t-value"}, 1, None, True]}
+    assert redactor.redact_data(data) == {
+        "argv": ["--api-key", "***"],
+        "more": [{"text": "a ***"}, 1, None, True],
+    }
+    env = {"HF_TOKEN": "x", "STORE": "redis://u:pw@h/0", "TP": "8"}
+    assert redactor.redact_env(env) == {"HF_TOKEN": "***", "STORE": "redis://***@h/0", "TP": "8"}

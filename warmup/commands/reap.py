@@ -10,6 +10,7 @@ from warmup.report.output import Output, show
 from warmup.supervise.tree import reap as supervise_reap
 from warmup.words.errors import EXIT_FAILED, EXIT_OK
 from warmup.words.escape import get_printable
+from warmup.words.secrets import Redactor
 
 
 def reap(session: Session, *, json_output: bool = False) -> int:
@@ -41,7 +42,7 @@ def _make_document(report: supervise_reap.ReapReport, exit_code: int) -> dict[st
             for run in report.runs
         ],
         "ended": [
-            {"pid": pid, "command": command, "run_id": run.run_id}
+            {"pid": pid, "command": _redact(command), "run_id": run.run_id}
             for run in report.runs
             for pid, command in run.killed
         ],
@@ -52,10 +53,14 @@ def _make_document(report: supervise_reap.ReapReport, exit_code: int) -> dict[st
 def _render(report: supervise_reap.ReapReport) -> Iterator[str]:
     for run in report.runs:
         for pid, command in run.killed:
-            yield f"ended pid {pid} ({command}) of run {run.run_id}"
+            yield f"ended pid {pid} ({_redact(command)}) of run {run.run_id}"
     told = ("survivors", "unreadable", "elsewhere", "foreign")
     left = [run for run in report.runs if run.state in told]
     for run in left:
         yield f"run {run.run_id}: {run.state}: {run.detail}"
     if not left and not any(run.killed for run in report.runs):
         yield "nothing was left behind"
+
+
+def _redact(command: str) -> str:
+    return " ".join(Redactor().redact_argv(command.split(" ")))
