@@ -149,7 +149,7 @@ def test_filesystem_without_locks_is_an_error_and_no_weaker_lock(
         raise OSError(38, os.strerror(38))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(HostError, match="ports cannot be locked"):
+    with pytest.raises(HostError, match="file locks do not work"):
         lease_ports(tmp_path, 1)
 
 

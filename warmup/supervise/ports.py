@@ -8,8 +8,6 @@ lock as long as its server may run.
 from __future__ import annotations
 
 import errno
-import fcntl
-import os
 import socket
 import zlib
 from collections.abc import Iterator
@@ -17,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 
 from warmup.words.errors import HostError
+from warmup.words.files import Folder
+from warmup.words.locks import Lock, try_lock
 
 _FIRST_PORT = 10_000
 _LAST_PORT = 65_535
@@ -30,9 +30,9 @@ _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 class PortLease:
     """`ports` (contiguous, `port` first) are ours until `close`, or until this process ends."""
 
-    def __init__(self, ports: tuple[int, ...], lock_fd: int, claim: socket.socket) -> None:
+    def __init__(self, ports: tuple[int, ...], lock: Lock, claim: socket.socket) -> None:
         self.ports = ports
-        self._lock_fd = lock_fd
+        self._lock = lock
         self._claim = claim
         self._is_open = True
 
@@ -44,7 +44,7 @@ class PortLease:
         if self._is_open:
             self._is_open = False
             self._claim.close()
-            os.close(self._lock_fd)  # the file stays: unlinking a lock file breaks the lock
+            self._lock.close()
 
     def __enter__(self) -> PortLease:
         return self
@@ -65,15 +65,15 @@ def lease_ports(locks_dir: Path, count: int) -> PortLease:
     """
     _check_count(count)
     for base in _list_blocks(locks_dir):
-        lock_fd = _find_lock(locks_dir / f"ports-{base}.lock")
-        if lock_fd is None:
+        lock = _find_lock(locks_dir, f"ports-{base}.lock")
+        if lock is None:
             continue
         claim = _find_claim(base)
         if claim is not None and _is_free(base):
-            return PortLease(tuple(range(base, base + count)), lock_fd, claim)
+            return PortLease(tuple(range(base, base + count)), lock, claim)
         if claim is not None:
             claim.close()
-        os.close(lock_fd)
+        lock.close()
     raise HostError(
         "no free ports for a server",
         cause=f"every block of {_BLOCK_PORTS} ports from {_FIRST_PORT} on is locked or in use",
@@ -125,28 +125,15 @@ def _get_ephemeral_range() -> tuple[int, int]:
         return 32_768, 60_999  # Linux' default
 
 
-def _find_lock(path: Path) -> int | None:
-    """A descriptor that holds the lock; None while another holds it."""
+def _find_lock(folder: Path, name: str) -> Lock | None:
+    """None while another holds it. Raises HostError, also where flock is missing."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with Folder.open(folder, create=True) as locks:
+            return try_lock(locks, name)
     except OSError as error:
         raise HostError(
-            "ports cannot be locked", cause=f"{error.strerror}: {error.filename}"
+            "ports cannot be locked", cause=f"{error.strerror}: {error.filename or folder}"
         ) from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return None
-    except OSError as error:  # never a weaker lock in its place
-        os.close(fd)
-        raise HostError(
-            "ports cannot be locked",
-            cause=f"{error.strerror}: {path}",
-            hint="put WARMUP_CI_HOME on a local filesystem",
-        ) from error
-    return fd
 
 
 def _find_claim(base: int) -> socket.socket | None:
