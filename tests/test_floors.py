@@ -18,6 +18,9 @@ FLOORS = {
     "packs": 5, "supervise": 4, "target": 4, "state": 3, "launch": 2, "caches": 2, "report": 2,
     "words": 1, "version": 0, "__init__": 0,
 }  # fmt: skip
+# Rooms that others see through `api.py` alone. words/ has no face: each of its files is an owner.
+FACED = {room for room in FLOORS if (PACKAGE / room / "api.py").exists()}
+MAX_FACE_LINES = 150
 # Only the engine may import these, or what imports them.
 ENGINES_OWN = {"torch", "transformers", "diffusers", "accelerate", "safetensors", "tokenizers"}
 # Programs for the server's interpreter, on its PYTHONPATH: they import torch, nothing imports them.
@@ -60,12 +63,21 @@ def find_faults(path: Path) -> Iterator[str]:
         elif other == "engine":
             yield f"imports {name}: the engine is started by argv, never imported"
         elif FLOORS[other] >= FLOORS[room]:
-            yield f"imports {name}, which is no floor below"
+            yield f"imports {name}, which is not on a floor below"
+        elif other in FACED and not rest.startswith(f"{other}.api"):
+            yield f"imports {name}: other rooms are seen through their face, {other}/api.py"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_down(path: Path) -> None:
     assert list(find_faults(path)) == []
+
+
+def test_every_room_has_a_face() -> None:
+    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    assert rooms - FACED == {"words", "commands", "engine"}  # one file a command; apart
+    for room in FACED:
+        assert len((PACKAGE / room / "api.py").read_text().splitlines()) <= MAX_FACE_LINES
 
 
 def test_every_room_has_a_floor() -> None:
@@ -83,6 +95,7 @@ def test_init_files_are_empty(path: Path) -> None:
     ("room", "line"),
     [
         ("state/x.py", "from warmup.workflow.resolve import resolve"),
+        ("state/x.py", "from warmup.caches.manifest import make_manifest"),
         ("workflow/x.py", "import warmup.drift.scan"),
         ("caches/x.py", "from warmup.launch import launch"),
         ("commands/x.py", "def f():\n    import torch.cuda"),

@@ -148,8 +148,7 @@ _LOOKING = frozenset({"plan", "why", "audit", "forecast", "gc", "drift"})
 def _open(values: dict[str, Any], *, may_run_python: bool = True) -> Session:
     """A session of the options that speak of models, which are taken out of `values`."""
     from warmup.commands.session import Session
-    from warmup.workflow.selection import Selection
-    from warmup.workflow.settings import FIELDS, Settings
+    from warmup.workflow.api import FIELDS, Selection, Settings
 
     said = {name: values.pop(name) for name in FIELDS if name != "engine" and name in values}
     taken = {name: values.pop(name) for name in Selection.__struct_fields__ if name in values}
@@ -377,7 +376,7 @@ def _terminate(*_: object) -> NoReturn:
 def main() -> None:
     """Run the program; the one place where errors become lines and an exit status."""
     signal.signal(signal.SIGTERM, _terminate)  # a supervisor puts its own in place of it
-    from warmup.report.output import flush_standard_streams
+    from warmup.report.api import flush_standard_streams
 
     status = _main(sys.argv[1:])
     flush_standard_streams()
@@ -405,7 +404,7 @@ def _main(args: list[str]) -> int:
     except Exception:
         import traceback
 
-        from warmup.report.output import Output
+        from warmup.report.api import Output
 
         Output(sys.stderr).line(traceback.format_exc().rstrip())
         hint = "report it with the lines above"
@@ -415,8 +414,7 @@ def _main(args: list[str]) -> int:
 
 def _report(error: WarmupError, asked: dict[str, bool]) -> int:
     """Lines on stderr; under `--json` a document on stdout as well. Returns the exit status."""
-    from warmup.report.document import ErrorDocument
-    from warmup.report.output import Output
+    from warmup.report.api import ErrorDocument, Output
     from warmup.words.secrets import Redactor
 
     error.redact(Redactor.from_environment(os.environ).redact)

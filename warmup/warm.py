@@ -11,35 +11,34 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from warmup.caches.compile_lines import find_compile_lines, get_log_variables
-from warmup.caches.manifest import find_new, make_manifest, summaries
-from warmup.caches.records import encode
-from warmup.caches.unread import mark_unread
-from warmup.caches.walk import Snapshot, take_snapshot
-from warmup.kernels.derive import FAMILIES, ModelShapes, derive_or_leave, merge_asks
-from warmup.launch.engine import Allocation, Engine
-from warmup.launch.engine_table import get_engine
-from warmup.launch.environment import get_server_env
-from warmup.launch.launch import Launch
-from warmup.report.document import ModelResult, State
-from warmup.report.events import PROOF_PREFIX, Events
-from warmup.report.text import get_count
-from warmup.state.check import MarkerCheck
-from warmup.state.home import Home
-from warmup.state.locks import hold_launch_lock
-from warmup.state.manifests import write_manifest
-from warmup.state.marker import make_marker
-from warmup.state.marker_files import write_marker
-from warmup.state.stale import find_stale_entries
-from warmup.state.version_vector import VersionVector
-from warmup.supervise.boot import HEARTBEAT_S, Boot
-from warmup.supervise.phases import Phases
-from warmup.supervise.ports import lease_ports
-from warmup.supervise.tree.supervisor import Supervisor
+from warmup.caches.api import (
+    Snapshot,
+    encode,
+    find_compile_lines,
+    find_new,
+    get_log_variables,
+    make_manifest,
+    mark_unread,
+    summaries,
+    take_snapshot,
+)
+from warmup.kernels.api import FAMILIES, ModelShapes, derive_or_leave, merge_asks
+from warmup.launch.api import Allocation, Engine, Launch, get_engine, get_server_env
+from warmup.report.api import PROOF_PREFIX, Events, ModelResult, State, get_count
+from warmup.state.api import (
+    Home,
+    MarkerCheck,
+    VersionVector,
+    find_stale_entries,
+    hold_launch_lock,
+    make_marker,
+    write_manifest,
+    write_marker,
+)
+from warmup.supervise.api import HEARTBEAT_S, Boot, Phases, Supervisor, lease_ports
 from warmup.words.errors import HostError, WarmupError
 from warmup.words.secrets import Redactor
-from warmup.workflow.gpus import assign
-from warmup.workflow.verdict import NOT_PROVEN, get_reason, is_done, make_unlaunched
+from warmup.workflow.api import NOT_PROVEN, assign, get_reason, is_done, make_unlaunched
 
 # Kernels named in one error line; the others are counted.
 MAX_NAMED = 12
@@ -259,7 +258,7 @@ def _find_why_not_direct(
     attempt: _Attempt, shapes: ModelShapes, env: Mapping[str, str]
 ) -> str | None:
     """Compile; None once all kernels are, else why only the server can."""
-    from warmup.kernels.deep_gemm import Setting, compile_shapes
+    from warmup.kernels.api import Setting, compile_shapes
 
     step = attempt.step
     if not step.visible_gpus:

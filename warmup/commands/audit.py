@@ -6,13 +6,9 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Literal
 
-from warmup.caches.hazards.rule import Finding
-from warmup.caches.hazards.rules import RULES, get_rule
-from warmup.report.output import show
-from warmup.report.sarif import SarifResult, SarifRule, make_sarif
-from warmup.report.text import get_count, get_size
-from warmup.state.audit import Audit, make_audit
-from warmup.state.judge import BAD_STATES, HostView
+from warmup.caches.api import RULES, Finding, get_rule
+from warmup.report.api import SarifResult, SarifRule, get_count, get_size, make_sarif, show
+from warmup.state.api import BAD_STATES, Audit, HostView, make_audit
 from warmup.words.errors import UsageError
 from warmup.words.escape import from_text
 from warmup.words.names import FAMILY_NAMES

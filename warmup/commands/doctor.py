@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from warmup.commands.session import Session
-from warmup.report.output import show
-from warmup.report.text import get_count
-from warmup.state import gpu_check, host_check
-from warmup.state.home import Home
-from warmup.state.host_check import HostCheck
+from warmup.report.api import get_count, show
+from warmup.state.api import (
+    Home,
+    HostCheck,
+    check_caches,
+    check_disk,
+    check_driver,
+    check_home,
+    check_locks,
+    check_open_files,
+    check_shm,
+)
 from warmup.words.errors import EXIT_HOST, EXIT_OK
 
 _MIB = 1 << 20
@@ -33,22 +40,22 @@ def examine(home: Home, env: Mapping[str, str]) -> list[HostCheck]:
     env: the servers' environment, which says where the caches lie.
     """
     return [
-        *gpu_check.check_driver(env),
+        *check_driver(env),
         *check_gpu_processes(),
-        *host_check.check_home(home),
-        *host_check.check_disk(home, env),
-        *host_check.check_locks(home),
-        *host_check.check_shm(),
-        *host_check.check_caches(env),
-        *host_check.check_open_files(),
+        *check_home(home),
+        *check_disk(home, env),
+        *check_locks(home),
+        *check_shm(),
+        *check_caches(env),
+        *check_open_files(),
         *check_kernel(),
     ]
 
 
 def check_gpu_processes() -> list[HostCheck]:
     """Orphans have held some 100 GB a GPU (sglang#23627); whose they are is for `reap` to know."""
-    from warmup.supervise.gpu_memory import read_gpus as read_memory
-    from warmup.supervise.tree.proc import get_command
+    from warmup.supervise.api import get_command
+    from warmup.supervise.api import read_gpus as read_memory
 
     found = []
     gpus = read_memory()
@@ -66,7 +73,7 @@ def check_gpu_processes() -> list[HostCheck]:
 
 def check_kernel() -> list[HostCheck]:
     """What supervision stands on, and what is left without it (design.md section 7)."""
-    from warmup.supervise.tree.guarantees import find_missing_guarantees
+    from warmup.supervise.api import find_missing_guarantees
 
     missing = [HostCheck("warn", "kernel", each) for each in find_missing_guarantees()]
     return missing or [HostCheck("ok", "kernel", "/proc, pidfd, subreaper and process marks work")]

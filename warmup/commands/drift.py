@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from warmup.commands.session import Session
-from warmup.drift.compare import DriftDocument, judge
-from warmup.drift.scan import find_launches
-from warmup.report.output import show
-from warmup.report.text import get_count
+from warmup.drift.api import DriftDocument, find_launches, judge
+from warmup.report.api import get_count, show
 
 
 def drift(session: Session, *, paths: Sequence[Path], json_output: bool = False) -> int:

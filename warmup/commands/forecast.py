@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from warmup.commands.session import Session
-from warmup.report.output import show
-from warmup.report.text import get_count
-from warmup.state.baseline import read_baseline
-from warmup.state.forecast import Comparison, compare
+from warmup.report.api import get_count, show
+from warmup.state.api import Comparison, compare, read_baseline
 
 
 def forecast(session: Session, *, baseline: Path, json_output: bool = False) -> int:

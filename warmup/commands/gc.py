@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from warmup.report.output import show
-from warmup.report.text import get_count, get_size
-from warmup.state.gc import GcDocument, collect
-from warmup.state.judge import HostView
-from warmup.words.files import Folder
+from warmup.report.api import get_count, get_size, show
+from warmup.state.api import GcDocument, HostView, collect
+from warmup.supervise.api import has_to_be_reaped
 from warmup.words.names import FAMILY_NAMES
 
 
@@ -31,24 +29,11 @@ def gc(
         max_bytes=max_bytes,
         keep_last=keep_last,
         keep_runs=keep_runs,
-        is_needed=_has_to_be_reaped,
+        is_needed=has_to_be_reaped,
         dry_run=dry_run,
     )
     show(document, _render(document, max_bytes), json_output=json_output)
     return document.exit_code
-
-
-def _has_to_be_reaped(run: Folder) -> bool:
-    """Whether the ledger may be the one thing that tells which processes a dead run left."""
-    import msgspec
-
-    from warmup.supervise.tree import ledger
-
-    try:
-        book = ledger.read(run)
-    except (OSError, msgspec.DecodeError):
-        return False  # without a ledger nothing was started; an unreadable one tells nothing
-    return not book.finished and book.is_of_this_boot
 
 
 def _render(document: GcDocument, max_bytes: int | None) -> Iterator[str]:

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from warmup.commands.session import Session
-from warmup.kernels.derive import ModelShapes, derive, merge_asks
-from warmup.launch.launch import Launch
-from warmup.report.output import Output, show
-from warmup.report.text import get_count
+from warmup.kernels.api import ModelShapes, derive, merge_asks
+from warmup.launch.api import Launch
+from warmup.report.api import Output, get_count, show
 from warmup.words.errors import EXIT_OK, UsageError
 from warmup.words.escape import get_printable
 
 if TYPE_CHECKING:
-    from warmup.kernels.work import KernelsDocument
+    from warmup.kernels.api import KernelsDocument
 
 # deep_gemm's ingredient of a version vector: its include folders, comma-separated.
 _INCLUDE = "deep_gemm_include"
@@ -59,7 +58,7 @@ def compile_kernels(
     if any(launch.python != python for launch in launches):
         raise UsageError("the models' engines have different interpreters: name them apart")
     if target is not None:
-        from warmup.kernels.target import compile_for_target
+        from warmup.kernels.api import compile_for_target
 
         env = session.get_env(launches[0])
         document = compile_for_target(
@@ -85,10 +84,8 @@ def rebuild_kernels(
     was_include: where the package stood when they were recorded. Returns 1 where an entry could not
     be carried over. Raises WarmupError where no key can be reproduced, HostError without nvcc.
     """
-    from warmup.kernels.rebuild import find_toolchain, rebuild
-    from warmup.state.marker import Marker
-    from warmup.state.marker_files import list_markers
-    from warmup.state.values import NONE
+    from warmup.kernels.api import find_toolchain, rebuild
+    from warmup.state.api import NONE, Marker, list_markers
 
     values = {each.name: each.value for each in session.vector.ingredients}
     toolchain = find_toolchain(values[_INCLUDE], values["nvcc_path"], session.env)
@@ -107,7 +104,7 @@ def _derive(session: Session, launch: Launch, download: bool) -> ModelShapes:
     through DeepGEMM unless told to: its shapes are sglang's."""
     env = session.get_env(launch)
     if download:
-        from warmup.kernels.download import download_config
+        from warmup.kernels.api import download_config
 
         download_config(launch, env)
     return derive(launch, env, "sglang" if launch.engine == "reference" else "")
@@ -122,8 +119,7 @@ def _compile_here(
     jobs: int | None,
 ) -> KernelsDocument:
     """Every kernel of every model whose shapes can be derived; the others are told."""
-    from warmup.kernels.deep_gemm import Setting, compile_shapes
-    from warmup.kernels.work import begin
+    from warmup.kernels.api import Setting, begin, compile_shapes
 
     err = Output(sys.stderr)
     left = [model for model in models if model.strategy == "server"]
@@ -170,9 +166,8 @@ def _show(document: KernelsDocument, json_output: bool) -> int:
 
 
 def _render(models: Sequence[ModelShapes], full: bool) -> Iterator[str]:
-    from warmup.kernels.m_values import describe_ms
-    from warmup.kernels.selection import H200_SMS
-    from warmup.state.gpus import read_gpus
+    from warmup.kernels.api import H200_SMS, describe_ms
+    from warmup.state.api import read_gpus
 
     facts = read_gpus()
     is_here = facts.sm_count.isdigit()

@@ -7,10 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from warmup.commands.session import Session
-from warmup.report.output import Output, show
-from warmup.report.summary import get_output
-from warmup.report.text import get_count
-from warmup.state.version_vector import VersionVector, explain_unread
+from warmup.report.api import Output, get_count, get_output, show
+from warmup.state.api import VersionVector, explain_unread
 from warmup.words.errors import EXIT_OK, HostError, UsageError
 from warmup.words.escape import get_printable
 
@@ -36,8 +34,8 @@ def key(
     if github:
         _append_github_env(variables, session.environ)
     if write_baseline is not None:
-        from warmup.state.baseline import make_baseline
-        from warmup.state.baseline import write_baseline as write
+        from warmup.state.api import make_baseline
+        from warmup.state.api import write_baseline as write
 
         baseline = make_baseline(session.home, vector)
         write(write_baseline, baseline)

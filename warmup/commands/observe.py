@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from warmup.commands.session import Session
-from warmup.report.output import Output
+from warmup.report.api import Output
 from warmup.words.errors import EXIT_FAILED, HostError, UsageError, WarmupError
 from warmup.words.secrets import Redactor
 
 if TYPE_CHECKING:
-    from warmup.supervise.watch.holders import EntryHolders
+    from warmup.supervise.api import EntryHolders
 
 _LOOK_S = 0.5
 _MAX_LISTED = 50  # lines per family for people; the document holds all
@@ -64,9 +64,8 @@ def observe(
     fail_on_miss, 1 where it succeeded but compiled. Raises UsageError for an empty command and
     for a document that cannot be written, before anything runs.
     """
-    from warmup.caches.family_table import get_family
-    from warmup.caches.mark import find_new_after, make_mark
-    from warmup.supervise.watch.holders import EntryHolders
+    from warmup.caches.api import find_new_after, get_family, make_mark
+    from warmup.supervise.api import EntryHolders
     from warmup.words.names import FAMILY_NAMES
 
     if not command:

@@ -8,15 +8,11 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from warmup.commands.session import Session
-from warmup.launch.engine import Allocation
-from warmup.launch.engine_table import get_engine
-from warmup.launch.launch import Launch
-from warmup.report.output import show
-from warmup.report.text import get_column, get_label, get_short_names
-from warmup.state.check import MarkerCheck
+from warmup.launch.api import Allocation, Launch, get_engine
+from warmup.report.api import get_column, get_label, get_short_names, show
+from warmup.state.api import MarkerCheck
 from warmup.words.errors import EXIT_OK, HostError, WarmupError
-from warmup.workflow.gpus import assign, get_visible
-from warmup.workflow.verdict import get_reason, is_done
+from warmup.workflow.api import assign, get_reason, get_visible, is_done
 
 
 class PlannedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +45,7 @@ def plan(session: Session, *, force: bool = False, json_output: bool = False) ->
 
     Raises UsageError for wrong flags, workflow or models.
     """
-    from warmup.supervise.gpu_memory import read_gpus
+    from warmup.supervise.api import read_gpus
 
     launches = session.get_launches()
     visible = get_visible(session.environ, [gpu.index for gpu in read_gpus()])
@@ -72,7 +68,7 @@ def _render(models: Sequence[PlannedModel]) -> Iterator[str]:
 
 
 def _plan(session: Session, launch: Launch, visible: tuple[str, ...], force: bool) -> PlannedModel:
-    from warmup.supervise.ports import peek_ports
+    from warmup.supervise.api import peek_ports
 
     engine = get_engine(launch.engine)
     problem = session.find_problem(launch)

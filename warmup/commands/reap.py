@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator
 
 from warmup.commands.session import Session
-from warmup.report.output import Output, show
-from warmup.supervise.tree import reap as supervise_reap
+from warmup.report.api import Output, show
+from warmup.supervise.api import ReapReport, reap_home
 from warmup.words.errors import EXIT_FAILED, EXIT_OK
 from warmup.words.escape import get_printable
 from warmup.words.secrets import Redactor
@@ -19,7 +19,7 @@ def reap(session: Session, *, json_output: bool = False) -> int:
     Raises HostError for a home that is not safe to use.
     """
     session.home.find_folder("runs")  # refuses what another user could have forged
-    report = supervise_reap.reap(session.home.path, _warn)
+    report = reap_home(session.home.path, _warn)
     exit_code = EXIT_FAILED if report.has_findings else EXIT_OK
     show(_make_document(report, exit_code), _render(report), json_output=json_output)
     return exit_code
@@ -29,7 +29,7 @@ def _warn(text: str) -> None:
     Output(sys.stderr).line(f"warning: {get_printable(text)}")
 
 
-def _make_document(report: supervise_reap.ReapReport, exit_code: int) -> dict[str, object]:
+def _make_document(report: ReapReport, exit_code: int) -> dict[str, object]:
     return {
         "schema": 1,
         "runs": [
@@ -50,7 +50,7 @@ def _make_document(report: supervise_reap.ReapReport, exit_code: int) -> dict[st
     }
 
 
-def _render(report: supervise_reap.ReapReport) -> Iterator[str]:
+def _render(report: ReapReport) -> Iterator[str]:
     for run in report.runs:
         for pid, command in run.killed:
             yield f"ended pid {pid} ({_redact(command)}) of run {run.run_id}"

@@ -9,14 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from warmup.commands.session import Session
-from warmup.launch.launch import Launch
-from warmup.report.actions import Actions
-from warmup.report.console import Console
-from warmup.report.document import ModelResult, RunDocument
-from warmup.report.events import Events
-from warmup.report.output import Output, is_actions
-from warmup.state.check import MarkerCheck
-from warmup.state.home import make_run_id
+from warmup.launch.api import Launch
+from warmup.report.api import Actions, Console, Events, ModelResult, Output, RunDocument, is_actions
+from warmup.state.api import MarkerCheck, make_run_id
 from warmup.words.errors import (
     EXIT_FAILED,
     EXIT_HOST,
@@ -26,7 +21,7 @@ from warmup.words.errors import (
     UsageError,
     WarmupError,
 )
-from warmup.workflow.verdict import is_done, make_unlaunched
+from warmup.workflow.api import is_done, make_unlaunched
 
 
 def run(
@@ -134,10 +129,9 @@ class _Run:
 
     def _warm(self, events: Events, run_dir: Path, checks: Sequence[MarkerCheck]) -> None:
         # Loaded only now: a run that finds all warm pays for none of it.
-        from warmup.supervise.gpu_memory import read_gpus
-        from warmup.supervise.tree.supervisor import Supervisor
+        from warmup.supervise.api import Supervisor, read_gpus
         from warmup.warm import RunContext, warm_model
-        from warmup.workflow.gpus import get_visible
+        from warmup.workflow.api import get_visible
 
         deadline_s, launches = self.session.resolved.deadline_s, self.session.launches
         with Supervisor(run_dir, warn=lambda text: events.emit("warning", text=text)) as supervisor:
@@ -221,7 +215,7 @@ class _Run:
 
 def make_log_names(launches: Sequence[Launch]) -> dict[str, str]:
     """`MODEL:TP` → name of its log and folder in the run: its slug, and the TP where two meet."""
-    from warmup.state.marker import get_slug
+    from warmup.state.api import get_slug
 
     slugs = [get_slug(launch.model) for launch in launches]
     names: dict[str, str] = {}

@@ -8,16 +8,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from warmup.launch.engine_table import get_engine
-from warmup.launch.environment import UNSTARTED, get_server_env
-from warmup.launch.launch import Launch
-from warmup.state.check import MarkerCheck, check_launch
-from warmup.state.home import Home, get_home
-from warmup.state.installed import find_missing_engine
-from warmup.state.version_vector import VersionVector, read_vector
+from warmup.launch.api import UNSTARTED, Launch, get_engine, get_server_env
+from warmup.state.api import (
+    Home,
+    MarkerCheck,
+    VersionVector,
+    check_launch,
+    find_missing_engine,
+    get_home,
+    read_vector,
+)
 from warmup.words.errors import HostError, WarmupError
 from warmup.words.secrets import Redactor
-from warmup.workflow.selection import Resolved, Selection, load
+from warmup.workflow.api import Resolved, Selection, load
 
 # Where a compiler is looked for; everything else that a vector reads of the environment is
 # `get_relevant`'s.
@@ -77,7 +80,7 @@ class Session:
         """What moves every family under the cache root; empty without one."""
         if not self.resolved.cache_root:
             return {}
-        from warmup.caches.family_table import get_variables
+        from warmup.caches.api import get_variables
 
         return get_variables(Path(self.resolved.cache_root))
 
@@ -146,7 +149,7 @@ class Session:
         engines: list[str],
         source_paths: tuple[str, ...],
     ) -> VersionVector:
-        from warmup.state.relevant_env import get_relevant
+        from warmup.state.api import get_relevant
 
         found = [get_engine(name).distribution for name in engines]
         distributions = tuple(name for name in found if name is not None)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from warmup.commands.session import Session
-from warmup.report.output import show
-from warmup.report.text import get_count
-from warmup.state.explain import Explanation, TouchedChange, explain
+from warmup.report.api import get_count, show
+from warmup.state.api import Explanation, TouchedChange, explain
 from warmup.words.errors import UsageError
 
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from warmup.drift.files import UnreadFile
 from warmup.drift.resolve import Unresolved
 from warmup.drift.scan import FoundLaunch, FoundLaunches
-from warmup.launch.arguments import get_canonical, is_neutral, parse
-from warmup.launch.launch import Launch
+from warmup.launch.api import Launch, get_canonical, is_neutral, parse
 from warmup.words.errors import EXIT_FAILED, EXIT_OK
 
 # What an engine's adapter passes itself, with values of this machine.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from warmup.kernels.shapes.architecture import Kind, Layout, NotModelledError, divide
-from warmup.launch.arguments import is_neutral, parse
+from warmup.launch.api import is_neutral, parse
 from warmup.words.errors import UsageError
 
 BOTH: tuple[Kind, ...] = ("CONTIG", "MASKED")

@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 
 from warmup.kernels.shapes.architecture import BLOCK, NotModelledError
-from warmup.launch.folder import find_folder, find_object, is_hub_id
-from warmup.launch.hub_cache import find_snapshot, get_hub_folder
+from warmup.launch.api import find_folder, find_object, find_snapshot, get_hub_folder, is_hub_id
 from warmup.words.errors import UsageError
 
 # No real size is larger; what is, is a damaged file, and would only fail much later.

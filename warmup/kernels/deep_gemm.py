@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from warmup.caches.family_table import get_family
+from warmup.caches.api import get_family
 from warmup.kernels.device import Device, probe
 from warmup.kernels.m_values import choose_kernels, get_boundaries, get_sweep
 from warmup.kernels.pool import CompileJob, Outcome, Pool, WorkerSpec, get_num_workers

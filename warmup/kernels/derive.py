@@ -11,7 +11,7 @@ from warmup.kernels.config import get_config_path, read_config
 from warmup.kernels.products import Products
 from warmup.kernels.shapes.architecture import Ask, Layout, NotModelledError, Shape
 from warmup.kernels.shapes.table import get_architecture
-from warmup.launch.launch import Launch
+from warmup.launch.api import Launch
 from warmup.words.errors import UsageError
 
 # The families that are compiled here without a server.

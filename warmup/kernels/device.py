@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from warmup.kernels.pool import CompileJob, Pool
-from warmup.state.nvcc import find_release
+from warmup.state.api import find_release
 from warmup.words.errors import Cancelled, HostError, WarmupError
 
 _SM90 = 90

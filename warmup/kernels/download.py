@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from warmup.kernels.config import get_config_path
 from warmup.kernels.shapes.architecture import NotModelledError
-from warmup.launch.launch import Launch
+from warmup.launch.api import Launch
 from warmup.words.errors import WarmupError
 
 _TIMEOUT_S = 300

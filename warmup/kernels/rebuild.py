@@ -17,16 +17,14 @@ from typing import Any
 
 import msgspec
 
-from warmup.caches.family_table import get_family
+from warmup.caches.api import get_family
 from warmup.kernels.deep_gemm import private_cache
 from warmup.kernels.device import OLDEST_NVCC
 from warmup.kernels.digest import CsrcKeys, CsrcSearch, JitMeta
 from warmup.kernels.pool import CompileJob, Pool, WorkerSpec, get_num_workers
 from warmup.kernels.work import KernelsDocument, begin
-from warmup.report.text import get_count
-from warmup.state.home import Home
-from warmup.state.nvcc import find_release, get_nvcc_text
-from warmup.state.values import NONE
+from warmup.report.api import get_count
+from warmup.state.api import NONE, Home, find_release, get_nvcc_text
 from warmup.words.errors import HostError, UsageError, WarmupError
 
 HANDLER = Path(__file__).with_name("nvcc_jobs.py")

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from warmup.caches.family_table import get_family
+from warmup.caches.api import get_family
 from warmup.kernels.pool import CompileJob, Pool, WorkerSpec, get_num_workers
 from warmup.kernels.work import KernelsDocument, begin
-from warmup.launch.engine_table import get_engine
-from warmup.launch.launch import Launch
-from warmup.state.home import Home
+from warmup.launch.api import Launch, get_engine
+from warmup.state.api import Home
 from warmup.words.errors import UsageError, WarmupError
 
 HANDLER = Path(__file__).parents[1] / "engine" / "kernels" / "aot.py"

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from warmup.report.output import Output
-from warmup.report.terminal import CountBar
-from warmup.state.home import Home, make_run_id
+from warmup.report.api import CountBar, Output
+from warmup.state.api import Home, make_run_id
 from warmup.words.errors import EXIT_FAILED, EXIT_OK
 from warmup.words.escape import get_printable
 
 if TYPE_CHECKING:
     from warmup.kernels.pool import Outcome
-    from warmup.supervise.cancel import CancelWatch
+    from warmup.supervise.api import CancelWatch
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ class KernelsDocument:
 @contextmanager
 def begin(home: Home) -> Iterator[KernelWork]:
     """Raises HostError where the home cannot be written."""
-    from warmup.supervise.cancel import CancelWatch
+    from warmup.supervise.api import CancelWatch
 
     home.ensure()
     run_id = make_run_id()

@@ -8,10 +8,15 @@ from typing import Literal
 
 import msgspec
 
-from warmup.caches.hazards.deep_gemm import INCLUDE_PATH
-from warmup.caches.hazards.rule import Facts, Finding
-from warmup.caches.hazards.rules import find_hazards, get_rule
-from warmup.caches.walk import Snapshot, take_snapshot
+from warmup.caches.api import (
+    INCLUDE_PATH,
+    Facts,
+    Finding,
+    Snapshot,
+    find_hazards,
+    get_rule,
+    take_snapshot,
+)
 from warmup.state.judge import (
     BAD_STATES,
     AuditedMarker,

@@ -8,9 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from warmup.caches.records import Manifest
-from warmup.caches.verify import find_mismatch
-from warmup.launch.launch import Launch
+from warmup.caches.api import Manifest, find_mismatch
+from warmup.launch.api import Launch
 from warmup.state.home import Home
 from warmup.state.manifests import read_manifest
 from warmup.state.marker import Marker

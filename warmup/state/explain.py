@@ -7,8 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from warmup.launch.launch import Launch
-from warmup.launch.record import LaunchRecord
+from warmup.launch.api import Launch, LaunchRecord
 from warmup.state.check import CheckState, MarkerCheck, check_launch, find_nearest
 from warmup.state.home import Home
 from warmup.state.launch_diff import LaunchChange, diff_launches

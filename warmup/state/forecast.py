@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from warmup.launch.launch import Launch
+from warmup.launch.api import Launch
 from warmup.state.baseline import Baseline, BaselineModel
 from warmup.state.version_vector import Change, VersionVector
 from warmup.words.errors import EXIT_FAILED, EXIT_OK

@@ -14,8 +14,7 @@ from functools import partial
 
 import msgspec
 
-from warmup.caches.remove import remove_inside
-from warmup.caches.walk import take_snapshot
+from warmup.caches.api import remove_inside, take_snapshot
 from warmup.state.gc_plan import GcPlan, choose_runs, choose_stale, find_oldest_live_run, make_plan
 from warmup.state.home import Home
 from warmup.state.judge import AuditedMarker, HostView, judge_markers, list_envs

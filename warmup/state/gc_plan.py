@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from warmup.caches.records import Manifest
-from warmup.caches.walk import File, Snapshot
+from warmup.caches.api import File, Manifest, Snapshot
 from warmup.state.home import Home
 from warmup.state.judge import DROPPABLE, AuditedMarker, Judged
 from warmup.state.manifests import find_manifest, list_manifests

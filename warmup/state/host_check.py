@@ -10,8 +10,8 @@ from typing import Literal
 
 import msgspec
 
-from warmup.caches.family_table import get_family
-from warmup.report.text import get_count
+from warmup.caches.api import get_family
+from warmup.report.api import get_count
 from warmup.state.home import Home
 from warmup.words.errors import HostError
 from warmup.words.locks import find_flock_fault

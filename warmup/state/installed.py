@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from warmup.launch.launch import Launch
+from warmup.launch.api import Launch
 from warmup.state.distributions import find_package_dir, read_distributions
 from warmup.state.interpreter import get_interpreter
 from warmup.words.errors import UsageError

@@ -8,10 +8,16 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from warmup.caches.records import EntryRecord, Manifest
-from warmup.caches.verify import Mismatch, find_mismatch, find_snapshot_mismatch, verify_deep
-from warmup.caches.walk import Snapshot
-from warmup.launch.launch import Launch
+from warmup.caches.api import (
+    EntryRecord,
+    Manifest,
+    Mismatch,
+    Snapshot,
+    find_mismatch,
+    find_snapshot_mismatch,
+    verify_deep,
+)
+from warmup.launch.api import Launch
 from warmup.state.check import judge, read_bound_manifest
 from warmup.state.home import Home
 from warmup.state.manifests import has_manifest

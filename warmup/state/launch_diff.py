@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from warmup.launch.arguments import parse
-from warmup.launch.record import LaunchRecord
+from warmup.launch.api import LaunchRecord, parse
 
 _PLAIN = {
     "engine": "engine",

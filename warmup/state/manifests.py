@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from hashlib import sha256
 
-from warmup.caches.records import MAX_BYTES, Manifest, decode
+from warmup.caches.api import MAX_BYTES, Manifest, decode
 from warmup.state.home import Home
 from warmup.words.errors import HostError, IntegrityError
 from warmup.words.escape import to_line

@@ -12,9 +12,8 @@ from typing import Literal
 
 import msgspec
 
-from warmup.caches.manifest import FamilySummary
-from warmup.launch.launch import Launch
-from warmup.launch.record import LaunchRecord
+from warmup.caches.api import FamilySummary
+from warmup.launch.api import Launch, LaunchRecord
 from warmup.state.version_vector import Ingredient, VersionVector
 from warmup.version import __version__
 from warmup.words import encoding

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 
-from warmup.caches.family_table import list_families
+from warmup.caches.api import list_families
 from warmup.words.locations import is_location
 from warmup.words.secrets import Redactor, is_secret_name
 

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from warmup.report.text import get_count
+from warmup.report.api import get_count
 from warmup.words.errors import UsageError
 
 _TIMEOUT_S = 60

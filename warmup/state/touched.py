@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from warmup.caches.family_table import list_families
-from warmup.launch.engine_table import get_engine
+from warmup.caches.api import list_families
+from warmup.launch.api import get_engine
 from warmup.state.relevant_env import ENGINE_PREFIXES, is_relevant
 from warmup.words.names import ENGINE_NAMES, FAMILY_NAMES
 

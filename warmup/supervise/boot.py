@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from warmup.launch.engine import Engine
-from warmup.launch.launch import Launch
-from warmup.report.events import Events
+from warmup.launch.api import Engine, Launch
+from warmup.report.api import Events
 from warmup.supervise.gpu_memory import Gpu, read_gpus, wait_until_free
 from warmup.supervise.log.file import LogFile
 from warmup.supervise.log.tail import read_tail

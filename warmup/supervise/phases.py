@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from warmup.report.events import Events
+from warmup.report.api import Events
 
 
 @dataclass

@@ -15,8 +15,7 @@ from typing import Annotated, Any, TypeVar, get_args
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from warmup.launch.launch import Method, RequestSpec, UrlPath
-from warmup.launch.placeholders import find_unknown
+from warmup.launch.api import Method, RequestSpec, UrlPath, find_unknown
 from warmup.words.errors import UsageError
 from warmup.words.files import read_regular
 from warmup.words.names import ENGINE_NAMES

@@ -9,9 +9,8 @@ from typing import Any
 
 import msgspec
 
-from warmup.launch.folder import find_folder
-from warmup.launch.launch import Launch
-from warmup.report.text import get_short_name
+from warmup.launch.api import Launch, find_folder
+from warmup.report.api import get_short_name
 from warmup.words.errors import UsageError
 from warmup.workflow.file import ToolTable, Workflow, WorkflowModel
 from warmup.workflow.model_spec import ModelSpec

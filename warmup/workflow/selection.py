@@ -7,8 +7,7 @@ from pathlib import Path
 import msgspec
 from msgspec import UNSET
 
-from warmup.launch.engine_table import get_engine
-from warmup.launch.launch import Launch
+from warmup.launch.api import Launch, get_engine
 from warmup.workflow.file import Workflow, find_tool_table, get_workflow
 from warmup.workflow.model_spec import parse_specs
 from warmup.workflow.resolve import Sources, resolve

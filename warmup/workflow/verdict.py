@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from warmup.launch.launch import Launch
-from warmup.report.document import ModelResult, State
-from warmup.state.check import MarkerCheck
+from warmup.launch.api import Launch
+from warmup.report.api import ModelResult, State
+from warmup.state.api import MarkerCheck
 
 NOT_PROVEN = "warm, but not proven"
 ONLY_KERNELS = "only its kernels were compiled, by no server"

@@ -21,7 +21,7 @@ from tests.supervise.trees import (
     spawn_nasty_run,
 )
 from warmup.supervise.tree import cookie, ledger, proc
-from warmup.supervise.tree.reap import ReapedRun, reap
+from warmup.supervise.tree.reap import ReapedRun, reap_home
 from warmup.words.errors import HostError
 from warmup.words.files import Folder
 from warmup.words.locks import Lock, try_lock
@@ -68,7 +68,7 @@ def held(lock: Lock | None) -> Lock:
 
 
 def reap_one(home: Path, said: list[str]) -> ReapedRun:
-    (run,) = reap(home, said.append).runs
+    (run,) = reap_home(home, said.append).runs
     return run
 
 
@@ -150,7 +150,7 @@ def test_a_corrupt_ledger_is_reported_and_kept(
     assert path.read_bytes() == data
     assert worker.poll() is None
     assert said[0].startswith("run r1: unreadable ledger: ")
-    assert reap(tmp_path, said.append).has_findings
+    assert reap_home(tmp_path, said.append).has_findings
 
 
 def test_a_ledger_that_is_a_folder_is_reported(tmp_path: Path, said: list[str]) -> None:
@@ -163,14 +163,14 @@ def test_a_ledger_that_is_a_folder_is_reported(tmp_path: Path, said: list[str]) 
 def test_folders_without_a_ledger_are_no_runs(tmp_path: Path, said: list[str]) -> None:
     (tmp_path / "runs" / "r0").mkdir(parents=True)
     (tmp_path / "runs" / "file").write_text("")
-    assert reap(tmp_path, said.append).runs == ()
-    assert reap(tmp_path / "missing", said.append).runs == ()
+    assert reap_home(tmp_path, said.append).runs == ()
+    assert reap_home(tmp_path / "missing", said.append).runs == ()
 
 
 def test_a_home_that_is_a_file_is_the_hosts_fault(tmp_path: Path, said: list[str]) -> None:
     (tmp_path / "runs").write_text("")
     with pytest.raises(HostError, match="cannot read"):
-        reap(tmp_path, said.append)
+        reap_home(tmp_path, said.append)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file to another user")

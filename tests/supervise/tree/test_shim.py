@@ -30,7 +30,7 @@ from tests.supervise.trees import (
     wait_until_gone,
 )
 from warmup.supervise.tree import proc, shim
-from warmup.supervise.tree.reap import reap
+from warmup.supervise.tree.reap import reap_home
 
 
 def list_descendants() -> list[int]:
@@ -139,7 +139,7 @@ def test_what_both_left_is_reaped(tmp_path: Path, capsys: pytest.CaptureFixture[
     end(orchestrator)
     survivors = set(list_bearers(run_dir)) - {get_shim_pid(run_dir)}
     assert len(survivors) >= 6
-    (run,) = reap(tmp_path, lambda text: pytest.fail(text)).runs
+    (run,) = reap_home(tmp_path, lambda text: pytest.fail(text)).runs
     assert run.state == "cleared"
     # The leader wears PDEATHSIG: it may have died with its shim before `reap` came.
     assert {pid for pid, _ in run.killed} >= survivors - {get_leader_pid(run_dir)}
@@ -160,7 +160,7 @@ def test_reap_ends_a_fork_chain(tmp_path: Path) -> None:
     orchestrator.kill()
     os.kill(get_shim_pid(run_dir), signal.SIGKILL)
     end(orchestrator)
-    (run,) = reap(tmp_path, lambda text: pytest.fail(text)).runs
+    (run,) = reap_home(tmp_path, lambda text: pytest.fail(text)).runs
     assert run.state == "cleared"
     assert list_bearers(run_dir) == []
     reap_orphans()
@@ -169,7 +169,7 @@ def test_reap_ends_a_fork_chain(tmp_path: Path) -> None:
 def test_reap_leaves_a_living_run_alone(tmp_path: Path) -> None:
     run_dir, orchestrator = spawn_nasty_run(tmp_path)
     before = list_bearers(run_dir)
-    (run,) = reap(tmp_path, lambda text: pytest.fail(text)).runs
+    (run,) = reap_home(tmp_path, lambda text: pytest.fail(text)).runs
     assert (run.state, run.killed) == ("running", ())
     assert list_bearers(run_dir) == before
     orchestrator.terminate()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from warmup.report.text import get_count
+from warmup.report.api import get_count
 from warmup.words.files import open_regular
 from warmup.words.secrets import Redactor, strip_escapes
 

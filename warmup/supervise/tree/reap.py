@@ -56,7 +56,7 @@ class ReapReport:
         return any(run.state in ("survivors", "unreadable") for run in self.runs)
 
 
-def reap(home: Path, warn: Callable[[str], None]) -> ReapReport:
+def reap_home(home: Path, warn: Callable[[str], None]) -> ReapReport:
     """Clear every dead run of `home` (WARMUP_CI_HOME). warn: told of what is left undone.
 
     Raises HostError where the home cannot be read; one that does not exist has no runs.
@@ -167,3 +167,12 @@ def _find_named_parent(pid: int) -> int | None:
     if len(words) < 5 or words[1:3] != ["-I", "-S"] or not words[3].endswith(_SHIM_FILE):
         return None
     return int(words[4]) if words[4].isdigit() else None
+
+
+def has_to_be_reaped(run: Folder) -> bool:
+    """Whether the ledger may be the one thing that tells which processes a dead run left."""
+    try:
+        book = ledger.read(run)
+    except (OSError, msgspec.DecodeError):
+        return False  # without a ledger nothing was started; an unreadable one tells nothing
+    return not book.finished and book.is_of_this_boot

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from warmup.launch.launch import RequestSpec
+from warmup.launch.api import RequestSpec
 from warmup.supervise.log.watch import LogWatch
 from warmup.supervise.protocols import Waiter, Watched
 from warmup.supervise.watch.exchange import Exchange, ExchangeError, Reply

@@ -1,0 +1,53 @@
+"""JIT caches: families, walking, manifests, verifying, hazards and their repairs.
+
+The face of this room: other rooms import it alone.
+"""
+
+from __future__ import annotations
+
+from warmup.caches.compile_lines import find_compile_lines, get_log_variables
+from warmup.caches.family_table import get_family, get_variables, list_families
+from warmup.caches.hazards.deep_gemm import INCLUDE_PATH
+from warmup.caches.hazards.rule import Facts, Finding
+from warmup.caches.hazards.rules import RULES, find_hazards, get_rule
+from warmup.caches.manifest import FamilySummary, find_new, make_manifest, summaries
+from warmup.caches.mark import find_new_after, make_mark
+from warmup.caches.records import MAX_BYTES, EntryRecord, Manifest, decode, encode
+from warmup.caches.remove import remove_inside
+from warmup.caches.unread import mark_unread
+from warmup.caches.verify import Mismatch, find_mismatch, find_snapshot_mismatch, verify_deep
+from warmup.caches.walk import File, Snapshot, take_snapshot
+
+__all__ = [
+    "INCLUDE_PATH",
+    "MAX_BYTES",
+    "RULES",
+    "EntryRecord",
+    "Facts",
+    "FamilySummary",
+    "File",
+    "Finding",
+    "Manifest",
+    "Mismatch",
+    "Snapshot",
+    "decode",
+    "encode",
+    "find_compile_lines",
+    "find_hazards",
+    "find_mismatch",
+    "find_new",
+    "find_new_after",
+    "find_snapshot_mismatch",
+    "get_family",
+    "get_log_variables",
+    "get_rule",
+    "get_variables",
+    "list_families",
+    "make_manifest",
+    "make_mark",
+    "mark_unread",
+    "remove_inside",
+    "summaries",
+    "take_snapshot",
+    "verify_deep",
+]

@@ -1,0 +1,83 @@
+"""What is known and kept: home, markers, version vectors, verdicts over them, what gc may drop.
+
+The face of this room: other rooms import it alone.
+"""
+
+from __future__ import annotations
+
+from warmup.state.audit import Audit, make_audit
+from warmup.state.baseline import make_baseline, read_baseline, write_baseline
+from warmup.state.check import MarkerCheck, check_launch
+from warmup.state.explain import Explanation, TouchedChange, explain
+from warmup.state.forecast import Comparison, compare
+from warmup.state.gc import GcDocument, collect
+from warmup.state.gpu_check import check_driver
+from warmup.state.gpus import read_gpus
+from warmup.state.home import Home, get_home, make_run_id
+from warmup.state.host_check import (
+    HostCheck,
+    check_caches,
+    check_disk,
+    check_home,
+    check_locks,
+    check_open_files,
+    check_shm,
+)
+from warmup.state.installed import find_missing_engine
+from warmup.state.judge import BAD_STATES, HostView
+from warmup.state.locks import hold_launch_lock
+from warmup.state.manifests import write_manifest
+from warmup.state.marker import Marker, get_slug, make_marker
+from warmup.state.marker_files import list_markers, write_marker
+from warmup.state.nvcc import find_release, get_nvcc_text
+from warmup.state.relevant_env import get_relevant
+from warmup.state.stale import find_stale_entries
+from warmup.state.values import NONE
+from warmup.state.version_vector import VersionVector, explain_unread, read_vector
+
+__all__ = [
+    "BAD_STATES",
+    "NONE",
+    "Audit",
+    "Comparison",
+    "Explanation",
+    "GcDocument",
+    "Home",
+    "HostCheck",
+    "HostView",
+    "Marker",
+    "MarkerCheck",
+    "TouchedChange",
+    "VersionVector",
+    "check_caches",
+    "check_disk",
+    "check_driver",
+    "check_home",
+    "check_launch",
+    "check_locks",
+    "check_open_files",
+    "check_shm",
+    "collect",
+    "compare",
+    "explain",
+    "explain_unread",
+    "find_missing_engine",
+    "find_release",
+    "find_stale_entries",
+    "get_home",
+    "get_nvcc_text",
+    "get_relevant",
+    "get_slug",
+    "hold_launch_lock",
+    "list_markers",
+    "make_audit",
+    "make_baseline",
+    "make_marker",
+    "make_run_id",
+    "read_baseline",
+    "read_gpus",
+    "read_vector",
+    "write_baseline",
+    "write_manifest",
+    "write_marker",
+]

@@ -1,0 +1,34 @@
+"""Process trees that end when they must: servers, readiness, requests, logs, ports, GPU memory.
+
+The face of this room: other rooms import it alone.
+"""
+
+from __future__ import annotations
+
+from warmup.supervise.boot import HEARTBEAT_S, Boot
+from warmup.supervise.cancel import CancelWatch
+from warmup.supervise.gpu_memory import read_gpus
+from warmup.supervise.phases import Phases
+from warmup.supervise.ports import lease_ports, peek_ports
+from warmup.supervise.tree.guarantees import find_missing_guarantees
+from warmup.supervise.tree.proc import get_command
+from warmup.supervise.tree.reap import ReapReport, has_to_be_reaped, reap_home
+from warmup.supervise.tree.supervisor import Supervisor
+from warmup.supervise.watch.holders import EntryHolders
+
+__all__ = [
+    "HEARTBEAT_S",
+    "Boot",
+    "CancelWatch",
+    "EntryHolders",
+    "Phases",
+    "ReapReport",
+    "Supervisor",
+    "find_missing_guarantees",
+    "get_command",
+    "has_to_be_reaped",
+    "lease_ports",
+    "peek_ports",
+    "read_gpus",
+    "reap_home",
+]
