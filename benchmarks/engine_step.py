@@ -23,11 +23,11 @@ import torch
 
 from benchmarks.table import get_machine, median, print_table
 from warmup.engine.args import ServerArgs
+from warmup.engine.backends import load
 from warmup.engine.diffusion.families import sd3, wan_i2v
 from warmup.engine.diffusion.loading import cast, tune
 from warmup.engine.diffusion.model import DiffusionModel
 from warmup.engine.diffusion.params import Job, Sampling, merge
-from warmup.engine.registry import load
 
 # Published config.json files: stabilityai/stable-diffusion-3-medium-diffusers, transformer; and
 # Wan 2.1 1.3B's image-to-video variant (36 input channels, no vision branch).

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.table import get_machine, median, print_table
-from warmup.engine.tiny.registry import make_tiny
+from warmup.engine.tiny.make import make_tiny
 
 NUM_NEXT = 5
 TIMEOUT_S = 600.0

@@ -11,7 +11,7 @@ from tests.engine.gloo import run_ranks
 from warmup.engine.messages import Failure
 from warmup.engine.ranks import Ranks
 from warmup.engine.shm import segment
-from warmup.engine.shm.exchange import FAULT_VARIABLE, Exchange, Setup, needs_barrier
+from warmup.engine.shm.exchange import FAULT_VARIABLE, FeatureExchange, Setup, needs_barrier
 from warmup.engine.shm.tensors import Handle, Outbox, make_inline
 
 VLM = Setup(is_multimodal=True)
@@ -57,7 +57,7 @@ class _Alone:
 
 
 def test_one_rank_opens_and_unlinks_without_a_barrier(tmp_path: Path) -> None:
-    exchange = Exchange(_Alone(), VLM, tmp_path)
+    exchange = FeatureExchange(_Alone(), VLM, tmp_path)
     tensor = torch.randn(4, 4)
     items, failures = exchange.receive([Outbox(tmp_path).share(tensor), "text"])
     assert failures == [None, None]
@@ -66,7 +66,7 @@ def test_one_rank_opens_and_unlinks_without_a_barrier(tmp_path: Path) -> None:
 
 
 def test_one_rank_contains_a_failure(tmp_path: Path) -> None:
-    items, failures = Exchange(_Alone(), VLM, tmp_path).receive([HANDLE, "text"])
+    items, failures = FeatureExchange(_Alone(), VLM, tmp_path).receive([HANDLE, "text"])
     assert items == [None, "text"] and failures[1] is None
     assert failures[0] is not None and "FileNotFoundError" in failures[0].message
 
@@ -82,7 +82,7 @@ def _count_barriers(ranks: Ranks) -> list[int]:
 def _trade(ranks: Ranks, folder: str, fault: str) -> dict[str, Any]:
     os.environ[FAULT_VARIABLE] = fault
     outbox = Outbox(Path(folder))
-    exchange = Exchange(ranks, VLM, Path(folder))
+    exchange = FeatureExchange(ranks, VLM, Path(folder))
     entered = _count_barriers(ranks)
     seen: list[tuple[list[Any], int]] = []
     batches: list[list[Any]] = [[]] * 5
@@ -135,7 +135,7 @@ def _lose_one(ranks: Ranks, folder: str) -> tuple[list[Any], list[Failure | None
     else:
         barrier, opened = ranks.barrier, Path(folder).parent / "opened"
         ranks.barrier = lambda: (opened.touch(), barrier())[1]  # type: ignore[method-assign, func-returns-value]
-    return Exchange(ranks, VLM, Path(folder)).receive(items)
+    return FeatureExchange(ranks, VLM, Path(folder)).receive(items)
 
 
 def _wait_for(path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_failure_on_one_rank_is_agreed_and_contained(tmp_path: Path) -> None:
 
 
 def _trade_under_dp_attention(ranks: Ranks, folder: str) -> tuple[Any, ...]:
-    exchange = Exchange(ranks, Setup(is_multimodal=True, dp_attention=True), Path(folder))
+    exchange = FeatureExchange(ranks, Setup(is_multimodal=True, dp_attention=True), Path(folder))
     entered = _count_barriers(ranks)
     sent = [Outbox(Path(folder)).share(torch.ones(3)), HANDLE, "text"] if ranks.rank == 0 else []
     return (*exchange.receive(ranks.broadcast(sent)), len(entered))

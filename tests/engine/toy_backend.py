@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from warmup.engine.args import ServerArgs
+from warmup.engine.backends import Backend
 from warmup.engine.client import RankClient
 from warmup.engine.frontend import Warmup
-from warmup.engine.messages import Failure, Reply, Request
-from warmup.engine.registry import Backend
+from warmup.engine.messages import Failure, RankReply, Request
 
 TOY = Backend("toy", "tests.engine.toy_backend:ToyRunner", "tests.engine.toy_backend:ToyFrontend")
 
@@ -35,14 +35,14 @@ class ToyRunner:
     def has_work(self) -> bool:
         return bool(self._queue)
 
-    def admit(self, requests: list[Request]) -> list[Reply]:
+    def admit(self, requests: list[Request]) -> list[RankReply]:
         self._queue.extend(requests)
         return []
 
     def abort(self, request_id: str) -> None:
         self._queue = deque(each for each in self._queue if each.id != request_id)
 
-    def step(self) -> list[Reply]:
+    def step(self) -> list[RankReply]:
         request = self._queue.popleft()
         verb = request.payload.get("act", {}).get(str(self.ranks.rank))
         self._num += 1
@@ -56,7 +56,7 @@ class ToyRunner:
             else None
         )
         failure = self.ranks.agree(failure)
-        return [Reply(request.id, {"value": request.payload.get("value")}, failure=failure)]
+        return [RankReply(request.id, {"value": request.payload.get("value")}, failure=failure)]
 
     def get_stats(self) -> dict[str, float]:
         return {"toy_requests_total": float(self._num)}

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any
 
-from warmup.engine.messages import Broken, Failure, Ready, Reply, Request, RequestError, Stats
+from warmup.engine.messages import Broken, Failure, RankReply, Ready, Request, RequestError, Stats
 
 _log = logging.getLogger("warmup.engine")
 _GONE = Failure("unavailable", "the engine is not running")
@@ -27,7 +27,7 @@ class RankClient:
         self._connection = connection
         self._request_timeout_s = request_timeout_s
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[str, asyncio.Queue[Reply]] = {}
+        self._waiting: dict[str, asyncio.Queue[RankReply]] = {}
         # One sender: messages keep their order, and a full pipe never blocks the event loop.
         self._sender = ThreadPoolExecutor(1, "to-rank-0")
         self._lost: Failure | None = None
@@ -48,7 +48,7 @@ class RankClient:
                 self._loop.call_soon_threadsafe(self._dispatch, message)
 
     def _dispatch(self, message: object) -> None:
-        if isinstance(message, Reply):
+        if isinstance(message, RankReply):
             if message.id in self._waiting:
                 self._waiting[message.id].put_nowait(message)
         elif isinstance(message, Stats):
@@ -60,7 +60,7 @@ class RankClient:
         """The ranks are gone: every waiting and every later call fails with `message`."""
         self._lost = Failure("unavailable", message)
         for request_id, replies in self._waiting.items():
-            replies.put_nowait(Reply(request_id, failure=self._lost))
+            replies.put_nowait(RankReply(request_id, failure=self._lost))
 
     async def _send(self, request: Request) -> None:
         try:
@@ -79,7 +79,7 @@ class RankClient:
         if self._lost is not None:
             raise RequestError(self._lost)
         request = Request(uuid.uuid4().hex, kind, payload, warmup)
-        replies: asyncio.Queue[Reply] = asyncio.Queue()
+        replies: asyncio.Queue[RankReply] = asyncio.Queue()
         self._waiting[request.id] = replies
         finished = False
         try:

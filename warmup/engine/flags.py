@@ -132,7 +132,7 @@ def parse(argv: list[str]) -> tuple[ServerArgs, tuple[str, str] | None]:
     config = given.pop("config", None)
     settings = _read_config(Path(config)) if config is not None else {}
     if given.get("warmup") is False or given.get("warmup_mode") == "off":
-        # The command line wins: a file's wish to warm is no contradiction to it.
+        # The command line wins: a file's wish to warm does not contradict it.
         for key in (*_WARMUP_SETTINGS, "warmup"):
             settings.pop(key, None)
     settings.update(given)

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 import msgspec
 
 from warmup.engine.args import ServerArgs
-from warmup.engine.registry import Backend
+from warmup.engine.backends import Backend
 from warmup.engine.worker import Place
 from warmup.words.program import make_argv, make_env
 
@@ -61,7 +61,6 @@ class RankProcesses:
                 place = Place(
                     args=args,
                     rank=rank,
-                    backend=backend.name,
                     runner=backend.runner,
                     num_threads=max(1, (os.cpu_count() or 1) // args.world_size),
                     store=f"/proc/self/fd/{store}",

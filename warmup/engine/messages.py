@@ -1,6 +1,6 @@
 """What the HTTP process and the ranks say to each other. Plain picklable data, no torch.
 
-A `Request` goes HTTP → rank 0 → (broadcast) → every rank; a `Reply` goes rank 0 → HTTP.
+A `Request` goes HTTP → rank 0 → (broadcast) → every rank; a `RankReply` goes rank 0 → HTTP.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Reply:
+class RankReply:
     """One piece of an answer; `final` ends it. `failure` is set on final replies only."""
 
     id: str

@@ -8,7 +8,7 @@ from warmup.engine.states import State
 
 
 class Metrics:
-    """What /metrics shows of the user's requests. Warm-ups are no requests of a user."""
+    """What /metrics shows of the user's requests. Warm-ups are not theirs."""
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, int]] = Counter()

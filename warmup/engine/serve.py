@@ -14,7 +14,7 @@ import sys
 
 from warmup.engine import flags
 from warmup.engine.args import ServerArgs
-from warmup.engine.registry import get_backend
+from warmup.engine.backends import get_backend
 from warmup.words.errors import EXIT_OK, HostError, WarmupError
 
 _log = logging.getLogger("warmup.engine")
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
 
 
 def _make_tiny(family: str, folder: str, as_json: bool) -> int:
-    from warmup.engine.tiny.registry import make_tiny
+    from warmup.engine.tiny.make import make_tiny
 
     path = make_tiny(family, folder)
     document = {"schema": 1, "family": family, "path": str(path)}
@@ -47,11 +47,11 @@ def _serve(args: ServerArgs) -> int:
     frontend = backend.make_frontend(args)
     with contextlib.closing(frontend), contextlib.closing(_bind(args)) as listener:
         from warmup.engine.orphans import adopt_orphans, end_orphans
-        from warmup.engine.server import Server
+        from warmup.engine.server import EngineServer
 
         adopt_orphans()
         try:
-            return asyncio.run(Server(args, backend, frontend, listener).run())
+            return asyncio.run(EngineServer(args, backend, frontend, listener).run())
         finally:
             end_orphans()
 

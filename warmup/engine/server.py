@@ -13,11 +13,11 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from warmup.engine.args import ServerArgs
+from warmup.engine.backends import Backend
 from warmup.engine.client import RankClient
 from warmup.engine.frontend import Frontend
 from warmup.engine.launcher import RankProcesses
 from warmup.engine.messages import Broken
-from warmup.engine.registry import Backend
 from warmup.engine.states import State, StateMachine
 from warmup.engine.warmup import WarmupFailed, WarmupReport, run_warmups
 from warmup.version import __version__
@@ -31,7 +31,7 @@ class StartFailed(Exception):
     """Start-up ends here, with this message."""
 
 
-class Server:
+class EngineServer:
     """Built outside the event loop, lives inside it."""
 
     client: RankClient

@@ -2,7 +2,7 @@
 
 How a runner plugs in
 ---------------------
-A *backend* (`engine/registry.py`) names two factories, each imported only where it is needed:
+A *backend* (`engine/backends.py`) names two factories, each imported only where it is needed:
 
 - `make_runner(args, ranks) -> Runner`, called on every rank: loads the model onto `ranks.device`.
   It may raise; the ranks agree on that before anyone goes on.
@@ -16,7 +16,7 @@ Every rank runs the loop below with the same data, in the same order:
     replies = runner.step()                                  # only if runner.has_work
 
 `admit` and `step` may use collectives, since all ranks enter them together with the same lists.
-`has_work` must be the same on every rank. A failure that belongs to a request is a `Reply` with
+`has_work` must be the same on every rank. A failure that belongs to a request is a `RankReply` with
 a `Failure` (agree on it first: `ranks.agree_each`); an exception out of `admit` or `step` ends
 the rank, and with it the server's health. Replies of rank 0 go to the HTTP process; those of
 other ranks are dropped. Streaming is several replies with `final=False`, then one `final=True`.
@@ -26,7 +26,6 @@ an idle server never meets it, and a rank that hangs while idle is found.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import queue
@@ -40,7 +39,9 @@ from typing import Any, Protocol
 import msgspec
 
 from warmup.engine.args import ServerArgs
-from warmup.engine.messages import Broken, Failure, Ready, Reply, Request, Stats
+from warmup.engine.backends import load
+from warmup.engine.messages import Broken, Failure, RankReply, Ready, Request, Stats
+from warmup.words.errors import WarmupError
 
 IDLE_BEAT_S = 15.0
 
@@ -56,13 +57,13 @@ class Runner(Protocol):
     def has_work(self) -> bool:
         """Is there an admitted request that has not been answered?"""
 
-    def admit(self, requests: list[Request]) -> list[Reply]:
+    def admit(self, requests: list[Request]) -> list[RankReply]:
         """Take new requests (all kinds but the worker's own); replies to any refused at once."""
 
     def abort(self, request_id: str) -> None:
         """The client has gone: forget the request, if it is still known."""
 
-    def step(self) -> list[Reply]:
+    def step(self) -> list[RankReply]:
         """One unit of work."""
 
     def get_stats(self) -> dict[str, float]:
@@ -77,7 +78,6 @@ class Place(msgspec.Struct, frozen=True):
 
     args: ServerArgs
     rank: int
-    backend: str
     runner: str
     num_threads: int
     store: str = ""
@@ -135,7 +135,7 @@ class Worker:
     def _handle(self, requests: list[Request]) -> None:
         for request in requests:
             if request.kind == "ping":
-                self._send([Reply(request.id)])
+                self._send([RankReply(request.id)])
         new = [request for request in requests if request.kind not in ("ping", "abort")]
         if new:
             self._send(self.runner.admit(new))
@@ -143,7 +143,7 @@ class Worker:
             if request.kind == "abort":
                 self.runner.abort(request.id)
 
-    def _send(self, replies: list[Reply]) -> None:
+    def _send(self, replies: list[RankReply]) -> None:
         if self.inbox is not None:
             for reply in replies:
                 self.inbox.connection.send(reply)
@@ -190,11 +190,10 @@ def _load(place: Place, ranks: Any) -> Runner | Failure:
     """The runner, or why some rank has none; all ranks answer alike."""
     runner: Runner | None = None
     failure: Failure | None = None
-    module, _, name = place.runner.partition(":")
     try:
-        runner = getattr(importlib.import_module(module), name)(place.args, ranks)
+        runner = load(place.runner)(place.args, ranks)
     except Exception as error:
-        if not _is_users(error):
+        if not isinstance(error, WarmupError):
             traceback.print_exc()
         failure = Failure("internal", str(error) or type(error).__name__)
     ranks.meet()
@@ -205,12 +204,6 @@ def _load(place: Place, ranks: Any) -> Runner | Failure:
         return Failure("internal", str(agreed.message))
     assert runner is not None
     return runner
-
-
-def _is_users(error: Exception) -> bool:
-    from warmup.words.errors import WarmupError
-
-    return isinstance(error, WarmupError)
 
 
 def _serve(place: Place) -> int:

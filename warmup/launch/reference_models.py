@@ -1,6 +1,6 @@
 """What the reference engine serves, without importing it.
 
-`warmup/engine/diffusion/registry.py` and `warmup/engine/vlm/families.py` decide; a test holds all
+`warmup/engine/diffusion/pipelines.py` and `warmup/engine/vlm/families.py` decide; a test holds all
 three together.
 """
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from warmup.engine.tiny.registry import make_tiny
+from warmup.engine.tiny.make import make_tiny
 
 Tiny = Callable[[str], Path]
 

@@ -12,7 +12,7 @@ import torch
 from tests.engine.diffusion.reference import make_local_runner
 from warmup.engine.diffusion.params import Sampling
 from warmup.engine.diffusion.runner import DiffusionRunner
-from warmup.engine.messages import Failure, Reply, Request
+from warmup.engine.messages import Failure, RankReply, Request
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def runner(tiny: Callable[[str], Path]) -> DiffusionRunner:
     return make_local_runner(tiny("sd3"))
 
 
-def ask(runner: DiffusionRunner, **given: Any) -> Reply:
+def ask(runner: DiffusionRunner, **given: Any) -> RankReply:
     sampling = Sampling(**{"num_inference_steps": 1, **given})
     assert runner.admit([Request("1", "generate", {"given": sampling})]) == []
     assert runner.has_work

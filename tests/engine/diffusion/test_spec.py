@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from warmup.engine.args import ServerArgs
+from warmup.engine.backends import DIFFUSION, VLM, get_backend
 from warmup.engine.diffusion.frontend import make_frontend
 from warmup.engine.diffusion.spec import Task
-from warmup.engine.registry import DIFFUSION, VLM, get_backend
 from warmup.words.errors import UsageError
 
 
@@ -115,7 +115,7 @@ def test_backends_by_folder(copy: Path, tmp_path: Path) -> None:
     assert get_backend(str(copy)) is DIFFUSION
     vlm = tmp_path / "vlm"
     vlm.mkdir()
-    with pytest.raises(UsageError, match="is no model folder"):
+    with pytest.raises(UsageError, match="is not a model folder"):
         get_backend(str(vlm))
     (vlm / "config.json").write_text("{}")
     assert get_backend(str(vlm)) is VLM

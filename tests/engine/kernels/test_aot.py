@@ -77,6 +77,6 @@ def test_the_other_family_has_layer_norms_and_no_gate_in_its_vision(tmp_path: Pa
     ("family", "kernel"), [("sd3", "norm_modulate_kernel"), ("flux2", "gated_activation_kernel")]
 )
 def test_diffusion_folders_are_listed_too(tmp_path: Path, family: str, kernel: str) -> None:
-    from warmup.engine.tiny.registry import make_tiny
+    from warmup.engine.tiny.make import make_tiny
 
     assert kernel in count(make_tiny(family, str(tmp_path / "model")))

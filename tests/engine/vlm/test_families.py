@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from warmup.engine.tiny import qwen2_5_vl
-from warmup.engine.vlm.families import FAMILIES, check_tp, get_family, read_config
+from warmup.engine.vlm.families import FAMILIES, check_tp, read_model
 from warmup.words.errors import UsageError
 
 
@@ -24,7 +24,8 @@ def _write(folder: Path, config: Any) -> Path:
 
 def test_both_families_are_found_by_their_architecture(tmp_path: Path) -> None:
     for name in ("Qwen2_5_VLForConditionalGeneration", "Qwen2VLForConditionalGeneration"):
-        assert get_family(_write(tmp_path, {"architectures": [name]})) is FAMILIES[name]
+        family, _ = read_model(_write(tmp_path, {"architectures": [name]}))
+        assert family is FAMILIES[name]
 
 
 @pytest.mark.parametrize(
@@ -33,12 +34,12 @@ def test_both_families_are_found_by_their_architecture(tmp_path: Path) -> None:
 )
 def test_what_is_not_served_names_the_file(tmp_path: Path, config: Any) -> None:
     with pytest.raises(UsageError, match=r"config\.json"):
-        get_family(_write(tmp_path, config))
+        read_model(_write(tmp_path, config))
 
 
 def test_no_config_at_all(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"config\.json"):
-        get_family(tmp_path)
+        read_model(tmp_path)
 
 
 def _change(folder: Path, tmp_path: Path, **text: Any) -> Path:
@@ -55,11 +56,11 @@ def test_what_would_be_computed_wrongly_is_refused(folder: Path, tmp_path: Path)
     ]
     for text in odd:
         with pytest.raises(UsageError, match=r"config\.json"):
-            read_config(_change(folder, tmp_path, **text))
+            read_model(_change(folder, tmp_path, **text))
 
 
 def test_ranks_must_share_the_model_evenly(folder: Path) -> None:
-    config = read_config(folder)  # 4 heads, 2 KV heads, MLP 128 wide, vocabulary of 264
+    _, config = read_model(folder)  # 4 heads, 2 KV heads, MLP 128 wide, vocabulary of 264
     for tp in (1, 2, 4):
         check_tp(config, tp)
     for tp in (3, 8):

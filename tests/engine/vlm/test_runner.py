@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from warmup.engine.args import ServerArgs
-from warmup.engine.messages import Failure, Reply, Request
+from warmup.engine.messages import Failure, RankReply, Request
 from warmup.engine.ranks import Ranks
 from warmup.engine.shm.tensors import Handle
 from warmup.engine.tiny import qwen2_5_vl
-from warmup.engine.vlm.families import read_config
+from warmup.engine.vlm.families import read_model
 from warmup.engine.vlm.generation import Generation
 from warmup.engine.vlm.runner import VlmRunner, get_stop_ids
 
@@ -34,7 +34,7 @@ def _make(name: str, *, num: int = 3, first: int = 65, **changes: Any) -> Reques
     return Request(name, "generate", {"generation": generation})
 
 
-def _run(runner: VlmRunner, *requests: Request) -> dict[str, list[Reply]]:
+def _run(runner: VlmRunner, *requests: Request) -> dict[str, list[RankReply]]:
     replies = runner.admit(list(requests))
     for _ in range(200):
         if not runner.has_work:
@@ -46,7 +46,7 @@ def _run(runner: VlmRunner, *requests: Request) -> dict[str, list[Reply]]:
     }
 
 
-def _get_tokens(replies: list[Reply]) -> list[int]:
+def _get_tokens(replies: list[RankReply]) -> list[int]:
     assert [reply.final for reply in replies] == [False] * (len(replies) - 1) + [True]
     return [reply.data.token for reply in replies]
 
@@ -117,7 +117,7 @@ def test_copies_decode_together_and_answer_once(runner: VlmRunner) -> None:
     runner.admit([_make("a", copies=2, num=4)])
     assert runner.step() == []
     assert runner.get_stats()["requests_running"] == 2
-    replies: list[Reply] = []
+    replies: list[RankReply] = []
     while runner.has_work:
         replies += runner.step()
     assert len(replies) == 1 and replies[0].final and replies[0].data.finish == "length"
@@ -152,7 +152,7 @@ def test_warmups_are_not_counted_as_a_users(runner: VlmRunner) -> None:
 def test_stop_tokens_come_from_the_generation_config_or_the_model(
     model: Path, tmp_path: Path
 ) -> None:
-    config = read_config(model)
+    _, config = read_model(model)
     assert get_stop_ids(model, config) == {258}
     assert get_stop_ids(tmp_path, config) == {258}
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [5, 6]}))

@@ -10,7 +10,7 @@ from warmup.engine.frontend import HTTP, Warmup
 from warmup.engine.images import open_image
 from warmup.engine.tiny import qwen2_5_vl
 from warmup.engine.vlm.chat import parse_chat
-from warmup.engine.vlm.families import read_config
+from warmup.engine.vlm.families import read_model
 from warmup.engine.vlm.generation import Generation
 from warmup.engine.vlm.media import read_files
 from warmup.engine.vlm.prompt import Prompter
@@ -28,7 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _plan(model: Path, max_len: int = 2048, **settings: Any) -> list[Warmup]:
     args = ServerArgs(model=str(model), **settings)
-    prompter = Prompter(args, read_config(model), max_len)
+    prompter = Prompter(args, read_model(model)[1], max_len)
     return plan_warmups(args, prompter, lambda prompt: prompt.pixels)
 
 

@@ -10,8 +10,8 @@ import msgspec
 
 from warmup.engine.args import ServerArgs
 from warmup.engine.client import RankClient
+from warmup.engine.diffusion.pipelines import get_spec
 from warmup.engine.diffusion.plan import parse_sampling_params, plan_warmups
-from warmup.engine.diffusion.registry import get_spec
 from warmup.engine.diffusion.spec import get_defaults, read_index
 from warmup.engine.frontend import Warmup
 from warmup.words.errors import UsageError

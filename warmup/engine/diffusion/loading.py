@@ -13,12 +13,13 @@ from typing import Any
 import torch
 
 from warmup.engine.args import ServerArgs
+from warmup.engine.backends import load
 from warmup.engine.diffusion.model import DiffusionModel
-from warmup.engine.diffusion.registry import get_spec
-from warmup.engine.diffusion.spec import get_defaults, read_index, read_json
+from warmup.engine.diffusion.pipelines import get_spec
+from warmup.engine.diffusion.spec import get_defaults, read_index
 from warmup.engine.kernels.install import install
+from warmup.engine.model_files import read_json
 from warmup.engine.ranks import get_dtype
-from warmup.engine.registry import load
 from warmup.words.errors import WarmupError
 
 _log = logging.getLogger("warmup.engine")

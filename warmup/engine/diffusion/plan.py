@@ -123,7 +123,7 @@ def _with_guidance(given: Sampling, defaults: Sampling) -> Sampling:
     if not job.cfg_scale > 1:
         name = "guidance_scale" if job.true_cfg_scale is None else "true_cfg_scale"
         _log.warning(
-            "%s %g is no guidance, CFG parallel warms with %g", name, job.cfg_scale, FORCED_SCALE
+            "%s %g is not guidance, CFG parallel warms with %g", name, job.cfg_scale, FORCED_SCALE
         )
         changes[name] = FORCED_SCALE
     return msgspec.structs.replace(given, **changes)

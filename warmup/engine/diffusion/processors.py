@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from warmup.engine.diffusion.spec import read_json
+from warmup.engine.model_files import read_json
 
 # `image_processor_type` of preprocessor_config.json, "Fast" and "Pil" cut off.
 _PIL = {
@@ -23,6 +23,6 @@ def find_image_processor(folder: Path) -> Any:
     target = _PIL.get(kind.removesuffix("Pil").removesuffix("Fast"))
     if target is None:
         return None
-    from warmup.engine.registry import load
+    from warmup.engine.backends import load
 
     return load(f"transformers.models.{target}").from_pretrained(folder, local_files_only=True)

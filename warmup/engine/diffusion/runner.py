@@ -17,7 +17,7 @@ from warmup.engine.diffusion.params import Job, merge
 from warmup.engine.diffusion.stages import Encoded, TextEncoding, denoise, load_picture
 from warmup.engine.diffusion.validation import validate
 from warmup.engine.images import encode_apng, encode_png
-from warmup.engine.messages import Reply, Request, RequestError
+from warmup.engine.messages import RankReply, Request, RequestError
 from warmup.engine.ranks import Ranks
 from warmup.engine.warmup_image import make_warmup_image
 
@@ -48,14 +48,14 @@ class DiffusionRunner:
     def has_work(self) -> bool:
         return bool(self._queue)
 
-    def admit(self, requests: list[Request]) -> list[Reply]:
+    def admit(self, requests: list[Request]) -> list[RankReply]:
         self._queue.extend(requests)
         return []
 
     def abort(self, request_id: str) -> None:
         self._queue = deque(each for each in self._queue if each.id != request_id)
 
-    def step(self) -> list[Reply]:
+    def step(self) -> list[RankReply]:
         request = self._queue.popleft()
         try:
             if request.kind == "warmup_image":
@@ -65,8 +65,8 @@ class DiffusionRunner:
         except RequestError as error:
             if error.failure.kind == "oom":
                 _free_memory()
-            return [Reply(request.id, failure=error.failure)]
-        return [Reply(request.id, data)]
+            return [RankReply(request.id, failure=error.failure)]
+        return [RankReply(request.id, data)]
 
     @torch.inference_mode()
     def generate(self, job: Job) -> dict[str, Any]:

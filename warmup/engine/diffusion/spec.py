@@ -6,15 +6,14 @@ The HTTP process reads it to check a folder and to plan warm-ups; the ranks read
 from __future__ import annotations
 
 import enum
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from warmup.engine.diffusion.params import Sampling
+from warmup.engine.model_files import read_json
 from warmup.words.errors import UsageError
 
 
@@ -82,19 +81,6 @@ class FamilySpec:
     @property
     def needs_image(self) -> bool:
         return self.requires_image or self.task.requires_image
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Raises `UsageError` that names the file if it is missing, broken or no object."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"missing file {path}") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {path}", cause=str(error)) from None
-    if not isinstance(value, dict):
-        raise UsageError(f"{path} holds no JSON object")
-    return value
 
 
 def read_index(folder: Path, spec: FamilySpec) -> dict[str, tuple[str, str]]:

@@ -141,10 +141,10 @@ def _launch_vision_language(folder: Path, tp: int, use_fp8: bool) -> None:
     from warmup.engine.vlm import ops
     from warmup.engine.vlm.attention import CachedAttention, WindowAttention
     from warmup.engine.vlm.build import build
-    from warmup.engine.vlm.families import check_tp, get_family, read_config
+    from warmup.engine.vlm.families import check_tp, read_model
     from warmup.engine.vlm.parallel import Tp
 
-    family, config = get_family(folder), read_config(folder)
+    family, config = read_model(folder)
     check_tp(config, tp)
     model = build(family, config, Tp(0, tp), DTYPE, META, max_batch=1, max_len=1).model
     _launch_fused(model)

@@ -109,7 +109,7 @@ class Fp8Linear(torch.nn.Module):
 def get_gemm(device: torch.device) -> Callable[..., None]:
     """DeepGEMM's `fp8_gemm_nt((x, scales), (weight, scales), out)`.
 
-    Raises HostError where the CUDA device is no SM90 or `deep_gemm` cannot be imported.
+    Raises HostError where the CUDA device is not SM90 or `deep_gemm` cannot be imported.
     """
     if torch.cuda.get_device_capability(device)[0] != 9:
         raise HostError("--fp8 needs an SM90 GPU (H100, H200)", hint="drop --fp8")

@@ -62,7 +62,7 @@ def needs_barrier(batch: Any, world_size: int, setup: Setup) -> bool:
     )
 
 
-class Exchange:
+class FeatureExchange:
     """One per rank. `num_barriers` is `shm_barriers_total` of /metrics."""
 
     def __init__(self, ranks: CpuGroup, setup: Setup, directory: Path = segment.DIRECTORY) -> None:

@@ -69,7 +69,7 @@ def read(name: str, into: memoryview, directory: Path = DIRECTORY) -> None:
     """Fill `into` from the segment, whole.
 
     A copy and no mapping: one would hold a descriptor for as long as a request waits. Raises
-    OSError if the segment is not there, is no regular file, or is too short.
+    OSError if the segment is not there, is not a regular file, or is too short.
     """
     fd = os.open(directory / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     with open(fd, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor, no path

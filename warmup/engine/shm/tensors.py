@@ -60,7 +60,7 @@ def _get_name(dtype: torch.dtype) -> str:
 def _get_dtype(name: str) -> torch.dtype:
     found = getattr(torch, name, None)
     if not isinstance(found, torch.dtype):
-        raise ValueError(f"{name} is no tensor type")
+        raise ValueError(f"{name} is not a tensor type")
     return found
 
 

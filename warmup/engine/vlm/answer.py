@@ -10,7 +10,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Answer:
+class ChatCompletion:
     """What all pieces of one answer have in common."""
 
     model: str

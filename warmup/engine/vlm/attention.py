@@ -40,7 +40,7 @@ def project(
 
 
 @dataclass
-class Step:
+class CacheStep:
     """What one forward pass does to the cache; the same object serves all layers.
 
     row: of the request being prefilled; None while decoding, when the others are set.
@@ -64,7 +64,7 @@ class CachedAttention(torch.nn.Module):
         heads: Heads,
         layer: int,
         cache: KVCache,
-        step: Step,
+        step: CacheStep,
     ) -> None:
         super().__init__()
         self.qkv = qkv

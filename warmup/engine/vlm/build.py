@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from warmup.engine.vlm.attention import CachedAttention, Heads, Segments, Step, WindowAttention
+from warmup.engine.vlm.attention import CachedAttention, CacheStep, Heads, Segments, WindowAttention
 from warmup.engine.vlm.cache import KVCache
-from warmup.engine.vlm.families import Family
+from warmup.engine.vlm.families import Architecture
 from warmup.engine.vlm.ops import GatedMlp
 from warmup.engine.vlm.parallel import Plan, Slot, Tp
 from warmup.engine.vlm.positions import Rotary
@@ -30,7 +30,7 @@ class Built:
     model: Any
     slots: dict[str, Slot]
     cache: KVCache
-    step: Step
+    step: CacheStep
     rotary: Rotary
 
 
@@ -43,7 +43,7 @@ def get_heads(text: Any, tp: Tp) -> tuple[Heads, int]:
 
 
 def build(
-    family: Family,
+    family: Architecture,
     config: Any,
     tp: Tp,
     dtype: torch.dtype,
@@ -57,7 +57,7 @@ def build(
     heads, _ = get_heads(text, tp)
     shape = (text.num_hidden_layers, max_batch, heads.num_kv, max_len, heads.dim)
     cache = KVCache(shape, dtype, device)
-    step = Step()
+    step = CacheStep()
     plan = Plan()
     with torch.device("meta"):
         model = getattr(transformers, family.model_class)(config).eval()
@@ -89,7 +89,14 @@ def get_sections(text: Any) -> list[int]:
 
 
 def _replace_text_layer(
-    plan: Plan, layer: Any, name: str, text: Any, tp: Tp, cache: KVCache, step: Step, index: int
+    plan: Plan,
+    layer: Any,
+    name: str,
+    text: Any,
+    tp: Tp,
+    cache: KVCache,
+    step: CacheStep,
+    index: int,
 ) -> None:
     heads, first_kv = get_heads(text, tp)
     old = layer.self_attn
@@ -117,7 +124,7 @@ def _make_gated_mlp(plan: Plan, old: Any, name: str, tp: Tp) -> GatedMlp:
     return GatedMlp(gate_up, plan.make_row_linear(f"{name}.down_proj", old.down_proj, tp))
 
 
-def _replace_vision(plan: Plan, visual: Any, vision: Any, family: Family, tp: Tp) -> None:
+def _replace_vision(plan: Plan, visual: Any, vision: Any, family: Architecture, tp: Tp) -> None:
     """Spread over the ranks where its sizes divide; else every rank computes all of it."""
     down = getattr(visual.blocks[0].mlp, family.vision_down)
     if vision.num_heads % tp.size or down.in_features % tp.size:

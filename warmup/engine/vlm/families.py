@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from warmup.engine.model_files import read_json
 from warmup.words.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Family:
+class Architecture:
     """What transformers calls the family's classes, and how its checkpoints name things.
 
     vision_up, vision_down: the linears of the vision encoder's MLP, into and out of its width.
@@ -33,53 +33,47 @@ _QWEN_RENAMES = (
     ("model.", "model.language_model."),
 )
 FAMILIES = {
-    "Qwen2_5_VLForConditionalGeneration": Family(
+    "Qwen2_5_VLForConditionalGeneration": Architecture(
         "Qwen2_5_VLConfig",
         "Qwen2_5_VLForConditionalGeneration",
         ("gate_proj", "up_proj"),
         "down_proj",
         _QWEN_RENAMES,
     ),
-    "Qwen2VLForConditionalGeneration": Family(
+    "Qwen2VLForConditionalGeneration": Architecture(
         "Qwen2VLConfig", "Qwen2VLForConditionalGeneration", ("fc1",), "fc2", _QWEN_RENAMES
     ),
 }
 
 
-def get_family(folder: Path) -> Family:
-    """The family of a transformers folder. Raises `UsageError` naming the file at fault."""
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        architectures = config["architectures"]
-    except OSError as error:
-        raise UsageError(f"cannot read {path}", cause=error.strerror) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} names no architecture", cause=repr(error)) from None
-    for name in architectures if isinstance(architectures, list) else ():
-        if name in FAMILIES:
-            return FAMILIES[name]
-    raise UsageError(
-        f"{path}: the reference engine does not serve {architectures}",
-        hint=f"it serves {', '.join(FAMILIES)}; engines sglang, vllm and transformers serve others",
-    )
+def read_model(folder: Path) -> tuple[Architecture, Any]:
+    """What transformers calls a folder's model, and its config object, from one reading.
 
-
-def read_config(folder: Path) -> Any:
-    """transformers' config object. Raises `UsageError` for values that it does not take."""
+    Raises `UsageError` naming config.json for a model or a value that is not served.
+    """
     import transformers
 
-    family = get_family(folder)
+    path = folder / "config.json"
+    content = read_json(path)
+    names = content.get("architectures")
+    known = [name for name in names if name in FAMILIES] if isinstance(names, list) else []
+    if not known:
+        raise UsageError(
+            f"{path}: the reference engine does not serve {names}",
+            hint=f"it serves {', '.join(FAMILIES)};"
+            " engines sglang, vllm and transformers serve others",
+        )
+    family = FAMILIES[known[0]]
     try:
-        config = getattr(transformers, family.config_class).from_pretrained(folder)
+        config = getattr(transformers, family.config_class).from_dict(content)
     except Exception as error:  # of many kinds: whatever a config's own checks raise
         reason = str(error).strip().splitlines()
         raise UsageError(
-            f"{folder / 'config.json'} is no {family.config_class}",
+            f"{path} is not a {family.config_class}",
             cause=reason[0] if reason else type(error).__name__,
         ) from error
-    _refuse_unserved(config.text_config, folder / "config.json")
-    return config
+    _refuse_unserved(config.text_config, path)
+    return family, config
 
 
 def _refuse_unserved(text: Any, path: Path) -> None:

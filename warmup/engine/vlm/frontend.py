@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import AsyncGenerator, Awaitable
 from dataclasses import replace
@@ -24,11 +23,12 @@ from warmup.engine.client import RankClient
 from warmup.engine.frontend import Warmup
 from warmup.engine.gate import is_own
 from warmup.engine.messages import RequestError, invalid
+from warmup.engine.model_files import read_generation_config
 from warmup.engine.shm import segment
 from warmup.engine.shm.tensors import Outbox
-from warmup.engine.vlm.answer import DONE, Answer, make_event
+from warmup.engine.vlm.answer import DONE, ChatCompletion, make_event
 from warmup.engine.vlm.chat import Chat, parse_chat
-from warmup.engine.vlm.families import check_tp, get_max_len, read_config
+from warmup.engine.vlm.families import check_tp, get_max_len, read_model
 from warmup.engine.vlm.generation import Generation, Progress
 from warmup.engine.vlm.prompt import Prompt, Prompter
 from warmup.engine.vlm.tokens import TextStream
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 class VlmFrontend:
     def __init__(self, args: ServerArgs) -> None:
         check_args(args)
-        config = read_config(Path(args.model))
+        _, config = read_model(Path(args.model))
         check_tp(config, args.world_size)
         self._args = args
         self._max_len = get_max_len(config, args.max_model_len)
@@ -85,7 +85,7 @@ class VlmFrontend:
         is_warmup = is_own(request.scope)
         if not is_warmup:
             await client.warm_first(run_copy)
-        answer = Answer(self._args.model_name, len(prompt.ids))
+        answer = ChatCompletion(self._args.model_name, len(prompt.ids))
         shared = replace(wanted, pixels=self._share(prompt))
         pieces = self._run(client, chat, shared, is_warmup)
         if not chat.stream:
@@ -158,7 +158,7 @@ class VlmFrontend:
 
 
 async def _collect(
-    answer: Answer, pieces: AsyncGenerator[tuple[str, str | None], None]
+    answer: ChatCompletion, pieces: AsyncGenerator[tuple[str, str | None], None]
 ) -> Response:
     async with contextlib.aclosing(pieces):
         whole = [piece async for piece in pieces]
@@ -167,7 +167,7 @@ async def _collect(
 
 
 async def _make_events(
-    answer: Answer,
+    answer: ChatCompletion,
     chat: Chat,
     first: tuple[str, str | None],
     pieces: AsyncGenerator[tuple[str, str | None], None],
@@ -218,10 +218,7 @@ async def _wait_until_gone(request: Request) -> None:
 
 def _find_default_tokens(folder: Path) -> int | None:
     """How long an answer is where the request does not say: generation_config.json's word."""
-    try:
-        found = json.loads((folder / "generation_config.json").read_bytes()).get("max_new_tokens")
-    except (OSError, ValueError, AttributeError):
-        return None
+    found = read_generation_config(folder).get("max_new_tokens")
     return found if isinstance(found, int) and found > 0 else None
 
 

@@ -14,7 +14,7 @@ from warmup.engine.args import ServerArgs
 from warmup.engine.kernels.install import install
 from warmup.engine.ranks import Ranks, get_dtype
 from warmup.engine.vlm.build import build
-from warmup.engine.vlm.families import check_tp, get_family, read_config
+from warmup.engine.vlm.families import check_tp, get_max_len, read_model
 from warmup.engine.vlm.generation import Grid
 from warmup.engine.vlm.parallel import Tp
 from warmup.engine.vlm.positions import get_positions
@@ -23,15 +23,16 @@ from warmup.engine.vlm.weights import fill_randomly, load_checkpoint
 
 class VisionLanguageModel:
     """Rows of `cache` are the running requests; `deltas[row]` turns a token's index into its
-    position. installed: which kernels replaced how many modules.
+    position. installed: which kernels replaced how many modules. max_len: tokens of one request, as
+    wished; the model's own limit holds too.
 
     Raises `WarmupError` for a folder, a size or a device that cannot be served.
     """
 
     def __init__(self, args: ServerArgs, ranks: Ranks, max_len: int) -> None:
         folder = Path(args.model)
-        family = get_family(folder)
-        config = read_config(folder)
+        family, config = read_model(folder)
+        max_len = get_max_len(config, max_len)
         check_tp(config, ranks.world_size)
         self._tp = Tp(ranks.rank, ranks.world_size, ranks.device_group)
         self._device = ranks.device
@@ -44,6 +45,7 @@ class VisionLanguageModel:
         else:
             load_checkpoint(folder, family, built.slots)
         self.installed = install(built.model, args)
+        self.config = config
         self.cache = built.cache
         self._step = built.step
         self._rotary = built.rotary

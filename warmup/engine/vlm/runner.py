@@ -6,7 +6,6 @@ running one. Requests join and leave between steps; all ranks do the same in the
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter, deque
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from warmup.engine.args import ServerArgs
-from warmup.engine.messages import Failure, FailureKind, Reply, Request
+from warmup.engine.messages import Failure, FailureKind, RankReply, Request
+from warmup.engine.model_files import read_generation_config
 from warmup.engine.ranks import Ranks, is_out_of_memory
-from warmup.engine.shm.exchange import Exchange, Setup
-from warmup.engine.vlm.families import get_max_len, read_config
+from warmup.engine.shm.exchange import FeatureExchange, Setup
 from warmup.engine.vlm.generation import Generation, Progress
 from warmup.engine.vlm.model import VisionLanguageModel
 
@@ -38,12 +37,10 @@ class VlmRunner:
     """Requests: `generate` {"generation": Generation} → `Progress` replies, the last one final."""
 
     def __init__(self, args: ServerArgs, ranks: Ranks) -> None:
-        config = read_config(Path(args.model))
-        max_len = get_max_len(config, args.max_model_len)
         self._ranks = ranks
-        self._model = VisionLanguageModel(args, ranks, max_len)
-        self._stop_ids = get_stop_ids(Path(args.model), config)
-        self._exchange = Exchange(ranks, Setup(is_multimodal=True))
+        self._model = VisionLanguageModel(args, ranks, args.max_model_len)
+        self._stop_ids = get_stop_ids(Path(args.model), self._model.config)
+        self._exchange = FeatureExchange(ranks, Setup(is_multimodal=True))
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []  # row i of the model's cache is that of item i
         self._counts: Counter[str] = Counter()
@@ -61,13 +58,13 @@ class VlmRunner:
     def has_work(self) -> bool:
         return bool(self._waiting or self._running)
 
-    def admit(self, requests: list[Request]) -> list[Reply]:
+    def admit(self, requests: list[Request]) -> list[RankReply]:
         """Open the images of all, with one barrier at most; what cannot be opened is refused."""
         items, failures = self._exchange.receive([request.payload for request in requests])
         refused = []
         for request, item, failure in zip(requests, items, failures, strict=True):
             if failure is not None:
-                refused.append(Reply(request.id, failure=failure))
+                refused.append(RankReply(request.id, failure=failure))
             else:
                 wanted: Generation = item["generation"]
                 self._waiting.extend(Sequence(request, wanted) for _ in range(wanted.copies))
@@ -80,8 +77,8 @@ class VlmRunner:
             if self._running[row].request.id == request_id:
                 self._remove(row)
 
-    def step(self) -> list[Reply]:
-        replies: list[Reply] = []
+    def step(self) -> list[RankReply]:
+        replies: list[RankReply] = []
         while self._waiting and len(self._running) < self._model.cache.num_rows:
             replies += self._prefill(self._waiting.popleft())
         if self._running:
@@ -93,7 +90,7 @@ class VlmRunner:
                 replies += self._take(row, tokens[row])
         return replies
 
-    def _prefill(self, sequence: Sequence) -> list[Reply]:
+    def _prefill(self, sequence: Sequence) -> list[RankReply]:
         wanted = sequence.generation
         num_before = self._model.cache.num_running
         try:
@@ -114,7 +111,7 @@ class VlmRunner:
             self._counts["prompt_tokens_total"] += len(wanted.ids)
         return self._take(len(self._running) - 1, int(logits.argmax()))
 
-    def _take(self, row: int, token: int) -> list[Reply]:
+    def _take(self, row: int, token: int) -> list[RankReply]:
         """`token` is the next of `row`; the reply that says so, and the row's end if it is one."""
         sequence = self._running[row]
         wanted = sequence.generation
@@ -131,12 +128,12 @@ class VlmRunner:
             self._remove(row)
         if wanted.copies > 1 and (progress.finish is None or self._has_more(sequence)):
             return []
-        return [Reply(sequence.request.id, progress, final=progress.finish is not None)]
+        return [RankReply(sequence.request.id, progress, final=progress.finish is not None)]
 
-    def _fail(self, sequence: Sequence, failure: Failure) -> list[Reply]:
+    def _fail(self, sequence: Sequence, failure: Failure) -> list[RankReply]:
         """One answer for all copies."""
         self.abort(sequence.request.id)
-        return [Reply(sequence.request.id, failure=failure)]
+        return [RankReply(sequence.request.id, failure=failure)]
 
     def _has_more(self, sequence: Sequence) -> bool:
         others = (*self._running, *self._waiting)
@@ -161,11 +158,7 @@ class VlmRunner:
 
 def get_stop_ids(folder: Path, config: Any) -> frozenset[int]:
     """Tokens that end an answer: generation_config.json's, else the text model's."""
-    try:
-        text = (folder / "generation_config.json").read_text(encoding="utf-8")
-        found = json.loads(text).get("eos_token_id")
-    except (OSError, ValueError, AttributeError):
-        found = None
+    found = read_generation_config(folder).get("eos_token_id")
     if found is None:
         found = config.text_config.eos_token_id
     ids = found if isinstance(found, list) else [found]

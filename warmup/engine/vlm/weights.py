@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from warmup.engine.vlm.families import Family
+from warmup.engine.vlm.families import Architecture
 from warmup.engine.vlm.parallel import Slot
 from warmup.words.errors import UsageError
 
@@ -21,7 +21,7 @@ _NO_WEIGHTS_HINT = "--load-format dummy serves random weights from config.json a
 DUMMY_STD = 0.02
 
 
-def load_checkpoint(folder: Path, family: Family, slots: dict[str, Slot]) -> None:
+def load_checkpoint(folder: Path, family: Architecture, slots: dict[str, Slot]) -> None:
     """Fill every slot.
 
     Raises `UsageError` naming the file that is missing or broken, or the tensor that is missing
@@ -33,7 +33,7 @@ def load_checkpoint(folder: Path, family: Family, slots: dict[str, Slot]) -> Non
     for path in _list_files(folder):
         try:
             with safe_open(path, framework="pt") as file:
-                for key in file.keys():  # noqa: SIM118 - it is no dict
+                for key in file.keys():  # noqa: SIM118 - it is not a dict
                     slot = missing.pop(_rename(key, family), None)
                     if slot is None:
                         log.debug("%s: %s is not used", path, key)
@@ -69,7 +69,7 @@ def _list_files(folder: Path) -> list[Path]:
         raise UsageError(f"cannot read {folder / INDEX}", cause=repr(error)) from error
 
 
-def _rename(key: str, family: Family) -> str:
+def _rename(key: str, family: Architecture) -> str:
     for start, instead in family.renames:
         if key.startswith(start):
             return instead + key[len(start) :]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from warmup.engine.registry import load
+from warmup.engine.backends import load
 from warmup.words.errors import UsageError
 
 # Each is `module:make`, called with the folder to fill: make(folder: Path) -> None.
@@ -31,7 +31,7 @@ def make_tiny(family: str, folder: str) -> Path:
         )
     path = Path(folder)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UsageError(f"{folder} is there already and is no empty folder")
+        raise UsageError(f"{folder} is there already and is not an empty folder")
     path.mkdir(parents=True, exist_ok=True)
     load(FAMILIES[family])(path)
     return path

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from warmup.engine.diffusion.spec import FamilySpec, read_json
-from warmup.engine.registry import load
+from warmup.engine.backends import load
+from warmup.engine.diffusion.spec import FamilySpec
+from warmup.engine.model_files import read_json
 from warmup.words.errors import UsageError
 
 _FAMILIES = {

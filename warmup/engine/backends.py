@@ -58,6 +58,6 @@ def get_backend(model: str) -> Backend:
     if (folder / "config.json").is_file():
         return VLM
     raise UsageError(
-        f"{model} is no model folder",
+        f"{model} is not a model folder",
         cause="neither model_index.json (diffusers) nor config.json (transformers) is in it",
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from warmup.engine.registry import load
-from warmup.engine.tiny.registry import FAMILIES, make_tiny
+from warmup.engine.backends import load
+from warmup.engine.tiny.make import FAMILIES, make_tiny
 from warmup.words.errors import UsageError
 
 MAKE = (sys.executable, "-m", "warmup.engine.serve", "--make-tiny")
@@ -36,9 +36,9 @@ def test_the_same_family_is_the_same_bytes(tmp_path: Path) -> None:
 
 def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("")
-    with pytest.raises(UsageError, match="no empty folder"):
+    with pytest.raises(UsageError, match="not an empty folder"):
         make_tiny("sd3", str(tmp_path))
-    with pytest.raises(UsageError, match="no empty folder"):
+    with pytest.raises(UsageError, match="not an empty folder"):
         make_tiny("sd3", str(tmp_path / "mine"))
 
 
