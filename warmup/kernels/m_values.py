@@ -59,7 +59,7 @@ def choose_kernels(
 ) -> dict[Kernel, tuple[Ask, int]]:
     """Every kernel that these select on a device of num_sms SMs, with one shape and M that make it.
 
-    asks: each with its largest M. Shapes whose N and K are no part of the kernel share some.
+    asks: each with its largest M. Shapes whose N and K are not part of the kernel share some.
     compiled_dims: kind → dimensions that are, where that is not as usual.
     """
     kernels: dict[Kernel, tuple[Ask, int]] = {}

@@ -210,7 +210,7 @@ class Selector:
         scales = _align(-(-self.shape.k // BLOCK) * 4 * uniform, 8)
         fixed = _align(block_m * block_n * 2, 1024) + _BARRIER_BYTES + scales
         per_stage = (block_m + block_n) * BLOCK + _align(block_m * 4, 128)
-        # C++ divides towards zero; less than nothing is no stage either way.
+        # C++ divides towards zero; less than nothing is not a stage either way.
         stages = min((_SMEM_BYTES - fixed) // per_stage, _MAX_STAGES)
         least = 4 if block_m * block_n < 128 * 192 else 3
         return stages if stages >= least else None

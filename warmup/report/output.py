@@ -39,7 +39,7 @@ class Output:
 
     is_guarded: whether lines that the runner of GitHub Actions would obey are made harmless; None:
     where the environment says that it reads them. fault: the error that ended the stream, None as
-    long as it takes lines. A reader that went away (`| head`) is no fault.
+    long as it takes lines. A reader that went away (`| head`) is not a fault.
     """
 
     def __init__(self, stream: TextIO | None, is_guarded: bool | None = None) -> None:

@@ -108,7 +108,7 @@ def read_baseline(path: Path) -> Baseline:
         raise UsageError(f"cannot read the baseline {path}", cause=error.strerror) from error
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise UsageError(
-            f"{path} is no baseline",
+            f"{path} is not a baseline",
             cause=str(error),
             hint="make one with `warmup-ci key --write-baseline FILE`",
         ) from error

@@ -34,7 +34,7 @@ CheckState = Literal[
 class MarkerCheck(msgspec.Struct, frozen=True, kw_only=True):
     """state: `fresh` = warm, all else cold. reason: one line. marker: the one it speaks of.
 
-    path: of that marker, or of the file that is no good one. changes: old → new, where stale.
+    path: of that marker, or of the file that is not a good one. changes: old → new, where stale.
     """
 
     state: CheckState

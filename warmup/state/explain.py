@@ -39,7 +39,7 @@ class Nearest(msgspec.Struct, frozen=True):
 
 
 class FileProblem(msgspec.Struct, frozen=True):
-    """A file in the place of one of this launch's markers that is no good marker."""
+    """A file in the place of one of this launch's markers that is not a good marker."""
 
     path: str
     kind: str

@@ -69,7 +69,7 @@ def compare(
 
 
 def _is_lost(change: Change) -> bool:
-    """An ingredient that was and is not named now, and that is no single launch's."""
+    """An ingredient that was and is not named now, and that does not belong to a single launch."""
     return change.new is None and not change.name.startswith(("engine:", "source:"))
 
 

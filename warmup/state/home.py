@@ -9,6 +9,7 @@ from pathlib import Path
 
 from warmup.words.errors import HostError
 from warmup.words.files import Folder
+from warmup.words.locations import expand, get_cache_home
 
 _HINT = "make it writable for this user, or set WARMUP_CI_HOME to a folder that is"
 _OWN_HINT = "make it yours and closed to others (chown, chmod go-w), or set WARMUP_CI_HOME to"
@@ -135,26 +136,16 @@ class Home:
 def get_home(env: Mapping[str, str]) -> Home:
     """`WARMUP_CI_HOME`, else `$XDG_CACHE_HOME/warmup-ci`, else `~/.cache/warmup-ci`; absolute.
 
-    An empty variable counts as unset, and a relative XDG_CACHE_HOME is ignored (XDG Base
-    Directory Specification 0.8: "consider the path invalid").
+    An empty variable counts as unset, and a relative XDG_CACHE_HOME is ignored.
     """
     if env.get("WARMUP_CI_HOME"):
-        return Home(_expand(env["WARMUP_CI_HOME"], env))
-    cache = env.get("XDG_CACHE_HOME", "")
-    if not cache.startswith("/"):
-        cache = "~/.cache"
-    return Home(_expand(cache, env) / "warmup-ci")
+        return Home(expand(env["WARMUP_CI_HOME"], env))
+    return Home(expand(str(get_cache_home(env, is_strict=True)), env) / "warmup-ci")
 
 
 def make_run_id() -> str:
     """A new name that sorts by time: `20261121T010203Z-1a2b3c`."""
     return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(3).hex()}"
-
-
-def _expand(path: str, env: Mapping[str, str]) -> Path:
-    if path == "~" or path.startswith("~/"):
-        path = (env.get("HOME") or os.path.expanduser("~")) + path[1:]  # noqa: PTH111 - see env
-    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps "..", which mkdir fears
 
 
 def _not_writable(folder: Path, error: OSError) -> HostError:

@@ -94,7 +94,7 @@ class VersionVector(msgspec.Struct, frozen=True):
 
     @property
     def unread(self) -> tuple[Ingredient, ...]:
-        """What could not be read. A vector with any is no proof that something is warm or cold."""
+        """What could not be read. With any, the vector proves neither warm nor cold."""
         return tuple(each for each in self.ingredients if is_unreadable(each.value))
 
     def require_read(self, what: str) -> None:

@@ -31,10 +31,15 @@ def get_home_dir(env: Mapping[str, str]) -> Path:
     return Path(home if home else pwd.getpwuid(os.getuid()).pw_dir)
 
 
-def get_cache_home(env: Mapping[str, str]) -> Path:
-    """`$XDG_CACHE_HOME`, else `~/.cache`."""
-    said = env.get("XDG_CACHE_HOME")
-    return Path(said) if said else get_home_dir(env) / ".cache"
+def get_cache_home(env: Mapping[str, str], *, is_strict: bool = False) -> Path:
+    """`$XDG_CACHE_HOME`, else `~/.cache`.
+
+    is_strict: a relative one is ignored (XDG Base Directory Specification 0.8: "consider the path
+    invalid"); most programs whose caches we look for take it as it is.
+    """
+    said = env.get("XDG_CACHE_HOME", "")
+    is_taken = said.startswith("/") if is_strict else bool(said)
+    return Path(said) if is_taken else get_home_dir(env) / ".cache"
 
 
 def expand(path: str, env: Mapping[str, str]) -> Path:

@@ -168,7 +168,7 @@ def _open(folder: Folder, name: str, create: bool) -> int:
         is_linked = stat.S_ISREG(status.st_mode)
         raise HostError(
             f"cannot use the lock {path}",
-            cause=f"it has {status.st_nlink} names (hard links)" if is_linked else "it is no file",
+            cause=f"it has {status.st_nlink} hard links" if is_linked else "it is not a file",
             hint="we make no such file: look who did, and remove it",
         )
     return fd
