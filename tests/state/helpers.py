@@ -17,7 +17,7 @@ from warmup.state.marker_files import MarkerProblem, read_marker, write_marker
 from warmup.state.version_vector import Ingredient, VersionVector
 from warmup.words.files import Folder
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 def make_home(tmp_path: Path) -> Home:
