@@ -56,6 +56,7 @@ MODEL = 'schema = 1\n[[model]]\nid = "a"\n'
         ("schema = 1\n[defaults]\nstart_timeout_s = inf", "defaults.start_timeout_s: Expected"),
         ("schema = 1\n[defaults]\nstart_timeout_s = nan", "defaults.start_timeout_s: Expected"),
         ("schema = 1\n[defaults]\ndeadline_s = inf", "defaults.deadline_s: Expected"),
+        ("schema = 1\n[defaults]\nprice_per_gpu_hour = -1", "price_per_gpu_hour: Expected"),
         ("schema = 1\n[default]", "did you mean `defaults`?"),
         ("schema = 1\npath = 'x'", "path: unknown key"),
         ("schema = 2", "expected 1, got 2"),

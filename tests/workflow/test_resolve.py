@@ -16,6 +16,7 @@ engine = "sglang"
 start_timeout_s = 100
 python = "python-of-the-workflow"
 deadline_s = 60
+price_per_gpu_hour = 2.5
 [caches]
 root = "cache"
 [[model]]
@@ -124,6 +125,16 @@ def test_cache_root_and_deadline_layers(tmp_path: Path, workflow: Path) -> None:
     assert found.deadline_s == 60
     found = resolve(tmp_path, workflow=workflow, cache_root="mine", deadline_s=5.0)
     assert (Path(found.cache_root).name, found.deadline_s) == ("mine", 5)
+
+
+def test_the_price_of_a_gpu_hour_is_the_workflows_then_the_projects(
+    tmp_path: Path, workflow: Path
+) -> None:
+    assert resolve(tmp_path, workflow=workflow).price_per_gpu_hour == 2.5
+    assert resolve(tmp_path, "org/other").price_per_gpu_hour == 0
+    (tmp_path / "pyproject.toml").write_text("[tool.warmup-ci]\nprice_per_gpu_hour = 4\n")
+    assert resolve(tmp_path, "org/other").price_per_gpu_hour == 4
+    assert resolve(tmp_path, workflow=workflow).price_per_gpu_hour == 2.5
 
 
 NAMES = """

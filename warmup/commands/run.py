@@ -97,6 +97,7 @@ class _Run:
                 run_id=self.run_id,
                 models=[launch.name for launch in launches],
                 version_key=self.session.vector.key,
+                price_per_gpu_hour=self.session.resolved.price_per_gpu_hour,
             )
             if is_all_warm or run_dir is None:
                 for launch, check in zip(launches, checks, strict=True):

@@ -27,13 +27,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     result: of `model_finished`, whose `data` it is in the file; None for the other kinds.
 
     Kinds and their `data`:
-      run_started     {run_id, models: [name], version_key}
+      run_started     {run_id, models: [name], version_key, price_per_gpu_hour}
       model_started   {index, total, engine, reason, argv, gpus, log}
       phase           {phase: kernels|spawn|ready|request|stop|memory, seconds?,
                        state: started|finished|failed}   `prove_spawn`, … in the boot that proves
       heartbeat       {phase, seconds, last_line?}   at most every 30 s while a phase lasts, or
                        `lock`: the wait for another run that warms the same launch
-      log_tail        {path, lines: [str], cut: bool}
+      log_tail        {path, lines: [str], cut: bool, trouble: int?}   the number of the first line
+                       that speaks of an error
       model_finished  {the model's object of `run --json`}
       warning         {text}
       run_finished    {exit_code, seconds}

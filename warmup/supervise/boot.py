@@ -13,6 +13,7 @@ from pathlib import Path
 from warmup.launch.api import Engine, Launch
 from warmup.report.api import Events
 from warmup.supervise.gpu_memory import Gpu, read_gpus, wait_until_free
+from warmup.supervise.log.exceptions import find_trouble
 from warmup.supervise.log.file import LogFile
 from warmup.supervise.log.tail import read_tail
 from warmup.supervise.log.watch import LogWatch
@@ -226,6 +227,7 @@ class Boot:
             path=str(self.log_path),
             lines=list(tail.lines),
             cut=tail.is_cut,
+            trouble=find_trouble(tail.lines),
         )
 
 

@@ -20,7 +20,7 @@ from warmup.words.errors import UsageError
 from warmup.words.files import read_regular
 from warmup.words.names import ENGINE_NAMES
 from warmup.workflow.model_spec import MAX_TP
-from warmup.workflow.settings import Seconds, Settings, Strategy, Weights
+from warmup.workflow.settings import MAX_PRICE, Seconds, Settings, Strategy, Weights
 
 SCHEMA = 1
 # A workflow is a page of text; more is a wrong file, and must not be read into memory.
@@ -39,9 +39,10 @@ _CHOICES = {
 
 
 class Defaults(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[defaults]`: settings of every model, and the budget of the whole step."""
+    """`[defaults]`: settings of every model, the budget of the whole step, and what it costs."""
 
     deadline_s: Seconds | UnsetType = UNSET
+    price_per_gpu_hour: Annotated[float, Meta(ge=0, le=MAX_PRICE)] | UnsetType = UNSET
 
 
 class Caches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -32,6 +32,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     """launches: in order. cache_root: "" where each family keeps its own folder.
 
     python, engine: what a model without words of its own would take; source_paths likewise.
+    price_per_gpu_hour: in the workflow's currency, 0 where nobody says one.
     """
 
     launches: tuple[Launch, ...]
@@ -39,6 +40,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     workflow: Workflow | None = None
     cache_root: str = ""
     deadline_s: float | None = None
+    price_per_gpu_hour: float = 0.0
 
 
 def load(selection: Selection, cwd: Path, *, need_models: bool = True) -> Resolved:
@@ -71,15 +73,15 @@ def load(selection: Selection, cwd: Path, *, need_models: bool = True) -> Resolv
         root = str(sources.workflow_dir / Path(workflow.caches.root).expanduser())
     if root is None and tool is not None and tool.cache_root is not UNSET:
         root = str(tool_dir / Path(tool.cache_root).expanduser())
-    deadlines = [selection.deadline_s] + [
-        layer.deadline_s
-        for layer in (workflow and workflow.defaults, tool)
-        if layer and layer.deadline_s is not UNSET
-    ]
+    layers = [each for each in (workflow and workflow.defaults, tool) if each]
+    deadlines = [selection.deadline_s]
+    deadlines += [each.deadline_s for each in layers if each.deadline_s is not UNSET]
+    prices = [each.price_per_gpu_hour for each in layers if each.price_per_gpu_hour is not UNSET]
     return Resolved(
         launches=launches,
         default=sources.make_default(),
         workflow=workflow,
         cache_root="" if not root else str(Path(root).expanduser().absolute()),
         deadline_s=next((each for each in deadlines if each is not None), None),
+        price_per_gpu_hour=next(iter(prices), 0.0),
     )

@@ -14,6 +14,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 # More is a slip of the finger, and in milliseconds more than poll(2) takes.
 MAX_SECONDS = 1_000_000.0
+# Of one GPU-hour, in whatever currency; more is a slip of the finger too.
+MAX_PRICE = 1_000_000.0
 Seconds = Annotated[float, Meta(gt=0, le=MAX_SECONDS)]
 Strategy = Literal["auto", "kernels", "server"]
 Weights = Literal["real", "dummy"]

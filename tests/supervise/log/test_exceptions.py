@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from warmup.supervise.log.exceptions import find_reason, list_exceptions
+from warmup.supervise.log.exceptions import find_reason, find_trouble, list_exceptions
 
 PLAIN = """\
 loading
@@ -77,3 +77,9 @@ def test_a_traceback_that_is_not_finished_names_nothing_wrong(text: str) -> None
     lines = text.splitlines()
     for num_lines in range(len(lines)):
         assert set(list_exceptions(lines[:num_lines])) <= known
+
+
+def test_the_first_line_of_trouble() -> None:
+    assert find_trouble(["ready", "0 errors", *PLAIN.splitlines()]) == 3
+    assert find_trouble(["x: error: bad argument", "bye"]) == 0
+    assert find_trouble(["all is well", "0 errors"]) is None

@@ -38,6 +38,14 @@ def list_exceptions(lines: Iterable[str]) -> list[str]:
     return found
 
 
+def find_trouble(lines: Iterable[str]) -> int | None:
+    """The number, from 0, of the first line that a traceback begins or that speaks of an error."""
+    for number, line in enumerate(lines):
+        if TRACEBACK in line or _ERROR.search(line):
+            return number
+    return None
+
+
 def find_reason(lines: list[str]) -> str | None:
     """The exception that ended a process, or else its last line that speaks of an error."""
     exceptions = list_exceptions(lines)
