@@ -194,6 +194,7 @@ def cli() -> None:
 @_option("--strategy", type=click.Choice(["auto", "kernels", "server"]), help="How to warm.")
 @_option("--log-lines", type=_COUNT, default=30, help="Lines of each server's log to show.")
 @_option("--max-log-bytes", type=_LOG_BYTES, default=64 << 20, help="Disk that one log may take.")
+@_option("--shard", metavar="I/N", help="Only this machine's share, from 1/N to N/N.")
 @json_option
 def run(**values: Any) -> int:
     """Warm whatever is cold; skip what is provably warm."""
@@ -203,6 +204,10 @@ def run(**values: Any) -> int:
 @cli.command(cls=SpreadCommand)
 @model_options
 @click.option("--force", is_flag=True, help="Plan as `run --force` would do.")
+@click.option("--shard", metavar="I/N", help="Plan as `run --shard` would do.")
+@click.option("--matrix", is_flag=True, help="Print the jobs of a fleet, for GitHub's fromJSON.")
+@click.option("--shards", type=click.IntRange(min=1), help="Of --matrix.  [default: one a model]")
+@click.option("--runner", multiple=True, metavar="CLASS=LABEL,...", help="Of --matrix: h200x8=...")
 @json_option
 def plan(**values: Any) -> int:
     """What `run` would do and why, launching nothing."""

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,56 @@ def test_the_h200_workflow_is_planned_with_the_tests_arguments(tmp_path: Path) -
         "--dp 2 --enable-dp-attention --attention-backend fa3 "
         "--mm-enable-dp-encoder --mm-attention-backend fa3"
     )
+
+
+TWO_MORE = """
+[[model]]
+id = "long"
+tp = 2
+command = ["false"]
+[[model]]
+id = "short"
+command = ["false"]
+"""
+
+
+def test_the_jobs_of_a_matrix_hold_what_run_shard_takes(tmp_path: Path) -> None:
+    """Also after a warm-up, when this machine remembers more than the others do."""
+    write_workflow(tmp_path, more=TWO_MORE)
+    args = ("--workflow", "workflow.toml")
+    jobs = json.loads(call(tmp_path, "plan", *args, "--matrix").stdout)["include"]
+    assert [job["models"] for job in jobs] == ["long:2", "toy:1", "short:1"]
+    assert jobs[0]["runs-on"] == ["self-hosted", "2-gpu"]
+    done = call(tmp_path, "run", *args, "--shard", jobs[1]["shard"])
+    assert done.returncode == 0 and done.stdout.startswith("toy:1 ...... warmed "), done.stderr
+    again = json.loads(call(tmp_path, "plan", *args, "--matrix").stdout)["include"]
+    assert [job["seconds"] < 20 for job in again] == [False, False, True], "toy's was recorded"
+    for job in again:
+        planned = call_json(tmp_path, "plan", *args, "--shard", job["shard"])["models"]
+        assert [f"{each['model']}:{each['tp']}" for each in planned] == job["models"].split()
+
+
+def test_a_share_beyond_the_models_is_empty(tmp_path: Path) -> None:
+    write_workflow(tmp_path)
+    done = call(tmp_path, "run", "--workflow", "workflow.toml", "--shard", "3/3")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["run", "--shard", "0/0"], "impossible shard 0/0"),
+        (["run", "--shard", "5/4"], "impossible shard 5/4"),
+        (["plan", "--shards", "2"], "are of --matrix"),
+        (["plan", "--matrix", "--shards", "257"], "a matrix of 257 jobs"),
+        (["plan", "--matrix", "--runner", "big=x"], "not a class of runners"),
+    ],
+)
+def test_an_impossible_split_is_a_users_mistake(tmp_path: Path, args: list[str], said: str) -> None:
+    write_workflow(tmp_path)
+    done = call(tmp_path, *args, "--workflow", "workflow.toml")
+    assert done.returncode == 2 and said in done.stderr
+    assert not (tmp_path / "home").exists()
 
 
 @pytest.mark.parametrize("command", [["plan"], ["audit"], ["gc"], ["why", "toy"]])

@@ -10,9 +10,17 @@ import msgspec
 from warmup.commands.session import Session
 from warmup.launch.api import Allocation, Launch, get_engine
 from warmup.report.api import get_column, get_label, get_short_names, show
-from warmup.state.api import MarkerCheck
-from warmup.words.errors import EXIT_OK, HostError, WarmupError
-from warmup.workflow.api import assign, get_reason, get_visible, is_done
+from warmup.state.api import Marker, MarkerCheck, list_markers
+from warmup.words.errors import EXIT_OK, HostError, UsageError, WarmupError
+from warmup.workflow.api import (
+    assign,
+    find_recorded,
+    get_reason,
+    get_visible,
+    is_done,
+    make_matrix,
+    parse_runner,
+)
 
 
 class PlannedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,11 +48,25 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[PlannedModel, ...]
 
 
-def plan(session: Session, *, force: bool = False, json_output: bool = False) -> int:
+def plan(
+    session: Session,
+    *,
+    force: bool = False,
+    matrix: bool = False,
+    shards: int | None = None,
+    runner: Sequence[str] = (),
+    json_output: bool = False,
+) -> int:
     """Print state, reason, argv and GPUs of each model. Returns 0, whatever it finds.
 
+    matrix: print the jobs of a fleet instead, for GitHub's `fromJSON`. shards: how many; None for
+    one a model. runner: classes of runners, `CLASS=LABEL,…`.
     Raises UsageError for wrong flags, workflow or models.
     """
+    if matrix:
+        return _plan_matrix(session, shards, runner)
+    if shards is not None or runner:
+        raise UsageError("--shards and --runner are of --matrix", hint="add --matrix")
     from warmup.supervise.api import read_gpus
 
     launches = session.get_launches()
@@ -52,6 +74,16 @@ def plan(session: Session, *, force: bool = False, json_output: bool = False) ->
     models = tuple(_plan(session, launch, visible, force) for launch in launches)
     document = PlanDocument(version_key=session.vector.key, models=models)
     show(document, _render(models), json_output=json_output)
+    return EXIT_OK
+
+
+def _plan_matrix(session: Session, num_shards: int | None, runners: Sequence[str]) -> int:
+    launches = session.get_launches()
+    classes = [parse_runner(text) for text in runners]
+    markers = [each for each in list_markers(session.home) if isinstance(each, Marker)]
+    recorded = find_recorded(launches, markers)
+    found = make_matrix(launches, recorded, num_shards=num_shards, runners=classes)
+    show(found, (), json_output=True)
     return EXIT_OK
 
 

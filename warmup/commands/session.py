@@ -72,7 +72,7 @@ class Session:
         return self.resolved.default
 
     def get_launches(self) -> tuple[Launch, ...]:
-        """The same, one at least. Raises UsageError where no model is named."""
+        """The same. Raises UsageError where no model is named; but a shard may be empty."""
         return self.launches or load(self.selection, self.cwd).launches
 
     @cached_property

@@ -12,6 +12,7 @@ from warmup.workflow.file import Workflow, find_tool_table, get_workflow
 from warmup.workflow.model_spec import parse_specs
 from warmup.workflow.resolve import Sources, resolve
 from warmup.workflow.settings import Settings
+from warmup.workflow.shards import take_share
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +26,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     engine: str | None = None
     cache_root: str | None = None
     deadline_s: float | None = None
+    shard: str | None = None
     settings: Settings = Settings()
 
 
@@ -68,6 +70,8 @@ def load(selection: Selection, cwd: Path, *, need_models: bool = True) -> Resolv
     launches: tuple[Launch, ...] = ()
     if specs or need_models or (workflow is not None and workflow.model):
         launches = resolve(specs, sources)
+    if selection.shard is not None:
+        launches = take_share(launches, selection.shard)
     root = selection.cache_root
     if root is None and workflow is not None and workflow.caches.root:
         root = str(sources.workflow_dir / Path(workflow.caches.root).expanduser())
