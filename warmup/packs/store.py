@@ -1,0 +1,86 @@
+"""Where packs are kept, behind one small protocol: a registry, an object store, a folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from warmup.packs.oci import Descriptor
+from warmup.packs.policy import Policy, check_registry
+from warmup.words.errors import UsageError
+
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+LAYOUT_SCHEMES = ("dir", "s3", "gs", "az", "file")
+
+
+class PackStore(Protocol):
+    """Blobs by digest, manifests by digest or tag. What fails raises WarmupError."""
+
+    def has_blob(self, blob: Descriptor) -> bool: ...
+
+    def read_blob(self, blob: Descriptor, start: int = 0) -> Iterator[bytes]:
+        """Its bytes from `start` on; the caller checks size and digest."""
+
+    def write_blob(self, blob: Descriptor, open_: Callable[[], BinaryIO]) -> None: ...
+
+    def read_manifest(self, reference: str) -> tuple[str, bytes] | None:
+        """Digest and bytes of the manifest with this digest or tag; None where there is none."""
+
+    def write_manifest(self, data: bytes, media_type: str, tag: str | None) -> None:
+        """tag: None where it is found by its digest alone."""
+
+    def list_referrers(self, digest: str) -> list[Descriptor]:
+        """Manifests whose subject is this digest (signatures)."""
+
+    def add_referrer(self, digest: str, referrer: Descriptor) -> None: ...
+
+
+@dataclass(frozen=True)
+class Reference:
+    """`SCHEME://PLACE[:TAG][@DIGEST]`, as a user writes it. tag: "" for the version key."""
+
+    scheme: str
+    place: str
+    tag: str = ""
+    digest: str = ""
+
+    def __str__(self) -> str:
+        link = ":" if self.scheme == "dir" else "://"
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.scheme}{link}{self.place}{tag}{digest}"
+
+
+def parse_reference(text: str) -> Reference:
+    """Raises UsageError for anything that is not the name of a pack."""
+    scheme, _, rest = text.partition(":")
+    rest = rest.removeprefix("//") if scheme != "dir" else rest
+    if scheme not in ("oci", *LAYOUT_SCHEMES) or not rest:
+        raise UsageError(
+            f"not a pack: {text[:200]!r}",
+            hint="write oci://REGISTRY/REPO[:TAG], s3://BUCKET/PATH[:TAG] or dir:PATH[:TAG]",
+        )
+    rest, _, digest = rest.partition("@") if "@sha256:" in rest else (rest, "", "")
+    place, colon, tag = rest.rpartition(":")
+    if not colon or "/" in tag:
+        place, tag = rest, ""
+    if tag and not _TAG.fullmatch(tag):
+        raise UsageError(f"not a tag: {tag[:200]!r}", hint="letters, digits, `_`, `.` and `-`")
+    if scheme == "oci" and "/" not in place:
+        raise UsageError(f"{text}: names no repository", hint="write oci://REGISTRY/REPO[:TAG]")
+    return Reference(scheme, place, tag, digest)
+
+
+def open_store(reference: Reference, policy: Policy) -> PackStore:
+    """Raises IntegrityError for a registry that the policy does not allow, HostError without the
+    extra `packs`."""
+    if reference.scheme == "oci":
+        from warmup.packs.registry import RegistryStore
+
+        check_registry(policy, reference.place)
+        return RegistryStore(reference.place, policy.insecure_registries)
+    from warmup.packs.layout import LayoutStore
+
+    return LayoutStore(reference.scheme, reference.place)
