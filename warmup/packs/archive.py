@@ -63,6 +63,9 @@ class _Tee(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
+    def tell(self) -> int:  # tarfile counts from where it begins
+        return self.size
+
     def write(self, data: object) -> int:
         view = memoryview(data).cast("B")  # type: ignore[arg-type]
         self._hash.update(view)
@@ -78,7 +81,6 @@ def write_layer(out: IO[bytes], members: Iterable[Member]) -> LayerFacts:
         filename="", mode="wb", compresslevel=_LEVEL, fileobj=outer, mtime=0
     ) as zipped:
         inner = _Tee(zipped)
-        # Not `w|`: its buffer would pad the end by the reader's record size, a property of tapes.
         with tarfile.TarFile(fileobj=inner, mode="w", format=tarfile.PAX_FORMAT) as archive:
             folders: set[str] = set()
             for member in sorted(members, key=lambda each: each.path):
