@@ -6,13 +6,24 @@ The face of this room: other rooms import it alone.
 from __future__ import annotations
 
 from warmup.caches.compile_lines import find_compile_lines, get_log_variables
+from warmup.caches.family import find_tuning
 from warmup.caches.family_table import get_family, get_variables, list_families
+from warmup.caches.hashing import hash_file
 from warmup.caches.hazards.deep_gemm import INCLUDE_PATH
 from warmup.caches.hazards.rule import Facts, Finding
 from warmup.caches.hazards.rules import RULES, find_hazards, get_rule
 from warmup.caches.manifest import FamilySummary, find_new, make_manifest, summaries
 from warmup.caches.mark import find_new_after, make_mark
-from warmup.caches.records import MAX_BYTES, EntryRecord, Manifest, decode, encode
+from warmup.caches.records import (
+    MAX_BYTES,
+    NO_MTIME,
+    EntryRecord,
+    FileRecord,
+    Manifest,
+    RootRecord,
+    decode,
+    encode,
+)
 from warmup.caches.remove import remove_inside
 from warmup.caches.unread import mark_unread
 from warmup.caches.verify import Mismatch, find_mismatch, find_snapshot_mismatch, verify_deep
@@ -21,14 +32,17 @@ from warmup.caches.walk import File, Snapshot, take_snapshot
 __all__ = [
     "INCLUDE_PATH",
     "MAX_BYTES",
+    "NO_MTIME",
     "RULES",
     "EntryRecord",
     "Facts",
     "FamilySummary",
     "File",
+    "FileRecord",
     "Finding",
     "Manifest",
     "Mismatch",
+    "RootRecord",
     "Snapshot",
     "decode",
     "encode",
@@ -38,10 +52,12 @@ __all__ = [
     "find_new",
     "find_new_after",
     "find_snapshot_mismatch",
+    "find_tuning",
     "get_family",
     "get_log_variables",
     "get_rule",
     "get_variables",
+    "hash_file",
     "list_families",
     "make_manifest",
     "make_mark",

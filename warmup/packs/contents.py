@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from warmup.packs.oci import Digest
-from warmup.state.version_vector import Ingredient, VersionVector
+from warmup.state.api import Ingredient, VersionVector
 from warmup.words import encoding
 from warmup.words.errors import IntegrityError
 from warmup.words.names import FAMILY_NAMES
@@ -24,6 +24,7 @@ MAX_DEPTH = 32
 MAX_NAME_BYTES = 4096
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+_Time = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 _Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
@@ -33,7 +34,7 @@ class PackFile(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
     path: str
     size: Count
     sha256: _Sha256
-    mtime_ns: int
+    mtime_ns: _Time
     executable: bool = False
 
 
@@ -61,22 +62,35 @@ class PackFamily(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PackLaunch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One warm-up whose entries are in the pack. entries: family → paths of those it needs.
 
-    seconds: what it took cold. marker: the marker's own data, of which one is derived where the
-    vector is the same; it is never trusted as it is.
+    ingredients: the version vector of this launch. seconds: what it took cold. proven, warmed_by:
+    what the signer's marker said.
     """
 
     model: str
     tp: int
     engine: str
     launch_key: str
+    engine_version: str | None
+    ingredients: list[Ingredient]
     seconds: float
     proven: bool
     warmed_by: str
     entries: dict[str, list[str]]
 
+    @property
+    def name(self) -> str:
+        return f"{self.model}:{self.tp}"
+
+    @property
+    def vector(self) -> VersionVector:
+        return VersionVector(tuple(self.ingredients))
+
 
 class PackManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """created: UTC, ISO 8601. families: by name. launches: what the pack makes warm."""
+    """created: of its newest marker; UTC, ISO 8601. launches: what it makes warm.
+
+    version_key, ingredients: of all launches together.
+    """
 
     schema: int = SCHEMA
     created: str
@@ -118,6 +132,7 @@ def decode_contents(data: bytes) -> PackManifest:
             )
         manifest = msgspec.convert(found, PackManifest)
         key = manifest.vector.key
+        _ = [each.vector for each in manifest.launches]  # checks them
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError, ValueError) as error:
         raise _refuse(f"its manifest cannot be read: {error}") from None
     if key != manifest.version_key:
@@ -134,20 +149,34 @@ def _check_names(manifest: PackManifest) -> None:
     for name, family in manifest.families.items():
         if name not in FAMILY_NAMES:
             raise _refuse(f"unknown family {name!r}")
-        if family.folder.split("/")[0] != name:
+        if family.folder.split("/")[0] != name or find_name_problem(family.folder):
             raise _refuse(f"family {name} lies in {family.folder!r}")
-        seen: set[str] = set()
-        for path in _list_paths(family):
+        _check_paths(family)
+    for launch in manifest.launches:
+        for name, paths in launch.entries.items():
+            held = manifest.families.get(name)
+            known = {entry.path for entry in held.entries} if held else set()
+            if not known.issuperset(paths):
+                raise _refuse(f"{launch.name} needs entries of {name} that it does not hold")
+
+
+def _check_paths(family: PackFamily) -> None:
+    seen: set[str] = set()
+    for entry in family.entries:
+        for file in entry.files:
+            path = f"{family.folder}/{file.path}"
             problem = find_name_problem(path)
             if problem is not None:
                 raise _refuse(f"{path!r} {problem}")
+            if file.path != entry.path and not file.path.startswith(f"{entry.path}/"):
+                raise _refuse(f"{path!r} is not a file of its entry {entry.path!r}")
             if path in seen:
                 raise _refuse(f"{path!r} is listed twice")
             seen.add(path)
-
-
-def _list_paths(family: PackFamily) -> list[str]:
-    return [f"{family.folder}/{file.path}" for entry in family.entries for file in entry.files]
+    for path in seen:
+        parts = path.split("/")
+        if any("/".join(parts[:depth]) in seen for depth in range(1, len(parts))):
+            raise _refuse(f"{path!r} lies in what is a file")
 
 
 def find_name_problem(path: str) -> str | None:

@@ -25,9 +25,12 @@ _ATTEMPTS = 8
 
 
 class LayoutStore:
-    """scheme: `dir`, or an object store's. place: its path, or bucket and prefix."""
+    """scheme: `dir`, or an object store's. place: its path, or bucket and prefix.
 
-    def __init__(self, scheme: str, place: str) -> None:
+    create: whether a folder that is missing is made; HostError where it is not.
+    """
+
+    def __init__(self, scheme: str, place: str, *, create: bool) -> None:
         try:
             import obstore
             from obstore.store import LocalStore, from_url
@@ -42,6 +45,8 @@ class LayoutStore:
         try:
             if self._folder is not None:
                 self._folder = Path(self._folder.absolute())
+                if not create and not self._folder.is_dir():
+                    raise FileNotFoundError(f"there is no folder {self._folder}")
                 self._store = LocalStore(prefix=self._folder, mkdir=True)
             else:
                 self._store = from_url(f"{scheme}://{place}")
@@ -58,7 +63,10 @@ class LayoutStore:
             if start >= blob.size:
                 return
             options: Any = {"range": (start, blob.size)}
-            result = self._obstore.get(self._store, _get_path(blob.digest), options=options)
+            try:
+                result = self._obstore.get(self._store, _get_path(blob.digest), options=options)
+            except FileNotFoundError:
+                raise HostError(f"{self._place} lacks the blob {blob.digest}") from None
             for chunk in result.stream(min_chunk_size=_CHUNK):
                 yield bytes(chunk)
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated
@@ -44,10 +44,8 @@ def check_registry(policy: Policy, reference: str) -> None:
     """reference: without its scheme. Raises IntegrityError for one that is not allowed."""
     if not policy.registries:
         return
-    for allowed in policy.registries:
-        prefix = allowed.removeprefix("oci://").rstrip("/")
-        if reference == prefix or reference.startswith((f"{prefix}/", f"{prefix}:", f"{prefix}@")):
-            return
+    if is_listed(reference, policy.registries):
+        return
     raise IntegrityError(
         f"pack refused: {reference}",
         cause="rule `registries`: it is in none of the allowed ones",
@@ -55,14 +53,20 @@ def check_registry(policy: Policy, reference: str) -> None:
     )
 
 
+def is_listed(reference: str, places: Sequence[str]) -> bool:
+    """Whether it is one of these registries or repositories, or lies in one."""
+    for place in places:
+        prefix = place.removeprefix("oci://").rstrip("/")
+        if reference == prefix or reference.startswith((f"{prefix}/", f"{prefix}:", f"{prefix}@")):
+            return True
+    return False
+
+
 def check_age(policy: Policy, signer: Signer, now: datetime | None = None) -> None:
     """Raises IntegrityError for a signature that is older than `max_age_days`, or of the future."""
     if policy.max_age_days is None:
         return
-    try:
-        made = datetime.fromisoformat(signer.created)
-    except ValueError:
-        raise IntegrityError("pack refused", cause="its signature names no time") from None
+    made = get_time(signer.created)
     age_days = ((now or datetime.now(timezone.utc)) - made).total_seconds() / 86400
     if age_days > policy.max_age_days or age_days < -1:
         raise IntegrityError(
@@ -73,9 +77,20 @@ def check_age(policy: Policy, signer: Signer, now: datetime | None = None) -> No
         )
 
 
+def get_time(text: str) -> datetime:
+    """Raises IntegrityError for what is not a time with its zone."""
+    try:
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is not None:
+            return found
+    except ValueError:
+        pass
+    raise IntegrityError("pack refused", cause=f"its signature names no time: {text!r:.60}")
+
+
 def check_rollback(last_accepted: str | None, signer: Signer) -> None:
     """last_accepted: when what was accepted here last was signed. Raises IntegrityError."""
-    if last_accepted is not None and signer.created < last_accepted:
+    if last_accepted is not None and get_time(signer.created) < get_time(last_accepted):
         raise IntegrityError(
             "pack refused",
             cause=f"rule `rollback`: signed {signer.created}, and one signed {last_accepted} "

@@ -15,6 +15,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 from warmup.packs import oci
 from warmup.packs.oci import Descriptor, Index
+from warmup.packs.policy import is_listed
 from warmup.words.errors import HostError, IntegrityError, UsageError
 
 _CHUNK = 1 << 20
@@ -37,7 +38,7 @@ class RegistryStore:
                 "packs need the extra `packs`", hint="pip install 'warmup-ci[packs]'"
             ) from error
         self._host, _, self._repository = place.partition("/")
-        is_plain = any(place.startswith(each.removeprefix("oci://")) for each in insecure)
+        is_plain = is_listed(place, insecure)
         if is_plain and not is_loopback(self._host):
             raise UsageError(
                 f"plain HTTP to {self._host} is refused",

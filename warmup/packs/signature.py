@@ -74,7 +74,7 @@ def sign_ssh(data: bytes, key: Path) -> bytes:
         if done.returncode != 0:
             raise UsageError(
                 f"cannot sign with {key}",
-                cause=_last_line(done),
+                cause=_last_line(done) or f"ssh-keygen exited with status {done.returncode}",
                 hint="a key with a passphrase must be in ssh-agent: give its .pub file",
             )
         return Path(folder, "statement.sig").read_bytes()
@@ -100,7 +100,8 @@ def verify_ssh(data: bytes, signature: bytes, allowed_signers: Path) -> str:
         if found.returncode != 0 or not principals:
             raise IntegrityError(
                 "signature refused",
-                cause=f"its key is not among the allowed signers of {allowed_signers}",
+                cause=f"its key is not among the allowed signers of {allowed_signers}"
+                + (f": {why}" if (why := _last_line(found)) else ""),
             )
         revoked = allowed_signers.with_name(f"{allowed_signers.name}.revoked")
         extra = ["-r", str(revoked)] if revoked.is_file() else []
@@ -130,4 +131,4 @@ def _run(words: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[by
 
 def _last_line(done: subprocess.CompletedProcess[bytes]) -> str:
     lines = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else f"ssh-keygen exited with status {done.returncode}"
+    return lines[-1] if lines else ""

@@ -73,9 +73,12 @@ def parse_reference(text: str) -> Reference:
     return Reference(scheme, place, tag, digest)
 
 
-def open_store(reference: Reference, policy: Policy) -> PackStore:
-    """Raises IntegrityError for a registry that the policy does not allow, HostError without the
-    extra `packs`."""
+def open_store(reference: Reference, policy: Policy, *, create: bool = False) -> PackStore:
+    """create: make a folder that is missing.
+
+    Raises IntegrityError for a registry that the policy does not allow, HostError without the
+    extra `packs`.
+    """
     if reference.scheme == "oci":
         from warmup.packs.registry import RegistryStore
 
@@ -83,4 +86,4 @@ def open_store(reference: Reference, policy: Policy) -> PackStore:
         return RegistryStore(reference.place, policy.insecure_registries)
     from warmup.packs.layout import LayoutStore
 
-    return LayoutStore(reference.scheme, reference.place)
+    return LayoutStore(reference.scheme, reference.place, create=create)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from warmup.state.audit import Audit, make_audit
 from warmup.state.baseline import make_baseline, read_baseline, write_baseline
-from warmup.state.check import MarkerCheck, check_launch
+from warmup.state.check import MarkerCheck, check_launch, read_bound_manifest
 from warmup.state.explain import Explanation, TouchedChange, explain
 from warmup.state.forecast import Comparison, compare
 from warmup.state.gc import GcDocument, collect
@@ -27,17 +27,23 @@ from warmup.state.installed import find_missing_engine
 from warmup.state.judge import BAD_STATES, HostView
 from warmup.state.locks import hold_launch_lock
 from warmup.state.manifests import write_manifest
-from warmup.state.marker import Marker, get_slug, make_marker
+from warmup.state.marker import PACK_PREFIX, Marker, get_slug, make_marker
 from warmup.state.marker_files import list_markers, write_marker
 from warmup.state.nvcc import find_release, get_nvcc_text
 from warmup.state.relevant_env import get_relevant
 from warmup.state.stale import find_stale_entries
 from warmup.state.values import NONE
-from warmup.state.version_vector import VersionVector, explain_unread, read_vector
+from warmup.state.version_vector import (
+    Ingredient,
+    VersionVector,
+    explain_unread,
+    read_vector,
+)
 
 __all__ = [
     "BAD_STATES",
     "NONE",
+    "PACK_PREFIX",
     "Audit",
     "Comparison",
     "Explanation",
@@ -45,6 +51,7 @@ __all__ = [
     "Home",
     "HostCheck",
     "HostView",
+    "Ingredient",
     "Marker",
     "MarkerCheck",
     "TouchedChange",
@@ -75,6 +82,7 @@ __all__ = [
     "make_marker",
     "make_run_id",
     "read_baseline",
+    "read_bound_manifest",
     "read_gpus",
     "read_vector",
     "write_baseline",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import datetime, timezone
-from typing import Literal
+from typing import Annotated
 
 import msgspec
 
@@ -22,7 +22,10 @@ from warmup.words.secrets import Redactor
 SCHEMA = 2  # 1 wrote model, revision, engine, tp and environment beside `launch` as well
 
 # `kernels`: DeepGEMM's kernels were compiled from the config alone; no server was started.
-WarmedBy = Literal["server", "kernels"]
+# `pack@DIGEST`: a server warmed it on another machine of the same vector, and the pack of that
+# digest brought every file, each of its sha256.
+PACK_PREFIX = "pack@"
+WarmedBy = Annotated[str, msgspec.Meta(pattern=r"^(server|kernels|pack@sha256:[0-9a-f]{64})$")]
 
 
 class Marker(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ def is_done(check: MarkerCheck, launch: Launch, *, force: bool) -> bool:
     marker = check.marker
     if force or not check.is_warm or marker is None:
         return False
-    is_enough = marker.warmed_by == "server" or launch.strategy == "kernels"
+    is_enough = marker.warmed_by != "kernels" or launch.strategy == "kernels"
     return is_enough and (marker.proven or not launch.prove)
 
 
