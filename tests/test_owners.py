@@ -60,7 +60,8 @@ MECHANISMS = (
     Mechanism(
         "HTTP with a server",
         r"import requests|http\.client|urllib\.request",
-        ("supervise/watch/exchange.py", "engine"),
+        # The engine is a program of its own; a registry is not a server that we started.
+        ("supervise/watch/exchange.py", "engine", "packs/registry.py"),
     ),
     Mechanism("a port that is free", r"AF_UNIX", ("supervise/ports.py",)),
     Mechanism(
