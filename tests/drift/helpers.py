@@ -3,18 +3,15 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-from warmup.drift.resolve import Unresolved
+from warmup.drift.names import Unresolved
 from warmup.drift.scan import FoundLaunch, find_launches
 
 
-def scan(tmp_path: Path, source: str, **others: str) -> list[FoundLaunch]:
-    """The launches of test_it.py; others: further files of the same folder, by their stems."""
-    file = tmp_path / "test_it.py"
-    for stem, text in {"test_it": source, **others}.items():
-        (tmp_path / f"{stem}.py").write_text(textwrap.dedent(text), encoding="utf-8")
+def scan(tmp_path: Path, source: str) -> list[FoundLaunch]:
+    (tmp_path / "test_it.py").write_text(textwrap.dedent(source), encoding="utf-8")
     found = find_launches([tmp_path])
     assert found.problems == ()
-    return [launch for launch in found.launches if launch.file == str(file)]
+    return list(found.launches)
 
 
 def find_args(tmp_path: Path, body: str, head: str = "") -> tuple[str, ...] | str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.drift.helpers import find_args, scan
-from warmup.drift.resolve import Unresolved
+from warmup.drift.names import Unresolved
 
 GROWN = """
     args = ["--a"]
@@ -90,38 +90,31 @@ def test_names_that_double_each_other_end_soon(tmp_path: Path, step: str) -> Non
     assert found in ("longer than any launch", "an argument is a list")
 
 
-def test_names_and_bases_of_other_given_files(tmp_path: Path) -> None:
-    found = scan(
-        tmp_path,
-        """
+def test_what_another_file_says_is_open(tmp_path: Path) -> None:
+    source = """
         from common import *
         from common import MODEL as NAME, Base
         class TestOwn(Base):
             model = NAME
-            extra = ["--b"]
+            other_args = ["--b"]
         class TestStar(Base):
-            model = OTHER
-        """,
-        common="""
-        MODEL, OTHER = None, None
-        MODEL = "org/first"
-        """,
-    )
-    assert [launch.model for launch in found] == []
+            model = "org/m"
+            def test_it(self):
+                popen_launch_server(OTHER, URL)
+                popen_launch_server(self.model, URL, other_args=self.other_args)
+    """
+    assert [launch.unresolved for launch in scan(tmp_path, source)] == [
+        "model: NAME is imported",
+        "model: OTHER is not set in this file",
+        "other_args is not set in this file",
+    ]
+
+
+def test_names_and_bases_of_the_same_file(tmp_path: Path) -> None:
     found = scan(
         tmp_path,
         """
-        from common import *
-        from common import MODEL as NAME, Base
-        class TestOwn(Base):
-            model = NAME
-            extra = ["--b"]
-        class TestStar(Base):
-            model = OTHER
-        """,
-        common="""
         MODEL = "org/first"
-        OTHER = "org/second"
         class Base:
             model = None
             extra = []
@@ -129,6 +122,11 @@ def test_names_and_bases_of_other_given_files(tmp_path: Path) -> None:
             def setUpClass(cls):
                 args = ["--a", *cls.extra]
                 cls.process = popen_launch_server(cls.model, URL, other_args=args)
+        class TestOwn(Base):
+            model = MODEL
+            extra = ["--b"]
+        class TestBare(Base):
+            model = "org/second"
         """,
     )
     assert [(launch.model, launch.args) for launch in found] == [

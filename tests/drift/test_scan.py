@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.drift.helpers import scan
-from warmup.drift.resolve import Unresolved
+from warmup.drift.names import Unresolved
 from warmup.drift.scan import FoundLaunches, find_launches
 from warmup.words.errors import UsageError
 
@@ -60,7 +60,7 @@ def test_classes_that_a_fixture_elsewhere_launches() -> None:
         ("org/flash", ("--tp", "4", "--attention-backend", "fa3")),
         ("org/omni", omni),
         ("org/omni", (*omni, "--fast")),
-        ("org/own", "launched by a class that was not given: OwnBase"),
+        ("org/own", "launched by a class that this file does not have: OwnBase"),
     ]
 
 

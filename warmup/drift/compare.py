@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from warmup.drift.files import UnreadFile
-from warmup.drift.resolve import Unresolved
-from warmup.drift.scan import FoundLaunch, FoundLaunches
+from warmup.drift.names import Unresolved
+from warmup.drift.scan import FoundLaunch, FoundLaunches, UnreadFile
 from warmup.launch.api import Launch, get_canonical, is_neutral, parse
 from warmup.words.errors import EXIT_FAILED, EXIT_OK
 
