@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.table import get_machine, print_table
 from warmup.kernels import target
-from warmup.kernels.pool import CompileJob, Pool, WorkerSpec
+from warmup.kernels.pool import CompileJob, CompilePool, WorkerSpec
 from warmup.kernels.rebuild import HANDLER
 from warmup.state.nvcc import find_toolkit
 
@@ -75,7 +75,7 @@ def measure(
     spec: WorkerSpec, count: int, jobs: list[CompileJob], env: dict[str, str], cwd: Path
 ) -> float:
     begin = time.perf_counter()
-    with Pool([spec] * count, env=env, cwd=cwd, log=cwd / "log") as pool:
+    with CompilePool([spec] * count, env=env, cwd=cwd, log=cwd / "log") as pool:
         outcomes = pool.run(jobs)
     failed = [each.error for each in outcomes if each.error is not None]
     if failed:

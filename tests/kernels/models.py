@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from warmup.kernels.derive import ModelShapes, derive
-from warmup.kernels.shapes.architecture import Shape
+from warmup.kernels.shapes import Shape
 from warmup.launch.launch import Launch
 
 CONFIGS = Path(__file__).parent / "configs"

@@ -19,7 +19,7 @@ from warmup.kernels.deep_gemm import (
     private_cache,
 )
 from warmup.kernels.device import Device
-from warmup.kernels.shapes.architecture import Ask, Shape
+from warmup.kernels.shapes import Ask, Shape
 from warmup.words.errors import Cancelled, HostError
 
 FAKES = Path(__file__).parent / "fake_gpu"

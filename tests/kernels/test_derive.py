@@ -7,7 +7,7 @@ import pytest
 
 from tests.kernels.models import V3, both, derive_from, get_shapes, normal
 from warmup.kernels.m_values import choose_kernels
-from warmup.kernels.shapes.architecture import Shape
+from warmup.kernels.shapes import Shape
 from warmup.words.errors import UsageError
 
 

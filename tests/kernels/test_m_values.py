@@ -8,7 +8,7 @@ from tests.kernels.models import SHAPES
 from tests.kernels.test_selection import any_shape
 from warmup.kernels.m_values import choose_kernels, choose_ms, get_boundaries, get_sweep
 from warmup.kernels.selection import Selector
-from warmup.kernels.shapes.architecture import Ask, Shape
+from warmup.kernels.shapes import Ask, Shape
 
 
 def sweep(shape: Shape, max_m: int, num_sms: int = 132) -> set[object]:

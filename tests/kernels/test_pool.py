@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from warmup.kernels.pool import CompileJob, Outcome, Pool, WorkerSpec, get_num_workers
+from warmup.kernels.pool import CompileJob, CompilePool, Outcome, WorkerSpec, get_num_workers
 from warmup.words.errors import Cancelled, WarmupError
 
 HANDLER = Path(__file__).with_name("handlers.py")
 WITHIN_S = 30.0
 
 
-def make_pool(folder: Path, count: int = 2, *args: str, **settings: object) -> Pool:
+def make_pool(folder: Path, count: int = 2, *args: str, **settings: object) -> CompilePool:
     spec = WorkerSpec(python=sys.executable, handler=HANDLER, args=args)
-    return Pool([spec] * count, env=os.environ, cwd=folder, log=folder / "log", **settings)  # type: ignore[arg-type]
+    return CompilePool([spec] * count, env=os.environ, cwd=folder, log=folder / "log", **settings)  # type: ignore[arg-type]
 
 
 def is_gone(pid: int) -> bool:
@@ -115,7 +115,7 @@ def test_no_worker_that_starts_is_an_error_with_its_last_line(
 def test_a_python_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     spec = WorkerSpec(python="/nonexistent/python", handler=HANDLER)
     with (
-        Pool([spec], env={}, cwd=tmp_path, log=tmp_path / "log") as pool,
+        CompilePool([spec], env={}, cwd=tmp_path, log=tmp_path / "log") as pool,
         pytest.raises(WarmupError, match="cannot start /nonexistent/python"),
     ):
         pool.run([CompileJob("one")])
@@ -137,9 +137,10 @@ def test_a_cancel_ends_every_worker_and_its_compiler(tmp_path: Path) -> None:
 def test_workers_die_with_a_killed_orchestrator(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from warmup.kernels.pool import CompileJob, Pool, WorkerSpec\n"
+        "from warmup.kernels.pool import CompileJob, CompilePool, WorkerSpec\n"
         f"spec = WorkerSpec(python=sys.executable, handler=Path({str(HANDLER)!r}))\n"
-        f"pool = Pool([spec], env=os.environ, cwd=Path('.'), log=Path({str(tmp_path / 'log')!r}))\n"
+        f"log = Path({str(tmp_path / 'log')!r})\n"
+        "pool = CompilePool([spec], env=os.environ, cwd=Path('.'), log=log)\n"
         f"stuck = CompileJob('stuck', {{'child': {str(tmp_path / 'pid')!r}}}, 0.5)\n"
         "pool.run([CompileJob('value'), stuck],\n"
         f"    lambda each, *_: Path({str(tmp_path / 'worker')!r}).write_text(str(each.answer)))\n"

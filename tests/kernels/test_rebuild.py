@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernels.entries import NVCC, make_package, write_csrc, write_jit
-from warmup.kernels.pool import Pool, WorkerSpec
+from warmup.kernels.pool import CompilePool, WorkerSpec
 from warmup.kernels.rebuild import (
     HANDLER,
     OTHER_HEADERS,
@@ -128,7 +128,7 @@ def test_a_rebuilt_entry_is_whole_and_reproduces_itself(tmp_path: Path, write: o
     building.mkdir(parents=True)
     (tmp_path / "new" / "cache").mkdir()
     spec = WorkerSpec(python=sys.executable, handler=HANDLER, args=(str(building),))
-    with Pool([spec], env=os.environ, cwd=tmp_path, log=tmp_path / "log") as pool:
+    with CompilePool([spec], env=os.environ, cwd=tmp_path, log=tmp_path / "log") as pool:
         (outcome,) = pool.run(plan.jobs)
     assert outcome.error is None
     assert (Path(outcome.answer) / "kernel.cubin").read_bytes()[:4] == b"\x7fELF"
@@ -148,7 +148,7 @@ def test_a_source_that_does_not_compile_leaves_no_entry(tmp_path: Path) -> None:
     building.mkdir(parents=True)
     (tmp_path / "new" / "cache").mkdir()
     spec = WorkerSpec(python=sys.executable, handler=HANDLER, args=(str(building),))
-    with Pool([spec], env=os.environ, cwd=tmp_path, log=tmp_path / "log") as pool:
+    with CompilePool([spec], env=os.environ, cwd=tmp_path, log=tmp_path / "log") as pool:
         (outcome,) = pool.run(plan.jobs)
     assert outcome.error is not None and "nvcc ended with" in outcome.error
     assert list((tmp_path / "new" / "cache").iterdir()) == []

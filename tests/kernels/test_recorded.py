@@ -8,7 +8,7 @@ import pytest
 from tests.kernels.recorded import read_kernel
 from warmup.kernels.m_values import choose_kernels
 from warmup.kernels.selection import Kernel
-from warmup.kernels.shapes.architecture import Ask, Shape
+from warmup.kernels.shapes import Ask, Shape
 
 RECORD = Path(__file__).parents[2] / "benchmarks" / "results" / "kernels_gpu.json"
 # As upstream prints it (csrc/jit_kernels/impls/sm90_fp8_gemm_1d2d.hpp).

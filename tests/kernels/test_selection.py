@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.kernels.models import SHAPES
 from warmup.kernels.selection import Selector
-from warmup.kernels.shapes.architecture import Kind, Shape
+from warmup.kernels.shapes import Kind, Shape
 
 KINDS: list[Kind] = ["NORMAL", "CONTIG", "MASKED"]
 any_shape = st.builds(

@@ -14,7 +14,7 @@ from warmup.caches.family_table import get_family
 from warmup.caches.hazards.rule import Facts, Scope
 from warmup.caches.hazards.triton_group import DANGLING, check, repair
 from warmup.caches.walk import walk_root
-from warmup.kernels.pool import Pool, WorkerSpec
+from warmup.kernels.pool import CompilePool, WorkerSpec
 from warmup.kernels.target import HANDLER, check_target, get_worker_env, list_jobs
 from warmup.launch.launch import Launch
 from warmup.words.errors import UsageError, WarmupError
@@ -68,8 +68,8 @@ def make_launch(model: Path) -> Launch:
     return Launch(model=str(model), tp=1, engine="reference", python=sys.executable)
 
 
-def make_pool(folder: Path, cache: Path) -> Pool:
-    return Pool(
+def make_pool(folder: Path, cache: Path) -> CompilePool:
+    return CompilePool(
         [WorkerSpec(python=sys.executable, handler=HANDLER, args=("cuda:90",))] * 2,
         env=get_worker_env(os.environ, cache),
         cwd=folder,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from warmup.kernels.config import get_config_path
-from warmup.kernels.shapes.architecture import NotModelledError
+from warmup.kernels.shapes import NotModelledError
 from warmup.launch.hub_cache import get_hub_cache
 from warmup.words.errors import UsageError
 

@@ -5,9 +5,9 @@ The face of this room: other rooms import it alone.
 
 from __future__ import annotations
 
+from warmup.kernels.config import download_config
 from warmup.kernels.deep_gemm import Setting, compile_shapes
 from warmup.kernels.derive import FAMILIES, ModelShapes, derive, derive_or_leave, merge_asks
-from warmup.kernels.download import download_config
 from warmup.kernels.m_values import describe_ms
 from warmup.kernels.rebuild import find_toolchain, rebuild
 from warmup.kernels.selection import H200_SMS

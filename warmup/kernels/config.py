@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from warmup.kernels.shapes.architecture import BLOCK, NotModelledError
-from warmup.launch.api import find_folder, find_object, find_snapshot, get_hub_folder, is_hub_id
-from warmup.words.errors import UsageError
+from warmup.kernels.shapes import BLOCK, NotModelledError
+from warmup.launch.api import (
+    Launch,
+    find_folder,
+    find_object,
+    find_snapshot,
+    get_hub_folder,
+    is_hub_id,
+)
+from warmup.words.errors import UsageError, WarmupError
 
 # No real size is larger; what is, is a damaged file, and would only fail much later.
 _MAX_SIZE = 1 << 24
@@ -143,3 +151,48 @@ def read_config(path: Path) -> Config:
     if value is None:
         raise UsageError(f"{path}: no such file", hint="is it the model's own folder?")
     return Config(value, str(path))
+
+
+_TIMEOUT_S = 300
+# In the server's environment: its huggingface_hub knows its cache, its token and its proxy.
+_CODE = (
+    "import sys, huggingface_hub; "
+    "huggingface_hub.hf_hub_download(sys.argv[1], 'config.json', revision=sys.argv[2] or None)"
+)
+
+
+def download_config(launch: Launch, env: Mapping[str, str]) -> None:
+    """Fetch the config.json that the hub cache lacks, and only it.
+
+    env: the server's. Raises WarmupError where it cannot be fetched.
+    """
+    try:
+        get_config_path(launch.model, launch.revision, env)
+        return
+    except NotModelledError:
+        pass
+    command = [launch.python, "-c", _CODE, launch.model, launch.revision or ""]
+    try:
+        done = subprocess.run(
+            command,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except OSError as error:
+        raise _make_error(launch, f"{launch.python}: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise _make_error(launch, f"no answer within {_TIMEOUT_S} s") from error
+    if done.returncode:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise _make_error(launch, lines[-1] if lines else f"exit status {done.returncode}")
+
+
+def _make_error(launch: Launch, cause: str) -> WarmupError:
+    return WarmupError(
+        f"cannot download config.json of {launch.model}",
+        cause=cause[:500],
+        hint="is the hub reachable, the id right, and HF_TOKEN set for a gated model?",
+    )

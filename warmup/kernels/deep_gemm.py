@@ -19,9 +19,9 @@ import msgspec
 from warmup.caches.api import get_family
 from warmup.kernels.device import Device, probe
 from warmup.kernels.m_values import choose_kernels, get_boundaries, get_sweep
-from warmup.kernels.pool import CompileJob, Outcome, Pool, WorkerSpec, get_num_workers
+from warmup.kernels.pool import CompileJob, CompilePool, Outcome, WorkerSpec, get_num_workers
 from warmup.kernels.selection import Kernel
-from warmup.kernels.shapes.architecture import BLOCK, Ask, Shape
+from warmup.kernels.shapes import BLOCK, Ask, Shape
 from warmup.words.errors import HostError
 
 HANDLER = Path(__file__).parents[1] / "engine" / "kernels" / "deep_gemm_jobs.py"
@@ -75,7 +75,7 @@ def compile_shapes(
     log = setting.run_dir / "kernels.log"
     first = WorkerSpec(python=setting.python, handler=HANDLER, args=("0",))
     env = _get_worker_env(setting)
-    with Pool([first], env=env, cwd=setting.run_dir, log=log, check=setting.check) as pool:
+    with CompilePool([first], env=env, cwd=setting.run_dir, log=log, check=setting.check) as pool:
         device = probe(pool, setting.engine)
         cache_dir = setting.out or _get_cache_dir(device, setting.env)
         # The pool ends first: nothing builds any more in the folder that is then removed.

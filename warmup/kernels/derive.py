@@ -7,15 +7,17 @@ from typing import Literal
 
 import msgspec
 
+from warmup.kernels.arguments import get_sglang_layout, get_vllm_layout
 from warmup.kernels.config import get_config_path, read_config
+from warmup.kernels.models import get_model
 from warmup.kernels.products import Products
-from warmup.kernels.shapes.architecture import Ask, Layout, NotModelledError, Shape
-from warmup.kernels.shapes.table import get_architecture
+from warmup.kernels.shapes import Ask, NotModelledError, Shape
 from warmup.launch.api import Launch
 from warmup.words.errors import UsageError
 
 # The families that are compiled here without a server.
 FAMILIES = ("deep_gemm",)
+_LAYOUTS = {"sglang": get_sglang_layout, "vllm": get_vllm_layout}
 
 
 class ModelShapes(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,12 +63,15 @@ def derive(launch: Launch, env: Mapping[str, str], engine: str = "") -> ModelSha
     engine = engine or launch.engine
     architecture: str | None = None
     try:
-        layout = _get_layout(engine, launch.name, launch.tp, launch.fallback_args, env)
+        get_layout = _LAYOUTS.get(engine)
+        if get_layout is None:
+            raise NotModelledError(f"kernels of engine {engine} are not derived from a config")
+        layout = get_layout(launch.name, launch.tp, launch.fallback_args, env)
         config = read_config(get_config_path(launch.model, launch.revision, env))
         architecture = next(iter(config.architectures), config.model_type or None)
-        family = get_architecture(config)
+        known = get_model(config)
         products = Products(config, layout, launch.name)
-        family.derive(products)
+        known.derive(products)
         if engine == "sglang":
             products.add_transposes()
     except NotModelledError as error:
@@ -76,7 +81,7 @@ def derive(launch: Launch, env: Mapping[str, str], engine: str = "") -> ModelSha
         tp=launch.tp,
         architecture=architecture,
         strategy="kernels",
-        reason=f"{family.name} on {engine} is modelled, and so are all of its arguments",
+        reason=f"{known.name} on {engine} is modelled, and so are all of its arguments",
         shapes=tuple(products.shapes),
         max_m=layout.max_m,
         halved=tuple(products.halved),
@@ -99,18 +104,6 @@ def _leave_to_server(launch: Launch, reason: str, architecture: str | None = Non
         strategy="server",
         reason=reason,
     )
-
-
-def _get_layout(
-    engine: str, who: str, tp: int, args: Sequence[str], env: Mapping[str, str]
-) -> Layout:
-    if engine == "sglang":
-        from warmup.kernels.sglang_arguments import get_layout
-    elif engine == "vllm":
-        from warmup.kernels.vllm_arguments import get_layout
-    else:
-        raise NotModelledError(f"kernels of engine {engine} are not derived from a config")
-    return get_layout(who, tp, args, env)
 
 
 def merge_asks(models: Sequence[ModelShapes]) -> dict[Ask, int]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from warmup.kernels.pool import CompileJob, Pool
+from warmup.kernels.pool import CompileJob, CompilePool
 from warmup.state.api import find_release
 from warmup.words.errors import Cancelled, HostError, WarmupError
 
@@ -31,7 +31,7 @@ class Device:
     cache_dir: str | None
 
 
-def probe(pool: Pool, engine: str) -> Device:
+def probe(pool: CompilePool, engine: str) -> Device:
     """Raises HostError where deep_gemm does not run or the GPUs are not one kind of SM90."""
     try:
         (outcome,) = pool.run([CompileJob("probe", {"op": "probe", "engine": engine})])

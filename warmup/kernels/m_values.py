@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from warmup.kernels.selection import H200_SMS, Kernel, Selector
-from warmup.kernels.shapes.architecture import BLOCK, Ask, Shape
+from warmup.kernels.shapes import BLOCK, Ask, Shape
 
 
 def get_boundaries(shape: Shape, max_m: int) -> list[int]:

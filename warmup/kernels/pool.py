@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from warmup.words.errors import WarmupError
@@ -57,15 +56,12 @@ class WorkerSpec:
     handler: Path
     args: tuple[str, ...] = ()
 
-    def get_argv(self, descriptor: int) -> list[str]:
-        own = (str(_WORKER), str(self.handler), str(descriptor), str(os.getpid()))
-        return [self.python, *own, *self.args]
-
 
 @dataclass
 class _Worker:
     spec: WorkerSpec
     process: subprocess.Popen[bytes]
+    questions: IO[bytes]
     answers: IO[bytes]
     is_ready: bool = False
     job: CompileJob | None = None
@@ -81,7 +77,7 @@ def get_num_workers(num_jobs: int, requested: int | None, bytes_each: int) -> in
     return max(1, min(num_jobs, cores, psutil.virtual_memory().available // bytes_each))
 
 
-class Pool:
+class CompilePool:
     """Workers for as many jobs as `run` is given; a context, for what must end with it.
 
     log: file that all workers' output is appended to. check: called several times a second, and
@@ -112,15 +108,10 @@ class Pool:
         self._tries: dict[int, int] = {}
         self._why_broken: str | None = None
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> CompilePool:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def run(
@@ -177,15 +168,21 @@ class Pool:
             )
         for worker in self._workers:
             if worker.is_ready and worker.job is None and self._waiting:
-                self._give(worker, self._waiting.popleft())
+                worker.job = job = self._waiting.popleft()
+                worker.deadline = time.monotonic() + self._job_timeout_s
+                self._tries[id(job)] += 1
+                with contextlib.suppress(BrokenPipeError):  # it died: its answers will say so
+                    worker.questions.write(json.dumps(job.payload).encode() + b"\n")
+                    worker.questions.flush()
 
     def _start(self, spec: WorkerSpec) -> None:
         read, write = os.pipe()
         answers = os.fdopen(read, "rb", buffering=0)
+        own = (str(_WORKER), str(spec.handler), str(write), str(os.getpid()))
         try:
             with self._log.open("ab") as log:
                 process = subprocess.Popen(
-                    spec.get_argv(write),
+                    [spec.python, *own, *spec.args],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
@@ -201,18 +198,11 @@ class Pool:
             ) from error
         finally:
             os.close(write)
-        worker = _Worker(spec, process, answers, deadline=time.monotonic() + self._start_timeout_s)
+        assert process.stdin is not None
+        deadline = time.monotonic() + self._start_timeout_s
+        worker = _Worker(spec, process, process.stdin, answers, deadline=deadline)
         self._workers.append(worker)
         self._selector.register(answers, selectors.EVENT_READ, worker)
-
-    def _give(self, worker: _Worker, job: CompileJob) -> None:
-        worker.job = job
-        worker.deadline = time.monotonic() + self._job_timeout_s
-        self._tries[id(job)] += 1
-        assert worker.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it died just now: its answers will say so
-            worker.process.stdin.write(json.dumps(job.payload).encode() + b"\n")
-            worker.process.stdin.flush()
 
     def _advance(self) -> list[Outcome]:
         """What ended within a tick."""
@@ -241,15 +231,8 @@ class Pool:
                 continue
             job, worker.job = worker.job, None
             assert job is not None
-            ended.append(
-                Outcome(
-                    job,
-                    told.get("answer"),
-                    told.get("error"),
-                    told["seconds"],
-                    self._tries[id(job)],
-                )
-            )
+            answer, error, tries = told.get("answer"), told.get("error"), self._tries[id(job)]
+            ended.append(Outcome(job, answer, error, told["seconds"], tries))
         return ended
 
     def _lose(self, worker: _Worker, how: str) -> list[Outcome]:
@@ -276,9 +259,8 @@ class Pool:
         # leader is not reaped before.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(worker.process.pid, signal.SIGKILL)
-        if worker.process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                worker.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            worker.questions.close()
         try:
             return worker.process.wait(_END_TIMEOUT_S)
         except subprocess.TimeoutExpired:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from warmup.kernels.config import Config, Quantisation
-from warmup.kernels.shapes.architecture import (
+from warmup.kernels.shapes import (
     BLOCK,
     N_MULTIPLE,
     Layout,

@@ -21,7 +21,7 @@ from warmup.caches.api import get_family
 from warmup.kernels.deep_gemm import private_cache
 from warmup.kernels.device import OLDEST_NVCC
 from warmup.kernels.digest import CsrcKeys, CsrcSearch, JitMeta
-from warmup.kernels.pool import CompileJob, Pool, WorkerSpec, get_num_workers
+from warmup.kernels.pool import CompileJob, CompilePool, WorkerSpec, get_num_workers
 from warmup.kernels.work import KernelsDocument, begin
 from warmup.report.api import get_count
 from warmup.state.api import NONE, Home, find_release, get_nvcc_text
@@ -120,7 +120,7 @@ def rebuild(
     with begin(home) as work, private_cache(cache_dir, work.run_id) as building:
         count = get_num_workers(len(plan.jobs), num_jobs, _HOST_BYTES_EACH)
         spec = WorkerSpec(python=sys.executable, handler=HANDLER, args=(str(building),))
-        with Pool(
+        with CompilePool(
             [spec] * count, env=env, cwd=work.run_dir, log=work.log, check=work.check
         ) as pool:
             outcomes = pool.run(plan.jobs, work.on_outcome)

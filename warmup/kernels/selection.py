@@ -20,7 +20,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from warmup.kernels.shapes.architecture import BLOCK, Shape
+from warmup.kernels.shapes import BLOCK, Shape
 
 H200_SMS = 132
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from warmup.caches.api import get_family
-from warmup.kernels.pool import CompileJob, Pool, WorkerSpec, get_num_workers
+from warmup.kernels.pool import CompileJob, CompilePool, WorkerSpec, get_num_workers
 from warmup.kernels.work import KernelsDocument, begin
 from warmup.launch.api import Launch, get_engine
 from warmup.state.api import Home
@@ -39,7 +39,7 @@ def compile_for_target(
     spec = WorkerSpec(python=launches[0].python, handler=HANDLER, args=(target,))
     with (
         begin(home) as work,
-        Pool(
+        CompilePool(
             [spec],
             env=get_worker_env(env, cache_dir),
             cwd=work.run_dir,
@@ -85,7 +85,7 @@ def check_target(target: str) -> None:
         raise UsageError(f"no target is called {target!r}", hint="for an H100 or H200: cuda:90")
 
 
-def list_jobs(launches: Sequence[Launch], pool: Pool, *, fp8: bool) -> list[CompileJob]:
+def list_jobs(launches: Sequence[Launch], pool: CompilePool, *, fp8: bool) -> list[CompileJob]:
     """One job for each distinct kernel of these models. Raises WarmupError for a bad folder."""
     asked = []
     for each in launches:

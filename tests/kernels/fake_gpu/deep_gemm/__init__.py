@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from warmup.kernels.selection import Selector
-from warmup.kernels.shapes.architecture import Kind, Shape
+from warmup.kernels.shapes import Kind, Shape
 
 __version__ = "0.2.5"
 _num_sms = 0

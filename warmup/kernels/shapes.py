@@ -6,8 +6,7 @@ number of groups, and M only chooses among a few block sizes (`warmup.kernels.se
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 
@@ -91,29 +90,6 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     fuse_shared: bool | None = None
     absorbed_bmm: bool = False
     max_m: int = 16384
-
-
-class Architecture(Protocol):
-    """One file of this folder each; found through `warmup.kernels.shapes.table`."""
-
-    @property
-    def name(self) -> str:
-        """The family's own name."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """`architectures` of config.json that it serves."""
-
-    @property
-    def model_types(self) -> tuple[str, ...]:
-        """`model_type` of config.json, for a config that names no architecture."""
-
-    @property
-    def derive(self) -> Callable[..., None]:
-        """derive(products): add every product of one rank (`warmup.kernels.products`).
-
-        Raises UsageError for a config that is wrong, NotModelledError for one that is not known.
-        """
 
 
 def divide(value: int, by: int, what: str, who: str) -> int:
