@@ -134,6 +134,11 @@ model_options = _options(
     selection_options,
 )
 
+target_options = _options(
+    _option("--target", "gpu_target", metavar="GPU[xN]", help="Warm for GPUs that are not here."),
+    _option("--target-driver", help="Version of their driver.  [default: the profile's]"),
+)
+
 timeout_options = _options(
     _option("--start-timeout-s", type=_SECONDS, help="Seconds until a server must be ready."),
     _option("--request-timeout-s", type=_SECONDS, help="Seconds for the warm-up request."),
@@ -186,6 +191,7 @@ def cli() -> None:
 
 @cli.command(cls=SpreadCommand)
 @model_options
+@target_options
 @timeout_options
 @_option("--force", is_flag=True, help="Warm though the marker is valid.")
 @_option("--prove/--no-prove", default=None, help="Boot again: it must compile nothing.")
@@ -203,6 +209,7 @@ def run(**values: Any) -> int:
 
 @cli.command(cls=SpreadCommand)
 @model_options
+@target_options
 @click.option("--force", is_flag=True, help="Plan as `run --force` would do.")
 @click.option("--shard", metavar="I/N", help="Plan as `run --shard` would do.")
 @click.option("--matrix", is_flag=True, help="Print the jobs of a fleet, for GitHub's fromJSON.")
@@ -230,6 +237,7 @@ def observe(**values: Any) -> int:
 @cli.command()
 @click.argument("model", metavar="MODEL[:TP]")
 @selection_options
+@target_options
 @json_option
 def why(model: str, **values: Any) -> int:
     """Which ingredient made it cold, old → new."""
@@ -274,6 +282,7 @@ def drift(**values: Any) -> int:
 
 @cli.command(cls=SpreadCommand)
 @model_options
+@target_options
 @click.option("--only-key", is_flag=True, help="Print the version key alone.")
 @click.option("--export", is_flag=True, help="Print the cache variables as shell lines.")
 @click.option("--github", is_flag=True, help="Append the cache variables to $GITHUB_ENV.")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from warmup.caches.api import (
     get_log_variables,
     make_manifest,
     mark_unread,
+    part_tuning,
     summaries,
     take_snapshot,
 )
@@ -29,6 +30,7 @@ from warmup.state.api import (
     Home,
     MarkerCheck,
     VersionVector,
+    WarmedBy,
     find_stale_entries,
     hold_launch_lock,
     make_marker,
@@ -36,6 +38,7 @@ from warmup.state.api import (
     write_marker,
 )
 from warmup.supervise.api import HEARTBEAT_S, Boot, Phases, Supervisor, lease_ports
+from warmup.target.api import Seeding
 from warmup.words.errors import HostError, WarmupError
 from warmup.words.secrets import Redactor
 from warmup.workflow.api import NOT_PROVEN, assign, get_reason, is_done, make_unlaunched
@@ -49,8 +52,9 @@ class RunContext:
     """What all models of one run share.
 
     env: the caller's environment with the cache variables laid over it. check: holds a launch's
-    marker against reality. visible_gpus: names that CUDA_VISIBLE_DEVICES takes. deadline:
-    monotonic seconds by which the whole step must have ended, None without one.
+    marker against reality. visible_gpus: names that CUDA_VISIBLE_DEVICES takes. seeding: for GPUs
+    that are not here, None without. deadline: monotonic seconds by which the whole step must have
+    ended, None without one.
     """
 
     home: Home
@@ -65,6 +69,7 @@ class RunContext:
     log_lines: int
     max_log_bytes: int
     visible_gpus: tuple[str, ...] = ()
+    seeding: Seeding | None = None
     deadline: float | None = None
     force: bool = False
 
@@ -86,6 +91,15 @@ class _Attempt:
     log_path: Path | None = None
     marker: Path | None = None
     proven: bool = False
+    target: str = ""
+    left_out: tuple[str, ...] = ()
+    seed_missed: tuple[str, ...] = ()
+
+    @property
+    def boot_launch(self) -> Launch:
+        """As its server is started: with random weights on a target."""
+        seeding = self.step.seeding
+        return self.launch if seeding is None else seeding.get_boot_launch(self.launch)
 
     def to_result(self, state: State, reason: str) -> ModelResult:
         return ModelResult(
@@ -103,6 +117,9 @@ class _Attempt:
             log=None if self.log_path is None else str(self.log_path),
             argv=self.argv,
             survivors=self.step.supervisor.list_survivors(),
+            target=self.target,
+            left_out=self.left_out,
+            seed_missed=self.seed_missed,
         )
 
 
@@ -160,7 +177,9 @@ def _warm_locked(attempt: _Attempt) -> ModelResult:
         try:
             return _warm_cold(attempt, check)
         except WarmupError as error:
-            if error.is_evidence:
+            if step.seeding is not None:
+                step.seeding.explain(error, launch)
+            elif error.is_evidence:
                 _distrust(attempt, check)
             raise
 
@@ -177,7 +196,7 @@ def _distrust(attempt: _Attempt, check: MarkerCheck) -> None:
 def _warm_cold(attempt: _Attempt, check: MarkerCheck) -> ModelResult:
     launch, step = attempt.launch, attempt.step
     engine = get_engine(launch.engine)
-    problem = engine.find_problem(launch)
+    problem = engine.find_problem(attempt.boot_launch)
     if problem is not None:
         raise problem
     if step.deadline is not None and time.monotonic() >= step.deadline:
@@ -196,27 +215,90 @@ def _warm_cold(attempt: _Attempt, check: MarkerCheck) -> ModelResult:
             run_dir=str(step.run_dir),
             workflow_dir=launch.workflow_dir,
         )
-        attempt.argv = tuple(engine.get_argv(launch, allocation))
+        attempt.argv = tuple(engine.get_argv(attempt.boot_launch, allocation))
         env = get_server_env(launch, engine, allocation, step.env)
+        if step.seeding is not None:
+            env, attempt.target = step.seeding.lay_over(env, step.run_dir), str(step.seeding.target)
         families = FAMILIES if launch.strategy == "kernels" else engine.families
         before = mark_unread(take_snapshot(families, env))
         _tell_start(attempt, reason, gpus)
-        if reason != NOT_PROVEN:  # else only the proof is missing
+        if step.seeding is not None:
+            _seed(attempt, engine, env, allocation.port, before)
+        elif check.state == "seeded" and not step.force:
+            _confirm(attempt, engine, env, allocation.port, check)
+        elif reason != NOT_PROVEN:  # else only the proof is missing
             if launch.strategy != "server":
                 _compile_directly(attempt, env)
             if launch.strategy != "kernels":
                 _boot(attempt, engine, env, allocation.port)
         after = take_snapshot(families, env)
+        if step.seeding is not None:
+            after, _ = part_tuning(after)
         attempt.new_entries = {name: len(new) for name, new in find_new(before, after).items()}
-        if launch.prove:
+        if launch.prove and not attempt.proven and step.seeding is None:
             _prove(attempt, engine, env, allocation.port)
         _write_marker(attempt, engine, before, after)
-    return attempt.to_result("warmed", reason)
+    return attempt.to_result("warmed" if step.seeding is None else "seeded", reason)
+
+
+def _seed(
+    attempt: _Attempt, engine: Engine, env: Mapping[str, str], port: int, before: Snapshot
+) -> None:
+    """One boot on the null device. What its autotuners wrote is taken away, however it ended."""
+    assert attempt.step.seeding is not None
+    try:
+        _boot(attempt, engine, env, port)
+    finally:
+        found = attempt.step.seeding.remove_tuning(before, env)
+        attempt.left_out = tuple(map(str, found))
+    if found:
+        text = f"left out of the seed, since nothing was timed: {_join(attempt.left_out)}"
+        attempt.step.events.emit("warning", attempt.launch.name, text=text)
+
+
+def _confirm(
+    attempt: _Attempt, engine: Engine, env: Mapping[str, str], port: int, check: MarkerCheck
+) -> None:
+    """The seed's one boot on the GPU. It is proven where nothing is compiled; else this was an
+    ordinary warm-up, and what the seed missed is named. What is timed anew counts as nothing."""
+    seed, events = check.marker, attempt.step.events
+    assert seed is not None
+    attempt.target = seed.target
+    attempt.seed_missed = tuple(_list_compiled(attempt, engine, env, port, is_tuning_new=True))
+    attempt.proven = not attempt.seed_missed
+    if attempt.seed_missed:
+        text = f"its seed for {seed.target} missed {len(attempt.seed_missed)}: "
+        events.emit("warning", attempt.launch.name, text=text + _join(attempt.seed_missed))
+
+
+def _list_compiled(
+    attempt: _Attempt,
+    engine: Engine,
+    env: Mapping[str, str],
+    port: int,
+    suffix: str = "",
+    *,
+    is_tuning_new: bool = False,
+) -> list[str]:
+    """Boot once; everything that it compiled, as caches and log tell. is_tuning_new: whether
+    autotuners' results are to be expected, and so count as nothing."""
+    families = engine.families
+    before = take_snapshot(families, env)
+    log_path = _boot(attempt, engine, {**env, **get_log_variables(families)}, port, suffix)
+    after = take_snapshot(families, env)
+    new = find_new(before, part_tuning(after)[0] if is_tuning_new else after)
+    found = [f"{family} {entry.kernel}" for family, each in new.items() for entry in each]
+    return found + [f"{each.family} {each.text}" for each in find_compile_lines(log_path, families)]
+
+
+def _join(names: Sequence[str]) -> str:
+    shown = "; ".join(names[:MAX_NAMED])
+    return shown + (f"; and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
 
 
 def _tell_start(attempt: _Attempt, reason: str, gpus: str) -> None:
     step = attempt.step
-    attempt.log_path = step.run_dir / f"{step.log_names[attempt.launch.name]}.log"
+    attempt.log_path = _get_log_path(attempt)
     index, total = attempt.place
     step.events.emit(
         "model_started",
@@ -229,6 +311,10 @@ def _tell_start(attempt: _Attempt, reason: str, gpus: str) -> None:
         gpus=gpus,
         log=str(attempt.log_path),
     )
+
+
+def _get_log_path(attempt: _Attempt, suffix: str = "") -> Path:
+    return attempt.step.run_dir / f"{attempt.step.log_names[attempt.launch.name]}{suffix}.log"
 
 
 def _compile_directly(attempt: _Attempt, env: Mapping[str, str]) -> None:
@@ -289,7 +375,7 @@ def _boot(
     cwd = step.run_dir / name
     cwd.mkdir(mode=0o700, exist_ok=True)
     boot = Boot(
-        launch=attempt.launch,
+        launch=attempt.boot_launch,
         engine=engine,
         argv=attempt.argv,
         env=env,
@@ -306,22 +392,13 @@ def _boot(
 
 def _prove(attempt: _Attempt, engine: Engine, env: Mapping[str, str], port: int) -> None:
     """Boot the same way again; raise WarmupError naming every kernel that is compiled again."""
-    before = take_snapshot(engine.families, env)
     attempt.phases.prefix = PROOF_PREFIX
-    telling = {**env, **get_log_variables(engine.families)}
-    log_path = _boot(attempt, engine, telling, port, suffix=".prove")
-    new = find_new(before, take_snapshot(engine.families, env))
-    again = [f"{family} {entry.kernel}" for family, found in new.items() for entry in found]
-    again += [
-        f"{line.family} {line.text}" for line in find_compile_lines(log_path, engine.families)
-    ]
+    again = _list_compiled(attempt, engine, env, port, ".prove")
     if again:
-        shown = "; ".join(again[:MAX_NAMED])
-        more = f"; and {len(again) - MAX_NAMED} more" if len(again) > MAX_NAMED else ""
         error = WarmupError(
             f"not proven: the second boot compiled {len(again)} again",
-            cause=shown + more,
-            log=str(log_path),
+            cause=_join(again),
+            log=str(_get_log_path(attempt, ".prove")),
             hint="what compiles on every boot is not cached: `warmup-ci audit` knows some causes",
         )
         error.is_evidence = True
@@ -347,7 +424,16 @@ def _write_marker(attempt: _Attempt, engine: Engine, before: Snapshot, after: Sn
         phases=attempt.phases.seconds,
         seconds=round(time.monotonic() - attempt.started, 3),
         proven=attempt.proven,
-        warmed_by="kernels" if launch.strategy == "kernels" else "server",
+        warmed_by=_get_warmed_by(attempt),
+        target=attempt.target,
+        left_out=attempt.left_out,
+        seed_missed=attempt.seed_missed,
     )
     write_manifest(step.home, marker.manifest, data)
     attempt.marker = write_marker(step.home, marker)
+
+
+def _get_warmed_by(attempt: _Attempt) -> WarmedBy:
+    if attempt.step.seeding is not None:
+        return "target"
+    return "kernels" if attempt.launch.strategy == "kernels" else "server"

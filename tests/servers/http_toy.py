@@ -1,7 +1,8 @@
 """A well-behaved toy engine: compiles one "kernel" into TRITON_CACHE_DIR at its first request.
 
 `http_toy.py --port P [--answer STATUS] [--always-compile] [--die-on-request] [--raise-on-request]
-[--print TEXT] [--ignore-term] [--flood-on-term BYTES] [--freeze-on-term CGROUP] [--body TEXT]`
+[--print TEXT] [--ignore-term] [--flood-on-term BYTES] [--freeze-on-term CGROUP] [--body TEXT]
+[--tune]`
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ parser.add_argument("--model", default="toy")
 parser.add_argument("--answer", type=int, default=200)
 parser.add_argument("--kernel", default="add")
 parser.add_argument("--always-compile", action="store_true")
+parser.add_argument("--tune", action="store_true", help="at each boot, as Triton saves it")
 parser.add_argument("--die-on-request", action="store_true")
 parser.add_argument("--raise-on-request", action="store_true", help="and leak, as Triton does")
 parser.add_argument("--never-ready", action="store_true")
@@ -44,6 +46,12 @@ def compile_kernel() -> None:
         (entry / f"{args.kernel}.cubin").write_bytes(b"\x7fELF" + os.urandom(60))
 
 
+def tune() -> None:
+    folder = Path(os.environ["TRITON_CACHE_DIR"]) / "HASHTUNED"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{args.kernel}.autotune.json").write_text(f'{{"timed": {time.time_ns()}}}')
+
+
 class Handler(BaseHTTPRequestHandler):
     def reply(self, status: int) -> None:
         body = b'{"text": "warmed up%s"}' % os.path.expandvars(args.body).encode()
@@ -66,6 +74,8 @@ class Handler(BaseHTTPRequestHandler):
             print("nanobind: leaked 60 types!" + "\n - leaked type 'ir.block'" * 60, flush=True)
             os._exit(1)
         compile_kernel()
+        if args.tune:
+            tune()
         self.reply(args.answer)
 
     def log_message(self, format: str, *values: object) -> None:

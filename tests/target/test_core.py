@@ -26,6 +26,20 @@ print(cudart.cudaDeviceGetAttribute(ref(sms), 16, 8), cudart.cudaSetDevice(8))
     assert run(code, tmp_path, "b200x8").splitlines()[0] == "8 148 10 NVIDIA B200"
 
 
+@pytest.mark.parametrize(
+    ("named", "count"), [("0,1", 2), ("5", 1), ("", 0), ("1,9,2", 1), ("GPU-x", 0)]
+)
+def test_cuda_visible_devices_hides_the_others(tmp_path: Path, named: str, count: int) -> None:
+    code = f"""
+os.environ["CUDA_VISIBLE_DEVICES"] = {named!r}
+nvml, seen, all_there = load("libnvidia-ml.so.1"), I(), I()
+cudart.cudaGetDeviceCount(ref(seen))
+assert nvml.nvmlDeviceGetCount_v2(ref(all_there)) == 0
+print(seen.value, all_there.value)
+"""
+    assert run(code, tmp_path) == f"{count} 8"
+
+
 def test_memory_is_charged_and_given_back(tmp_path: Path) -> None:
     code = """
 free, total = S(), S()

@@ -25,6 +25,7 @@ from warmup.caches.records import (
     encode,
 )
 from warmup.caches.remove import remove_inside
+from warmup.caches.tuning import Tuning, part_tuning, remove_new_tuning
 from warmup.caches.unread import mark_unread
 from warmup.caches.verify import Mismatch, find_mismatch, find_snapshot_mismatch, verify_deep
 from warmup.caches.walk import File, Snapshot, take_snapshot
@@ -44,6 +45,7 @@ __all__ = [
     "Mismatch",
     "RootRecord",
     "Snapshot",
+    "Tuning",
     "decode",
     "encode",
     "find_compile_lines",
@@ -62,7 +64,9 @@ __all__ = [
     "make_manifest",
     "make_mark",
     "mark_unread",
+    "part_tuning",
     "remove_inside",
+    "remove_new_tuning",
     "summaries",
     "take_snapshot",
     "verify_deep",

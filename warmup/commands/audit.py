@@ -93,7 +93,7 @@ def _render_more(count: int) -> Iterator[str]:
 
 
 def _get_verdict(audit: Audit) -> str:
-    counts = dict.fromkeys(("fresh", *sorted(BAD_STATES), "superseded"), 0)
+    counts = dict.fromkeys(("fresh", "seeded", *sorted(BAD_STATES), "superseded"), 0)
     for marker in audit.markers:
         counts[marker.state] += 1
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)

@@ -10,13 +10,12 @@ import msgspec
 from warmup.commands.session import Session
 from warmup.launch.api import Allocation, Launch, get_engine
 from warmup.report.api import get_column, get_label, get_short_names, show
-from warmup.state.api import Marker, MarkerCheck, list_markers
+from warmup.state.api import Marker, MarkerCheck, get_state, list_markers
 from warmup.words.errors import EXIT_OK, HostError, UsageError, WarmupError
 from warmup.workflow.api import (
     assign,
     find_recorded,
     get_reason,
-    get_visible,
     is_done,
     make_matrix,
     parse_runner,
@@ -27,7 +26,8 @@ class PlannedModel(msgspec.Struct, frozen=True, kw_only=True):
     """One model's part of `plan --json`.
 
     argv: the exact command, with the ports that are free now. gpus: device names, "" without one.
-    problem: why `run` would fail it at once, None where nothing is in its way.
+    problem: why `run` would fail it at once, None where nothing is in its way. target: the GPUs,
+    not here, that a seed would be made for; "" for this machine's.
     """
 
     model: str
@@ -39,6 +39,7 @@ class PlannedModel(msgspec.Struct, frozen=True, kw_only=True):
     gpus: str
     marker: str | None
     problem: str | None
+    target: str = ""
 
 
 class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,10 +68,8 @@ def plan(
         return _plan_matrix(session, shards, runner)
     if shards is not None or runner:
         raise UsageError("--shards and --runner are of --matrix", hint="add --matrix")
-    from warmup.supervise.api import read_gpus
-
     launches = session.get_launches()
-    visible = get_visible(session.environ, [gpu.index for gpu in read_gpus()])
+    visible = session.get_visible_gpus()
     models = tuple(_plan(session, launch, visible, force) for launch in launches)
     document = PlanDocument(version_key=session.vector.key, models=models)
     show(document, _render(models), json_output=json_output)
@@ -94,7 +93,9 @@ def _render(models: Sequence[PlannedModel]) -> Iterator[str]:
         label = get_label(shorts[name], get_column(shorts.values()))
         yield f"{label} {model.state}: {model.reason}"
         yield f"    argv: {shlex.join(model.argv)}"
-        yield f"    gpus: {model.gpus or 'none'}"
+        yield f"    gpus: {model.gpus or 'none'}{f' of {model.target}' if model.target else ''}"
+        if model.target and model.state == "cold":
+            yield "    would be seeded: its marker will not say warm before a boot on such a GPU"
         if model.problem is not None:
             yield f"    problem: {model.problem}"
 
@@ -120,17 +121,24 @@ def _plan(session: Session, launch: Launch, visible: tuple[str, ...], force: boo
             run_dir=str(session.home.runs / "RUN_ID"),
             workflow_dir=launch.workflow_dir,
         )
-        argv = tuple(engine.get_argv(launch, allocation))
+        argv = tuple(engine.get_argv(session.get_boot_launch(launch), allocation))
     except WarmupError as error:
         problem = problem or error
     return PlannedModel(
         model=launch.label,
         tp=launch.tp,
         engine=launch.engine,
-        state="warm" if is_done(check, launch, force=force) else "cold",
+        state=_get_state(check, launch, force=force),
         reason=session.redactor.redact(get_reason(check, launch, force=force)),
         argv=session.redactor.redact_argv(argv),
         gpus=gpus,
-        marker=str(check.path) if check.is_warm else None,
+        marker=str(check.path) if check.is_warm or check.state == "seeded" else None,
         problem=None if problem is None else session.redactor.redact(problem.reason),
+        target="" if session.seeding is None else str(session.seeding.target),
     )
+
+
+def _get_state(check: MarkerCheck, launch: Launch, *, force: bool) -> str:
+    if is_done(check, launch, force=force):
+        return get_state(check)
+    return "seeded" if check.state == "seeded" and not force else "cold"

@@ -39,6 +39,8 @@ def run(
     UsageError before anything is launched, and HostError where the home cannot be used.
     """
     begin = time.monotonic()
+    if session.seeding is not None:
+        session.seeding.require_no_gpu(session.env)
     for launch in session.get_launches():
         problem = session.find_problem(launch)
         if isinstance(problem, UsageError):  # a user's mistake is refused before the first launch
@@ -130,9 +132,8 @@ class _Run:
 
     def _warm(self, events: Events, run_dir: Path, checks: Sequence[MarkerCheck]) -> None:
         # Loaded only now: a run that finds all warm pays for none of it.
-        from warmup.supervise.api import Supervisor, read_gpus
+        from warmup.supervise.api import Supervisor
         from warmup.warm import RunContext, warm_model
-        from warmup.workflow.api import get_visible
 
         deadline_s, launches = self.session.resolved.deadline_s, self.session.launches
         with Supervisor(run_dir, warn=lambda text: events.emit("warning", text=text)) as supervisor:
@@ -146,7 +147,8 @@ class _Run:
                 check=self.session.check,
                 get_vector=self.session.get_vector,
                 log_names=make_log_names(launches),
-                visible_gpus=get_visible(self.session.environ, [gpu.index for gpu in read_gpus()]),
+                visible_gpus=self.session.get_visible_gpus(),
+                seeding=self.session.seeding,
                 deadline=None if deadline_s is None else self.begin + deadline_s,
                 force=self.force,
                 log_lines=self.log_lines,
@@ -191,7 +193,7 @@ class _Run:
                 return error.exit_status
         if any(error.exit_status == EXIT_HOST for error in self.errors):
             return EXIT_HOST
-        return EXIT_OK if all(result.is_warm for result in self.results) else EXIT_FAILED
+        return EXIT_OK if all(result.is_success for result in self.results) else EXIT_FAILED
 
     def _conclude(self, status: int) -> None:
         """Errors in full on stderr, where the log above them ends; then the document."""

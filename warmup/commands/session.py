@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from warmup.launch.api import UNSTARTED, Launch, get_engine, get_server_env
 from warmup.state.api import (
@@ -20,7 +21,10 @@ from warmup.state.api import (
 )
 from warmup.words.errors import HostError, WarmupError
 from warmup.words.secrets import Redactor
-from warmup.workflow.api import Resolved, Selection, load
+from warmup.workflow.api import Resolved, Selection, get_visible, load
+
+if TYPE_CHECKING:
+    from warmup.target.api import Seeding
 
 # Where a compiler is looked for; everything else that a vector reads of the environment is
 # `get_relevant`'s.
@@ -119,10 +123,35 @@ class Session:
         """The server's environment, as far as it is known before it has a port."""
         return get_server_env(launch, get_engine(launch.engine), UNSTARTED, self.env)
 
+    @cached_property
+    def seeding(self) -> Seeding | None:
+        """What a target adds; None where this machine's own GPUs are meant. Raises UsageError."""
+        resolved = self.resolved
+        if not resolved.gpu_target:
+            return None
+        from warmup.target.api import make_seeding
+
+        return make_seeding(resolved.gpu_target, resolved.target_driver, self.home.path)
+
+    def get_visible_gpus(self) -> tuple[str, ...]:
+        """Names of the GPUs that servers may use: the target's, or those that NVML shows."""
+        if self.seeding is not None:
+            return self.seeding.visible_gpus
+        from warmup.supervise.api import read_gpus
+
+        return get_visible(self.environ, [gpu.index for gpu in read_gpus()])
+
+    def get_boot_launch(self, launch: Launch) -> Launch:
+        """The launch as its server is started: with random weights on a target."""
+        return launch if self.seeding is None else self.seeding.get_boot_launch(launch)
+
     def find_problem(self, launch: Launch) -> WarmupError | None:
         """Why this launch cannot work, as far as can be seen before anything is started."""
         engine = get_engine(launch.engine)
-        problem = engine.find_problem(launch)
+        problem = engine.find_problem(self.get_boot_launch(launch))
+        if problem is None and self.seeding is not None:
+            env, vector = self.get_env(launch), self.get_vector(launch)
+            problem = self.seeding.find_problem(launch, env, vector)
         if problem is not None:
             return problem
         more_paths = self.get_env(launch).get("PYTHONPATH", "").split(os.pathsep)
@@ -164,6 +193,7 @@ class Session:
                 source_paths=source_paths,
                 repo_dir=Path(launch.workflow_dir),
                 may_run_python=self.may_run_python,
+                gpus=None if self.seeding is None else self.seeding.gpus,
             )
             if not vector.unread:  # else the host may answer the next time
                 self._vectors[key] = vector

@@ -27,6 +27,13 @@ def why(session: Session, *, json_output: bool = False) -> int:
 
 def _render(found: Explanation) -> Iterator[str]:
     yield f"{found.model}:{found.tp} is {found.state}: {found.reason}"
+    if found.state == "seeded":
+        for change in found.changes:
+            yield _render_change(change, max(len(each.name) for each in found.changes))
+        if found.left_out:
+            yield f"  left out: {', '.join(found.left_out)}"
+    if found.seed_missed:
+        yield f"  its seed for {found.target} missed: {', '.join(found.seed_missed)}"
     if found.nearest is not None and found.state == "cold":
         yield f"  nearest marker: {found.nearest.created}  {found.nearest.path}"
         width = max((len(change.name) for change in found.changes), default=0)

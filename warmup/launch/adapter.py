@@ -31,6 +31,7 @@ class Adapter(ABC):
     families: tuple[str, ...] = ()
     crash_patterns: tuple[str, ...] = (PORT_TAKEN,)
     num_extra_ports: int = 0
+    has_dummy_weights: bool = True
     health_path: str = "/health"
 
     @abstractmethod

@@ -52,6 +52,10 @@ class Engine(Protocol):
         """Substrings of a log line after which this server will never be ready."""
 
     @property
+    def has_dummy_weights(self) -> bool:
+        """Whether it serves random weights in place of a checkpoint's."""
+
+    @property
     def num_extra_ports(self) -> int:
         """Ports it opens besides HTTP's (rendezvous, NCCL, …)."""
 

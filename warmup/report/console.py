@@ -25,7 +25,14 @@ from warmup.report.text import (
 )
 from warmup.words.escape import get_printable
 
-_COLORS = {"warm": "32", "warmed": "32", "failed": "31", "skipped": "33", "cold": "36"}
+_COLORS = {
+    "warm": "32",
+    "warmed": "32",
+    "seeded": "36",
+    "failed": "31",
+    "skipped": "33",
+    "cold": "36",
+}
 _PHASES = {
     "lock": "waiting for another run",
     "spawn": "spawning",

@@ -12,17 +12,20 @@ from warmup.words.secrets import Redactor
 
 SCHEMA = 1
 
-State = Literal["warm", "warmed", "failed", "skipped", "cold"]
+State = Literal["warm", "warmed", "seeded", "failed", "skipped", "cold"]
 
 
 class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one model.
 
-    state: `warm` = valid marker, nothing launched; `warmed` = was cold, is now warm; `cold` only
-    in `plan`. seconds: wall time of this model's step; phases: seconds per phase, those of
-    `--prove`'s second boot as `prove_…`; failed_phase: the first that failed. new_entries:
-    JIT cache entries added, per family. marker, log: paths. argv: the exact command of the server.
-    survivors: descriptions of processes of its server that could not be ended.
+    state: `warm` = valid marker, nothing launched; `warmed` = was cold, is now warm; `seeded` =
+    made for `target`, which is not here: not warm before a boot there compiled nothing; `cold`
+    only in `plan`. seconds: wall time of this model's step; phases: seconds per phase, those of
+    `--prove`'s second boot as `prove_…`; failed_phase: the first that failed. new_entries: JIT
+    cache entries added, per family. marker, log: paths. argv: the exact command of the server.
+    survivors: descriptions of processes of its server that could not be ended. left_out:
+    autotuners' results that the seed does without. seed_missed: what the first boot on the GPU
+    compiled although there was a seed.
     """
 
     model: str
@@ -39,6 +42,9 @@ class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
     log: str | None = None
     argv: tuple[str, ...] = ()
     survivors: tuple[str, ...] = ()
+    target: str = ""
+    left_out: tuple[str, ...] = ()
+    seed_missed: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -56,6 +62,11 @@ class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
     def is_warm(self) -> bool:
         """Whether the runner is warm for this model now."""
         return self.state in ("warm", "warmed")
+
+    @property
+    def is_success(self) -> bool:
+        """Whether all was done that was asked for here."""
+        return self.is_warm or self.state == "seeded"
 
 
 class RunDocument(msgspec.Struct, frozen=True, kw_only=True):

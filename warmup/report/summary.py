@@ -12,7 +12,14 @@ from warmup.words.escape import get_printable
 
 MAX_BYTES = 900 * 1024  # past 1 MiB the runner drops a step's whole summary, silently
 _RESERVE_BYTES = 512  # for the line that says how many rows are missing
-_ICONS = {"warm": "🟢", "warmed": "🟢", "failed": "🔴", "skipped": "⚪", "cold": "🔵"}
+_ICONS = {
+    "warm": "🟢",
+    "warmed": "🟢",
+    "seeded": "🔵",
+    "failed": "🔴",
+    "skipped": "⚪",
+    "cold": "🔵",
+}
 
 
 @dataclass(frozen=True)

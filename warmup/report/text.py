@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from warmup.report.document import ModelResult
 from warmup.words.escape import get_printable
@@ -65,15 +65,25 @@ def get_entries(new_entries: dict[str, int]) -> str:
     return ", ".join(f"+{count} {family}" for family, count in counts if count > 0)
 
 
+def get_missed(seed_missed: Sequence[str]) -> str:
+    """`its seed missed 2: triton add_kernel, …`; "" where it missed nothing."""
+    if not seed_missed:
+        return ""
+    told = ", ".join(map(get_printable, seed_missed[:3]))
+    return f"its seed missed {len(seed_missed)}: {told}{', …' if len(seed_missed) > 3 else ''}"
+
+
 def get_verdict(result: ModelResult) -> str:
     """What became of a model, in one line without its name; it begins with the state."""
     reason = get_printable(result.reason)
     if result.state == "warm":
         return f"warm ({reason})" if reason else "warm"
-    if result.state == "warmed":
+    if result.state == "warmed" or (result.state == "seeded" and result.seconds):
         notes = [get_entries(result.new_entries), "proven" if result.proven else ""]
+        notes += [f"for {result.target}" if result.state == "seeded" else ""]
+        notes += [get_missed(result.seed_missed)]
         inside = ", ".join(note for note in notes if note)
-        return f"warmed {get_seconds(result.seconds)}" + (f" ({inside})" if inside else "")
+        return f"{result.state} {get_seconds(result.seconds)}" + (f" ({inside})" if inside else "")
     took = f" {get_seconds(result.seconds)}" if result.state == "failed" else ""
     return f"{result.state}{took}" + (f": {reason}" if reason else "")
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from warmup.state.audit import Audit, make_audit
 from warmup.state.baseline import make_baseline, read_baseline, write_baseline
 from warmup.state.check import MarkerCheck, check_launch, read_bound_manifest
-from warmup.state.explain import Explanation, TouchedChange, explain
+from warmup.state.explain import Explanation, TouchedChange, explain, get_state
 from warmup.state.forecast import Comparison, compare
 from warmup.state.gc import GcDocument, collect
 from warmup.state.gpu_check import check_driver
-from warmup.state.gpus import read_gpus
+from warmup.state.gpus import GpuFacts, read_gpus
 from warmup.state.home import Home, get_home, make_run_id
 from warmup.state.host_check import (
     HostCheck,
@@ -27,12 +27,12 @@ from warmup.state.installed import find_missing_engine
 from warmup.state.judge import BAD_STATES, HostView
 from warmup.state.locks import hold_launch_lock
 from warmup.state.manifests import write_manifest
-from warmup.state.marker import PACK_PREFIX, Marker, get_slug, make_marker
+from warmup.state.marker import PACK_PREFIX, Marker, WarmedBy, get_slug, make_marker
 from warmup.state.marker_files import list_markers, write_marker
 from warmup.state.nvcc import find_release, get_nvcc_text
 from warmup.state.relevant_env import get_relevant
 from warmup.state.stale import find_stale_entries
-from warmup.state.values import NONE
+from warmup.state.values import NONE, make_assumed
 from warmup.state.version_vector import (
     Ingredient,
     VersionVector,
@@ -48,6 +48,7 @@ __all__ = [
     "Comparison",
     "Explanation",
     "GcDocument",
+    "GpuFacts",
     "Home",
     "HostCheck",
     "HostView",
@@ -56,6 +57,7 @@ __all__ = [
     "MarkerCheck",
     "TouchedChange",
     "VersionVector",
+    "WarmedBy",
     "check_caches",
     "check_disk",
     "check_driver",
@@ -75,8 +77,10 @@ __all__ = [
     "get_nvcc_text",
     "get_relevant",
     "get_slug",
+    "get_state",
     "hold_launch_lock",
     "list_markers",
+    "make_assumed",
     "make_audit",
     "make_baseline",
     "make_marker",

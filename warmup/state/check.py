@@ -19,6 +19,7 @@ from warmup.words.errors import IntegrityError
 
 CheckState = Literal[
     "fresh",
+    "seeded",
     "stale",
     "unjudged",
     "dangling",
@@ -34,6 +35,9 @@ CheckState = Literal[
 class MarkerCheck(msgspec.Struct, frozen=True, kw_only=True):
     """state: `fresh` = warm, all else cold. reason: one line. marker: the one it speaks of.
 
+    seeded: made for this machine's GPUs without them; one boot will tell, if any changes are named,
+    and for a target (whose vector is the seed's own) there is nothing left to do.
+
     path: of that marker, or of the file that is not a good one. changes: old → new, where stale.
     """
 
@@ -48,6 +52,11 @@ class MarkerCheck(msgspec.Struct, frozen=True, kw_only=True):
     def is_warm(self) -> bool:
         return self.state == "fresh"
 
+    @property
+    def is_seed_of_target(self) -> bool:
+        """Whether all is done that can be done without the GPU."""
+        return self.state == "seeded" and not self.changes
+
 
 def check_launch(
     home: Home, launch: Launch, vector: VersionVector, env: Mapping[str, str]
@@ -57,9 +66,10 @@ def check_launch(
     env: the server's environment, which says where each cache family lies.
     """
     markers, problems = find_markers(home, launch.key)
-    current = next((each for each in markers if judge(each, vector).is_warm), None)
-    if current is not None:
-        check = _check_manifest(home, current, env)
+    states = [judge(each, vector).state for each in markers]
+    good = next((state for state in ("fresh", "seeded") if state in states), None)
+    if good is not None:
+        check = _check_manifest(home, markers[states.index(good)], vector, env)
     elif (problem := _find_telling(problems, vector, bool(markers))) is not None:
         reason = f"marker {problem.kind}: {problem.reason}"
         check = MarkerCheck(state=problem.kind, reason=reason, path=problem.path)
@@ -84,11 +94,31 @@ def judge(marker: Marker, vector: VersionVector) -> MarkerCheck:
         return MarkerCheck(
             state="unjudged", reason=explain_unread(unread), marker=marker, changes=tuple(changes)
         )
+    if marker.is_seed:
+        return _judge_seed(marker, changes)
     if not changes:
         return MarkerCheck(state="fresh", reason=f"marker of {marker.created[:10]}", marker=marker)
+    return MarkerCheck(state="stale", reason=_tell(changes), marker=marker, changes=tuple(changes))
+
+
+def _judge_seed(marker: Marker, changes: Sequence[Change]) -> MarkerCheck:
+    """A seed is stale by what it knew for certain, not by what it could only assume."""
+    reason = f"seeded for {marker.target} on {marker.created[:10]}"
+    is_for_here = all(change.is_answer for change in changes)
+    if changes:
+        will = "one boot will tell: " if is_for_here else ""
+        reason = f"{reason}; {will}{_tell(changes)}"
+    return MarkerCheck(
+        state="seeded" if is_for_here else "stale",
+        reason=reason,
+        marker=marker,
+        changes=tuple(changes),
+    )
+
+
+def _tell(changes: Sequence[Change]) -> str:
     told = ", ".join(map(str, changes[:3]))
-    more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""
-    return MarkerCheck(state="stale", reason=told + more, marker=marker, changes=tuple(changes))
+    return told + (f", and {len(changes) - 3} more" if len(changes) > 3 else "")
 
 
 def find_nearest(markers: Sequence[Marker], vector: VersionVector) -> Marker:
@@ -110,14 +140,16 @@ def read_bound_manifest(home: Home, marker: Marker) -> Manifest:
     return read_manifest(home, marker.manifest, marker.manifest_sha256)
 
 
-def _check_manifest(home: Home, marker: Marker, env: Mapping[str, str]) -> MarkerCheck:
+def _check_manifest(
+    home: Home, marker: Marker, vector: VersionVector, env: Mapping[str, str]
+) -> MarkerCheck:
     try:
         mismatch = find_mismatch(read_bound_manifest(home, marker), env)
     except IntegrityError as error:
         mismatch = error.reason
     if mismatch is not None:
         return MarkerCheck(state="dangling", reason=mismatch, marker=marker)
-    return judge(marker, marker.vector)
+    return judge(marker, vector)
 
 
 def _find_telling(

@@ -51,7 +51,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
     check: how its marker was found (`fresh`, `stale`, `dangling`, `missing`, `corrupt`, …).
     changes, launch_changes: against `nearest`. lost_entries, lost_seconds: what went with them, by
-    the nearest marker; entries only of the families that the changes touch.
+    the nearest marker; entries only of the families that the changes touch. target, left_out,
+    seed_missed: the marker's own, where it is a seed or began from one.
     """
 
     schema: int = 1
@@ -59,7 +60,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     tp: int
     engine: str
-    state: Literal["warm", "cold"]
+    state: Literal["warm", "seeded", "cold"]
     check: CheckState
     reason: str
     marker: str | None
@@ -69,6 +70,9 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[FileProblem, ...]
     lost_entries: int
     lost_seconds: float
+    target: str = ""
+    left_out: tuple[str, ...] = ()
+    seed_missed: tuple[str, ...] = ()
 
 
 def explain(
@@ -76,7 +80,7 @@ def explain(
 ) -> Explanation:
     """What `why` prints. Reads the home and the caches, changes nothing."""
     check = check_launch(home, launch, vector, env)
-    record = launch.record
+    record, is_kept = launch.record, get_state(check) != "cold"
     nearest = check.marker or _find_other_launch(home, record, vector)
     changes = nearest.vector.diff(vector) if nearest is not None else []
     launch_changes = diff_launches(nearest.launch, record) if nearest is not None else []
@@ -85,7 +89,7 @@ def explain(
         model=launch.label,
         tp=launch.tp,
         engine=launch.engine,
-        state="warm" if check.is_warm else "cold",
+        state=get_state(check),
         check=check.state,
         reason=_get_reason(check, launch_changes),
         marker=str(check.path) if check.is_warm else None,
@@ -96,8 +100,18 @@ def explain(
             FileProblem(str(each.path), each.kind, each.reason) for each in check.problems
         ),
         lost_entries=_count_lost(check, nearest, changes, launch_changes),
-        lost_seconds=0.0 if nearest is None or check.is_warm else nearest.seconds,
+        lost_seconds=0.0 if nearest is None or is_kept else nearest.seconds,
+        target=check.marker.target if check.marker and is_kept else "",
+        left_out=check.marker.left_out if check.marker and is_kept else (),
+        seed_missed=check.marker.seed_missed if check.marker and is_kept else (),
     )
+
+
+def get_state(check: MarkerCheck) -> Literal["warm", "seeded", "cold"]:
+    """The user's word for it."""
+    if check.state == "seeded":
+        return "seeded"
+    return "warm" if check.is_warm else "cold"
 
 
 def _find_other_launch(home: Home, record: LaunchRecord, vector: VersionVector) -> Marker | None:
@@ -144,7 +158,7 @@ def _count_lost(
     launch_changes: Sequence[LaunchChange],
 ) -> int:
     """Another launch, or a cache that is not what it was, may ask for anything again."""
-    if nearest is None or check.is_warm:
+    if nearest is None or get_state(check) != "cold":
         return 0
     if launch_changes or not changes:
         return nearest.num_entries

@@ -23,12 +23,13 @@ from warmup.state.home import Home
 from warmup.state.manifests import has_manifest
 from warmup.state.marker import Marker
 from warmup.state.marker_files import MarkerProblem, list_markers
-from warmup.state.version_vector import VersionVector
+from warmup.state.version_vector import GPU_INGREDIENTS, VersionVector
 from warmup.words.errors import IntegrityError, UsageError
 from warmup.words.escape import from_text
 
 MarkerState = Literal[
     "fresh",
+    "seeded",
     "stale",
     "superseded",
     "unjudged",
@@ -48,7 +49,8 @@ DROPPABLE = frozenset({"stale", "superseded", "outdated"})
 
 
 class AuditedMarker(msgspec.Struct, frozen=True, kw_only=True):
-    """superseded: its vector is not the present one, and the same launch has a better marker.
+    """seeded: made for a GPU, on or for another machine than this one; no fault, and not warm.
+    superseded: its vector is not the present one, and the same launch has a better marker.
 
     unjudged: this host, or this folder, cannot tell its vector. corrupt: its own checksum, or its
     manifest's digest, does not hold. dangling: the manifest is gone, or what it lists is not what
@@ -183,10 +185,10 @@ def judge_markers(
             )
             continue
         state, reason = verdicts[each.name]
-        if state == "fresh":
-            state, reason = _judge_manifest(each, view, judged, snapshot, deep, reason)
-        elif state == "stale" and _is_superseded(each, found, verdicts):
+        if state in ("stale", "seeded") and _is_superseded(each, found, verdicts):
             state = "superseded"
+        elif state in ("fresh", "seeded"):
+            state, reason = _judge_manifest(each, view, judged, snapshot, deep, state, reason)
         if state == "stale":
             judged.stale.append(each)
         judged.markers.append(_describe(view.home, each, state, reason))
@@ -198,10 +200,15 @@ def _is_superseded(
     found: Sequence[Marker | MarkerProblem],
     verdicts: Mapping[str, tuple[MarkerState, str]],
 ) -> bool:
-    """Whether another marker of the same launch is newer, or has the present vector."""
+    """Whether another marker of the same launch is newer, or has the present vector.
+
+    A seed is replaced by what began from it: it may be for another machine than this one.
+    """
     same = [
         each for each in found if isinstance(each, Marker) and each.launch_key == marker.launch_key
     ]
+    if verdicts[marker.name][0] == "seeded":
+        same = [each for each in same if each.target == marker.target and not each.is_seed]
     return any(each.created > marker.created or verdicts[each.name][0] == "fresh" for each in same)
 
 
@@ -210,8 +217,16 @@ def _judge_vector(marker: Marker, view: HostView) -> tuple[MarkerState, str]:
         check = judge(marker, view.get_vector(get_launch(view, marker)))
     except UsageError as error:
         return "unjudged", f"its vector cannot be read here: {error.reason}"
-    assert check.state in ("fresh", "stale", "unjudged"), check.state
+    assert check.state in ("fresh", "seeded", "stale", "unjudged"), check.state
+    if check.state == "stale" and _is_elsewhere(marker, view.get_vector(get_launch(view, marker))):
+        return "seeded", check.reason
     return check.state, check.reason
+
+
+def _is_elsewhere(marker: Marker, vector: VersionVector) -> bool:
+    """Whether a seed differs from this host's vector in the GPUs alone: it is for other ones."""
+    changes = marker.vector.diff(vector)
+    return marker.is_seed and bool(changes) and {c.name for c in changes} <= GPU_INGREDIENTS
 
 
 def _judge_manifest(
@@ -220,6 +235,7 @@ def _judge_manifest(
     judged: Judged,
     snapshot: Snapshot | None,
     deep: bool,
+    state: MarkerState,
     reason: str,
 ) -> tuple[MarkerState, str]:
     if not has_manifest(view.home, marker.manifest):
@@ -236,7 +252,7 @@ def _judge_manifest(
         mismatch = find_mismatch(manifest, env)
     else:
         mismatch = find_snapshot_mismatch(manifest, env, snapshot)
-    return ("fresh", reason) if mismatch is None else ("dangling", mismatch)
+    return (state, reason) if mismatch is None else ("dangling", mismatch)
 
 
 def _has_roots(snapshot: Snapshot, manifest: Manifest) -> bool:

@@ -22,10 +22,13 @@ from warmup.words.secrets import Redactor
 SCHEMA = 2  # 1 wrote model, revision, engine, tp and environment beside `launch` as well
 
 # `kernels`: DeepGEMM's kernels were compiled from the config alone; no server was started.
+# `target`: a server ran on a null device. Such a marker is a seed and never says warm.
 # `pack@DIGEST`: a server warmed it on another machine of the same vector, and the pack of that
 # digest brought every file, each of its sha256.
 PACK_PREFIX = "pack@"
-WarmedBy = Annotated[str, msgspec.Meta(pattern=r"^(server|kernels|pack@sha256:[0-9a-f]{64})$")]
+WarmedBy = Annotated[
+    str, msgspec.Meta(pattern=r"^(server|kernels|target|pack@sha256:[0-9a-f]{64})$")
+]
 
 
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +37,9 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     launch: what its key hashes; env without secrets. dp, ep, cfg: parallel sizes beside launch.tp.
     version_vector: the ingredients. families: what the manifest binds. manifest: its file name in
     `manifests/`; another one under that name, by manifest_sha256, is not this warm-up's.
+    target: the GPUs (`h200x8`) that a seed was made for, or that the seed was which this warm-up
+    began from; left_out: autotuners' results that the seed does without; seed_missed: what the
+    first boot compiled although there was a seed.
     checksum: sha256 of the canonical JSON of all other fields.
     """
 
@@ -56,6 +62,9 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     created: str
     tool_version: str
+    target: str = ""
+    left_out: tuple[str, ...] = ()
+    seed_missed: tuple[str, ...] = ()
     checksum: str = ""
 
     @property
@@ -83,6 +92,10 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     def file_name(self) -> str:
         """Its file's in `markers/`, and its manifest's in `manifests/`."""
         return f"{self.name}.json"
+
+    @property
+    def is_seed(self) -> bool:
+        return self.warmed_by == "target"
 
     @property
     def num_entries(self) -> int:
@@ -113,6 +126,9 @@ def make_marker(
     seconds: float,
     proven: bool,
     warmed_by: WarmedBy = "server",
+    target: str = "",
+    left_out: tuple[str, ...] = (),
+    seed_missed: tuple[str, ...] = (),
 ) -> Marker:
     """The marker of a warm-up that has just succeeded.
 
@@ -141,6 +157,9 @@ def make_marker(
         seconds=seconds,
         created=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         tool_version=__version__,
+        target=target,
+        left_out=tuple(map(encoding.clean, left_out)),
+        seed_missed=tuple(map(encoding.clean, seed_missed)),
     )
 
 

@@ -21,13 +21,13 @@ from warmup.state.distributions import (
     normalise,
     read_distributions,
 )
-from warmup.state.gpus import read_gpus
+from warmup.state.gpus import GpuFacts, read_gpus
 from warmup.state.interpreter import get_interpreter
 from warmup.state.nvcc import find_toolkit, get_nvcc_version
 from warmup.state.relevant_env import get_relevant
 from warmup.state.source_tree import get_tree_hash
 from warmup.state.touched import find_touched
-from warmup.state.values import NONE, is_unreadable, make_unreadable
+from warmup.state.values import NONE, is_assumed, is_unreadable, make_unreadable
 from warmup.words import encoding
 from warmup.words.errors import HostError
 from warmup.words.files import read_regular
@@ -46,6 +46,8 @@ _DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
 _DEEP_GEMM_DISTRIBUTIONS = ("sgl-deep-gemm", "deep-gemm")
 # DeepGEMM's own package, and the copy inside vLLM's wheel (vllm#48190).
 _DEEP_GEMM_PACKAGES = ("deep_gemm", "vllm/third_party/deep_gemm")
+
+GPU_INGREDIENTS = frozenset({"driver", "gpu_name", "compute_capability", "sm_count"})
 
 
 class Ingredient(msgspec.Struct, frozen=True):
@@ -75,6 +77,11 @@ class Change(msgspec.Struct, frozen=True):
     def is_proven(self) -> bool:
         """False where one side could not be read: then the two may be equal."""
         return not (is_unreadable(self.old) or is_unreadable(self.new))
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether a machine says what a vector of elsewhere only assumed of it."""
+        return is_assumed(self.old) and self.new not in (None, NONE)
 
 
 class VersionVector(msgspec.Struct, frozen=True):
@@ -134,11 +141,13 @@ def read_vector(
     source_paths: Sequence[str],
     repo_dir: Path,
     may_run_python: bool = True,
+    gpus: GpuFacts | None = None,
 ) -> VersionVector:
     """Read the vector as a server started by `python` under `env` would meet it.
 
     engines: distribution names (`sglang`); each becomes an ingredient `engine:<name>`.
     source_paths: relative to the top of the git repository that `repo_dir` lies in.
+    gpus: what is said of GPUs that are not here; None reads this host's.
     Raises UsageError for an interpreter or a source path that cannot be read.
     """
     interpreter = get_interpreter(python, env, may_run=may_run_python)
@@ -150,7 +159,7 @@ def read_vector(
         **_read_torch(interpreter.paths, installed),
         "triton": versions.pop("triton"),
         **_read_deep_gemm(interpreter.paths, installed),
-        **_read_cuda(env),
+        **_read_cuda(env, gpus or read_gpus()),
         **versions,
     }
     for engine in dict.fromkeys(map(normalise, engines)):
@@ -210,9 +219,8 @@ def _read_deep_gemm(paths: Sequence[str], installed: Mapping[str, Distribution])
     }
 
 
-def _read_cuda(env: Mapping[str, str]) -> dict[str, str]:
+def _read_cuda(env: Mapping[str, str], gpus: GpuFacts) -> dict[str, str]:
     toolkit = find_toolkit(env)
-    gpus = read_gpus()
     return {
         "nvcc": get_nvcc_version(toolkit.nvcc),
         "nvcc_path": toolkit.nvcc,

@@ -5,15 +5,13 @@ The face of this room: other rooms import it alone.
 
 from __future__ import annotations
 
-from warmup.target.environment import check_torch, make_environment
-from warmup.target.profile import Profile, Target, list_profiles, parse_target, read_profile
+from warmup.target.profile import Profile, list_profiles, read_profile
+from warmup.target.seeding import Seeding, make_seeding
 
 __all__ = [
     "Profile",
-    "Target",
-    "check_torch",
+    "Seeding",
     "list_profiles",
-    "make_environment",
-    "parse_target",
+    "make_seeding",
     "read_profile",
 ]

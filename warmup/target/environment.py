@@ -9,7 +9,7 @@ from pathlib import Path
 
 from warmup.target.build import LIBRARIES, build_libraries
 from warmup.target.profile import Target, encode_profile
-from warmup.words.errors import HostError, UsageError
+from warmup.words.errors import UsageError
 from warmup.words.files import write_atomic
 
 HOOK = Path(__file__).parent / "hook"
@@ -23,15 +23,8 @@ def make_environment(
     """Variables to lay over a server's environment. base: that environment.
 
     state: where the compiled libraries are kept. run_dir: where the profile and the trace go.
-    Raises HostError: no compiler, or a real driver is visible.
+    Raises HostError where there is no compiler.
     """
-    real = find_real_driver(base)
-    if real is not None:
-        raise HostError(
-            f"a target of {target} is for machines without a GPU",
-            cause=f"a real CUDA driver is visible: {real}",
-            hint="leave --target out here: `run` warms on the GPU itself",
-        )
     libraries = build_libraries(state)
     profile = run_dir / f"{target}.profile"
     write_atomic(profile, encode_profile(target).encode())

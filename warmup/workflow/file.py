@@ -39,10 +39,13 @@ _CHOICES = {
 
 
 class Defaults(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[defaults]`: settings of every model, the budget of the whole step, and what it costs."""
+    """`[defaults]`: settings of every model, the budget of the whole step, what it costs, and GPUs
+    that are not here (`h200x8`; "" for those of this machine)."""
 
     deadline_s: Seconds | UnsetType = UNSET
     price_per_gpu_hour: Annotated[float, Meta(ge=0, le=MAX_PRICE)] | UnsetType = UNSET
+    target: str | UnsetType = UNSET
+    target_driver: str | UnsetType = UNSET
 
 
 class Caches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

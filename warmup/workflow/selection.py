@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
@@ -18,6 +19,7 @@ from warmup.workflow.shards import take_share
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """What the flags, or their `WARMUP_CI_*` variables, say of models. None: nothing.
 
+    gpu_target, target_driver: `--target` and `--target-driver`; "" says this machine's own GPUs.
     Relative paths are the caller's.
     """
 
@@ -27,12 +29,15 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     cache_root: str | None = None
     deadline_s: float | None = None
     shard: str | None = None
+    gpu_target: str | None = None
+    target_driver: str | None = None
     settings: Settings = Settings()
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     """launches: in order. cache_root: "" where each family keeps its own folder.
 
+    gpu_target: GPUs that are not here, as written, and target_driver their driver; "" for none.
     python, engine: what a model without words of its own would take; source_paths likewise.
     price_per_gpu_hour: in the workflow's currency, 0 where nobody says one.
     """
@@ -43,6 +48,8 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     cache_root: str = ""
     deadline_s: float | None = None
     price_per_gpu_hour: float = 0.0
+    gpu_target: str = ""
+    target_driver: str = ""
 
 
 def load(selection: Selection, cwd: Path, *, need_models: bool = True) -> Resolved:
@@ -77,15 +84,20 @@ def load(selection: Selection, cwd: Path, *, need_models: bool = True) -> Resolv
         root = str(sources.workflow_dir / Path(workflow.caches.root).expanduser())
     if root is None and tool is not None and tool.cache_root is not UNSET:
         root = str(tool_dir / Path(tool.cache_root).expanduser())
-    layers = [each for each in (workflow and workflow.defaults, tool) if each]
-    deadlines = [selection.deadline_s]
-    deadlines += [each.deadline_s for each in layers if each.deadline_s is not UNSET]
-    prices = [each.price_per_gpu_hour for each in layers if each.price_per_gpu_hour is not UNSET]
+    defaults = [each for each in (workflow and workflow.defaults, tool) if each]
+
+    def find_first(said: Any, name: str) -> Any:
+        """The flag, else what the first of the files says."""
+        values = [said, *(getattr(each, name) for each in defaults)]
+        return next((value for value in values if value not in (None, UNSET)), None)
+
     return Resolved(
         launches=launches,
         default=sources.make_default(),
         workflow=workflow,
         cache_root="" if not root else str(Path(root).expanduser().absolute()),
-        deadline_s=next((each for each in deadlines if each is not None), None),
-        price_per_gpu_hour=next(iter(prices), 0.0),
+        deadline_s=find_first(selection.deadline_s, "deadline_s"),
+        price_per_gpu_hour=find_first(None, "price_per_gpu_hour") or 0.0,
+        gpu_target=find_first(selection.gpu_target, "target") or "",
+        target_driver=find_first(selection.target_driver, "target_driver") or "",
     )

@@ -12,9 +12,11 @@ ONLY_KERNELS = "only its kernels were compiled, by no server"
 
 def is_done(check: MarkerCheck, launch: Launch, *, force: bool) -> bool:
     """Whether nothing need be launched: fresh, not forced, proven where that is asked, and warmed
-    by its server unless kernels alone were asked for.
+    by its server unless kernels alone were asked for. Of a target: seeded, and not forced.
     """
     marker = check.marker
+    if check.is_seed_of_target:
+        return not force
     if force or not check.is_warm or marker is None:
         return False
     is_enough = marker.warmed_by != "kernels" or launch.strategy == "kernels"
@@ -23,7 +25,7 @@ def is_done(check: MarkerCheck, launch: Launch, *, force: bool) -> bool:
 
 def get_reason(check: MarkerCheck, launch: Launch, *, force: bool) -> str:
     """Why the launch is warm, or why a server is started for it."""
-    if check.is_warm and force:
+    if (check.is_warm or check.is_seed_of_target) and force:
         return "asked for with --force"
     if check.is_warm and not is_done(check, launch, force=False):
         only_kernels = check.marker is not None and check.marker.warmed_by == "kernels"
@@ -34,13 +36,16 @@ def get_reason(check: MarkerCheck, launch: Launch, *, force: bool) -> str:
 def make_unlaunched(
     launch: Launch, check: MarkerCheck, state: State, *, reason: str | None = None
 ) -> ModelResult:
-    """The result of a launch for which nothing is started: warm, skipped, or cold in `plan`."""
-    marker = check.marker if check.is_warm else None
+    """The result of a launch for which nothing is started: warm, skipped, or cold in `plan`.
+
+    What is warm as far as its target can be is seeded.
+    """
+    marker = check.marker if check.is_warm or check.is_seed_of_target else None
     return ModelResult(
         model=launch.label,
         tp=launch.tp,
         engine=launch.engine,
-        state=state,
+        state="seeded" if state == "warm" and check.is_seed_of_target else state,
         reason=check.reason if reason is None else reason,
         proven=marker is not None and marker.proven,
         marker=None if marker is None else str(check.path),

@@ -23,6 +23,7 @@ class CommandEngine(Adapter):
     # Nobody knows what an arbitrary server compiles with, so all are looked at.
     families = FAMILY_NAMES
     crash_patterns = ()
+    has_dummy_weights = False
 
     def find_engine_problem(self, launch: Launch) -> WarmupError | None:
         if not launch.command or not launch.command[0]:

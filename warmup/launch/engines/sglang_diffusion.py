@@ -33,6 +33,7 @@ class SglangDiffusionEngine(Adapter):
     """
 
     name = "sglang-diffusion"
+    has_dummy_weights = False
     distribution = "sglang"
     families = (
         "triton",

@@ -22,6 +22,7 @@ class TransformersEngine(Adapter):
     """`tp` GPUs are shared by layers (`--device auto` is the server's default)."""
 
     name = "transformers"
+    has_dummy_weights = False
     distribution = "transformers"
     # deep_gemm: integrations/deepgemm.py, FP8 checkpoints.
     families = ("triton", "inductor", "deep_gemm", "torch_extensions", "cuda_driver")

@@ -17,6 +17,21 @@ static void die(const char *what, const char *path) {
     abort();
 }
 
+/* As the driver reads CUDA_VISIBLE_DEVICES: up to the first name that is not a device's index. All
+ * devices are alike, so which ones does not matter. */
+static int count_visible(int devices) {
+    const char *names = getenv("CUDA_VISIBLE_DEVICES");
+    if (!names) return devices;
+    int count = 0;
+    for (char *end; count < devices; names = end + 1) {
+        long index = strtol(names, &end, 10);
+        if (end == names || index < 0 || index >= devices) break;
+        count++;
+        if (*end != ',') break;
+    }
+    return count;
+}
+
 /* Lines of `KEY VALUE`, written by warmup/target/environment.py. */
 static void read_profile(void) {
     const char *path = getenv("WARMUP_CI_NULL_PROFILE");
@@ -45,6 +60,7 @@ static void read_profile(void) {
     }
     fclose(file);
     if (p->devices < 1 || p->devices > MAX_DEVICES || !p->memory) die("not a profile", path);
+    p->visible = count_visible(p->devices);
 }
 
 const struct profile *null_profile(void) {
@@ -70,7 +86,7 @@ static __thread int current_device;
 int null_device(void) { return current_device; }
 
 int null_set_device(int device) {
-    if (device < 0 || device >= null_profile()->devices) return INVALID_DEVICE;
+    if (device < 0 || device >= null_profile()->visible) return INVALID_DEVICE;
     current_device = device;
     return OK;
 }

@@ -34,7 +34,8 @@ enum {
 /* What the devices claim to be; read once from the file that WARMUP_CI_NULL_PROFILE names.
  * attributes: by CUdevice_attribute's number, which cudaDeviceAttr shares. */
 struct profile {
-    int devices;
+    int devices;     /* that NVML shows */
+    int visible;     /* that CUDA shows: CUDA_VISIBLE_DEVICES may name fewer */
     char name[256];
     uint64_t memory;      /* bytes, as cudaMemGetInfo gives them */
     uint64_t nvml_memory; /* bytes, as NVML gives them: what the driver keeps is in it */

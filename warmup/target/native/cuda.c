@@ -23,15 +23,15 @@ static __thread void *current;
 static void *get_context(int device) { return &contexts[device]; }
 static int find_device(void *context) {
     ptrdiff_t at = (char *)context - contexts;
-    return at >= 0 && at < null_profile()->devices ? (int)at : -1;
+    return at >= 0 && at < null_profile()->visible ? (int)at : -1;
 }
 static int check_device(int device) {
-    return device >= 0 && device < null_profile()->devices ? OK : INVALID_DEVICE;
+    return device >= 0 && device < null_profile()->visible ? OK : INVALID_DEVICE;
 }
 
 EXPORT int cuInit(unsigned flags) { return (void)flags, null_profile() ? OK : NO_DEVICE; }
 EXPORT int cuDriverGetVersion(int *version) { return *version = null_profile()->driver, OK; }
-EXPORT int cuDeviceGetCount(int *count) { return *count = null_profile()->devices, OK; }
+EXPORT int cuDeviceGetCount(int *count) { return *count = null_profile()->visible, OK; }
 EXPORT int cuDeviceGet(int *device, int ordinal) { return *device = ordinal, check_device(ordinal); }
 EXPORT int cuDeviceGetName(char *out, int size, int device) {
     return snprintf(out, (size_t)size, "%s", null_profile()->name), check_device(device);

@@ -122,7 +122,7 @@ EXPORT const char *cudaGetErrorString(int number) {
 }
 
 /* Devices. */
-EXPORT int cudaGetDeviceCount(int *count) { return *count = null_profile()->devices, OK; }
+EXPORT int cudaGetDeviceCount(int *count) { return *count = null_profile()->visible, OK; }
 EXPORT int cudaGetDevice(int *device) { return *device = null_device(), OK; }
 EXPORT int cudaSetDevice(int device) { return result(null_set_device(device)); }
 EXPORT int cudaInitDevice(int device, unsigned flags, unsigned more) {
@@ -135,7 +135,7 @@ EXPORT int cudaSetDeviceFlags(unsigned flags) { return (void)flags, OK; }
 EXPORT int cudaDriverGetVersion(int *version) { return *version = null_profile()->driver, OK; }
 EXPORT int cudaRuntimeGetVersion(int *version) { return *version = 13000, OK; }
 EXPORT int cudaDeviceGetAttribute(int *value, int number, int device) {
-    if (device < 0 || device >= null_profile()->devices) return result(INVALID_DEVICE);
+    if (device < 0 || device >= null_profile()->visible) return result(INVALID_DEVICE);
     return *value = null_attribute(number), OK;
 }
 EXPORT int cudaDeviceGetPCIBusId(char *out, int size, int device) {
@@ -150,13 +150,13 @@ EXPORT int cudaDeviceCanAccessPeer(int *can, int device, int peer) {
     return *can = device != peer, OK;
 }
 EXPORT int cudaDeviceEnablePeerAccess(int peer, unsigned flags) {
-    return (void)flags, result(peer < null_profile()->devices ? OK : INVALID_DEVICE);
+    return (void)flags, result(peer < null_profile()->visible ? OK : INVALID_DEVICE);
 }
 EXPORT int cudaDeviceGetLimit(size_t *value, int limit) { return (void)limit, *value = 0, OK; }
 EXPORT int cudaDeviceSetLimit(int limit, size_t value) { return (void)limit, (void)value, OK; }
 
 EXPORT int cudaGetDeviceProperties(struct device_properties *p, int device) {
-    if (device < 0 || device >= null_profile()->devices) return result(INVALID_DEVICE);
+    if (device < 0 || device >= null_profile()->visible) return result(INVALID_DEVICE);
     memset(p, 0, sizeof *p);
     memcpy(p->name, null_profile()->name, sizeof p->name);
     null_uuid(device, p->uuid);

@@ -76,7 +76,7 @@ static int take(struct region *region, size_t size, void **out) {
 
 int null_alloc(int device, size_t size, void **out) {
     *out = NULL;
-    if (device < 0 || device >= null_profile()->devices) return INVALID_DEVICE;
+    if (device < 0 || device >= null_profile()->visible) return INVALID_DEVICE;
     if (!size) return OK;
     if (size > null_profile()->memory) return OUT_OF_MEMORY;
     size = (size + GRAIN - 1) / GRAIN * GRAIN;

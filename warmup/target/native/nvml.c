@@ -43,6 +43,10 @@ EXPORT int nvmlSystemGetCudaDriverVersion(int *version) { return nvmlSystemGetCu
 EXPORT int nvmlDeviceGetCount_v2(unsigned *count) {
     return *count = (unsigned)null_profile()->devices, OK;
 }
+/* FP32 lanes of an SM since 8.6 (CUDA C++ Programming Guide 13.0, arithmetic throughput). */
+EXPORT int nvmlDeviceGetNumGpuCores(void *handle, unsigned *out) {
+    return *out = (unsigned)null_attribute(16) * 128, find(handle) < 0 ? ML_INVALID : OK;
+}
 EXPORT int nvmlDeviceGetCount(unsigned *count) { return nvmlDeviceGetCount_v2(count); }
 EXPORT int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **out) {
     return *out = &handles[index % MAX_DEVICES], find(*out) == (int)index ? OK : ML_INVALID;

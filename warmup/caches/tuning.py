@@ -1,0 +1,58 @@
+"""Autotuners' results in a snapshot: what a seed does without (`family.find_tuning`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from warmup.caches.family import find_tuning
+from warmup.caches.manifest import find_new
+from warmup.caches.remove import remove_inside
+from warmup.caches.walk import File, RootSnapshot, Snapshot
+from warmup.words.escape import to_line
+
+
+class Tuning(NamedTuple):
+    """One entry that holds a result. what: `tuning of add_kernel`."""
+
+    family: str
+    root: str
+    entry: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.family} {to_line(self.what)}"
+
+
+def part_tuning(snapshot: Snapshot) -> tuple[Snapshot, list[Tuning]]:
+    """The snapshot without autotuners' results, and those."""
+    families: dict[str, list[RootSnapshot]] = {}
+    found: list[Tuning] = []
+    for name, roots in snapshot.families.items():
+        families[name] = []
+        for root in roots:
+            told = {entry: find_in_entry(entry, files) for entry, files in root.entries.items()}
+            kept = {entry: files for entry, files in root.entries.items() if not told[entry]}
+            families[name].append(msgspec.structs.replace(root, entries=kept))
+            found += [Tuning(name, root.root, entry, what) for entry, what in told.items() if what]
+    return Snapshot(families), found
+
+
+def find_in_entry(entry: str, files: list[File]) -> str | None:
+    """What the entry's first result is about; Triton gives each a folder of its own."""
+    names = (f"{entry}/{file.name}".rstrip("/") for file in files)
+    return next(filter(None, map(find_tuning, names)), None)
+
+
+def remove_new_tuning(before: Snapshot, after: Snapshot) -> list[Tuning]:
+    """Remove the results that `before` lacks or holds otherwise; which they were.
+
+    Raises OSError where one cannot be removed: whoever finds it would trust it.
+    """
+    new = {(name, one.entry) for name, found in find_new(before, after).items() for one in found}
+    tunings = [each for each in part_tuning(after)[1] if (each.family, each.entry) in new]
+    for each in tunings:
+        remove_inside(Path(each.root), each.entry, prune=True)
+    return tunings

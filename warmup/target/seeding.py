@@ -1,0 +1,143 @@
+"""What `run --target` adds to an ordinary run: the null device under the server, and a seed after.
+
+A seed is a marker and a manifest of caches that were made without the GPU. It never says warm: on
+the GPU one boot must compile nothing first (design.md section 11).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from warmup.caches.api import Snapshot, Tuning, remove_new_tuning, take_snapshot
+from warmup.launch.api import Launch, get_engine, parse
+from warmup.state.api import NONE, GpuFacts, VersionVector, make_assumed
+from warmup.target.environment import check_torch, find_real_driver, make_environment
+from warmup.target.profile import Target, parse_target
+from warmup.words.errors import HostError, UsageError, WarmupError
+
+_GIB = 1 << 30
+# torch 2.14.1, _inductor/config.py: what makes Inductor choose among kernels by timing them.
+_TIMED = (
+    "TORCHINDUCTOR_MAX_AUTOTUNE",
+    "TORCHINDUCTOR_MAX_AUTOTUNE_GEMM",
+    "TORCHINDUCTOR_MAX_AUTOTUNE_POINTWISE",
+    "TORCHINDUCTOR_COORDINATE_DESCENT_TUNING",
+)
+_TIMED_ARGUMENT = re.compile(r'max[-_]autotune(?!\w*["\']?\s*[:=]\s*(?:false|0)\b)', re.I)
+# sglang 0.5.23, srt/environ.py: how it compiles where `--enable-torch-compile` says no more.
+_SGLANG_MODE = ("SGLANG_TORCH_COMPILE_MODE", "max-autotune-no-cudagraphs")
+
+
+class Seeding(msgspec.Struct, frozen=True, kw_only=True):
+    """target: the GPUs. driver: the version that is assumed of them. home: warmup-ci's own."""
+
+    target: Target
+    driver: str
+    home: Path
+
+    @property
+    def visible_gpus(self) -> tuple[str, ...]:
+        return tuple(map(str, range(self.target.count)))
+
+    @property
+    def gpus(self) -> GpuFacts:
+        """For the version vector. The driver is the machine's own to say: it is marked assumed."""
+        profile = self.target.profile
+        return GpuFacts(
+            driver=make_assumed(self.driver),
+            names=profile.name,
+            compute_capability=profile.compute_capability,
+            sm_count=str(profile.num_sms),
+        )
+
+    def get_boot_launch(self, launch: Launch) -> Launch:
+        """The same launch with random weights, where its engine knows such: a null device computes
+        nothing. The seed is the launch's own, since no kernel's key knows of weights."""
+        if not get_engine(launch.engine).has_dummy_weights:
+            return launch
+        return msgspec.structs.replace(launch, weights="dummy")
+
+    def require_no_gpu(self, env: Mapping[str, str]) -> None:
+        """Raises HostError where a real driver is visible under `env`."""
+        real = find_real_driver(env)
+        if real is not None:
+            raise HostError(
+                f"a target of {self.target} is for machines without a GPU",
+                cause=f"a real CUDA driver is visible: {real}",
+                hint='leave --target out here, or say --target "": `run` warms on the GPU itself',
+            )
+
+    def find_problem(
+        self, launch: Launch, env: Mapping[str, str], vector: VersionVector
+    ) -> WarmupError | None:
+        """Why this launch cannot be seeded. env: its server's; vector: for the target."""
+        try:
+            self.require_no_gpu(env)
+            self._check_sizes(launch)
+            _check_tuning(launch, env)
+            values = {each.name: each.value for each in vector.ingredients}
+            if launch.engine != "command" and values.get("torch", NONE) != NONE:
+                check_torch(values["torch"], values["torch_cuda"])
+        except WarmupError as problem:
+            return problem
+        return None
+
+    def _check_sizes(self, launch: Launch) -> None:
+        if launch.strategy == "kernels":
+            raise UsageError(
+                f'{launch.name}: strategy = "kernels" makes no seed',
+                cause="it starts no server, and a seed is what a server compiles on a target",
+                hint='use strategy = "auto"; or `kernels compile`, where there is a GPU',
+            )
+        if launch.engine != "command" and launch.tp > self.target.count:
+            raise UsageError(
+                f"{launch.name}: needs {launch.tp} GPUs",
+                cause=f"the target {self.target} has {self.target.count}",
+                hint=f"name more of them: --target {self.target.kind}x{launch.tp}",
+            )
+
+    def lay_over(self, env: Mapping[str, str], run_dir: Path) -> dict[str, str]:
+        """The server's environment with the null device in it. Raises HostError."""
+        return {**env, **make_environment(self.target, env, self.home / "target", run_dir)}
+
+    def remove_tuning(self, before: Snapshot, env: Mapping[str, str]) -> list[Tuning]:
+        """Remove what an autotuner wrote since `before`: it timed nothing. What that was."""
+        return remove_new_tuning(before, take_snapshot(tuple(before.families), env))
+
+    def explain(self, error: WarmupError, launch: Launch) -> None:
+        """Say of a model that is too large that it is so on the real GPUs as well."""
+        if "out of memory" in error.reason.lower():
+            profile = self.target.profile
+            size = f"{launch.tp} x {profile.memory_bytes / _GIB:.1f} GiB of {profile.name}"
+            error.hint = f"it does not fit {size}, there as little as here: raise TP, or lower what"
+            error.hint += " the server reserves"
+
+
+def make_seeding(text: str, driver: str, home: Path) -> Seeding:
+    """text: `h200x8`. driver: "" for the profile's. Raises UsageError."""
+    target = parse_target(text)
+    if driver and not re.fullmatch(r"\d{3,}\.\d+(?:\.\d+)?", driver):
+        raise UsageError(
+            f"not a driver's version: {driver[:100]!r}", hint="as nvidia-smi shows it: 580.95.05"
+        )
+    return Seeding(target=target, driver=driver or target.profile.driver, home=home)
+
+
+def _check_tuning(launch: Launch, env: Mapping[str, str]) -> None:
+    asked = next((f"{name}={env[name]}" for name in _TIMED if env.get(name) == "1"), None)
+    arguments = (*launch.command, *launch.fallback_args)
+    asked = asked or next((each for each in arguments if _TIMED_ARGUMENT.search(each)), None)
+    name, mode = _SGLANG_MODE
+    if launch.engine == "sglang" and "--enable-torch-compile" in parse(arguments, "sglang").values:
+        mode = env.get(name, mode)
+        asked = asked or (f"{name}={mode}" if "max-autotune" in mode else None)
+    if asked is not None:
+        raise UsageError(
+            f"{launch.name}: asks for autotuning, which needs the GPU",
+            cause=f"{asked}: kernels are chosen by timing them, and a null device runs none",
+            hint="seed without it; what it chooses is compiled on the GPU",
+        )
