@@ -37,6 +37,9 @@ def test_document_has_the_contracts_names_and_shapes() -> None:
                 "log": None,
                 "argv": ["python", "-m", "sglang"],
                 "survivors": [],
+                "target": "",
+                "left_out": [],
+                "seed_missed": [],
             }
         ],
     }
@@ -53,6 +56,7 @@ def test_document_is_one_line_and_survives_names_that_are_no_utf8() -> None:
 
 
 def test_only_warm_and_warmed_count_as_warm() -> None:
-    states = ("warm", "warmed", "failed", "skipped", "cold")
+    states = ("warm", "warmed", "seeded", "failed", "skipped", "cold")
     assert [s for s in states if make_result(state=s).is_warm] == ["warm", "warmed"]
+    assert make_result(state="seeded").is_success and not make_result(state="cold").is_success
     assert make_result("a/b", tp=4).name == "a/b:4"
