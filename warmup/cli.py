@@ -198,6 +198,7 @@ def cli() -> None:
 @_option("--fail-fast", is_flag=True, help="Skip the others once a model failed.")
 @_option("--deadline", "deadline_s", type=_SECONDS, help="Seconds for the whole step.")
 @_option("--strategy", type=click.Choice(["auto", "kernels", "server"]), help="How to warm.")
+@_option("--ladder", type=click.Choice(["short", "full", "off"]), help="Requests sent.")
 @_option("--log-lines", type=_COUNT, default=30, help="Lines of each server's log to show.")
 @_option("--max-log-bytes", type=_LOG_BYTES, default=64 << 20, help="Disk that one log may take.")
 @_option("--shard", metavar="I/N", help="Only this machine's share, from 1/N to N/N.")

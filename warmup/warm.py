@@ -1,4 +1,4 @@
-"""One model: marker → spawn → ready → request → stop → memory free → manifest → marker.
+"""One model: marker → spawn → ready → requests → stop → memory free → manifest → marker.
 
 The marker is written last, and only here, after a real request was answered as expected.
 """
@@ -120,6 +120,7 @@ class _Attempt:
             target=self.target,
             left_out=self.left_out,
             seed_missed=self.seed_missed,
+            steps=tuple(self.phases.steps),
         )
 
 
@@ -428,6 +429,7 @@ def _write_marker(attempt: _Attempt, engine: Engine, before: Snapshot, after: Sn
         target=attempt.target,
         left_out=attempt.left_out,
         seed_missed=attempt.seed_missed,
+        skipped_steps=attempt.phases.skipped_steps,
     )
     write_manifest(step.home, marker.manifest, data)
     attempt.marker = write_marker(step.home, marker)

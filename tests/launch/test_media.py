@@ -6,7 +6,7 @@ import io
 import pytest
 
 from warmup.launch.media import make_image_url
-from warmup.launch.requests import make_chat_request
+from warmup.launch.requests import IMAGE_PX, make_chat_request
 
 
 @pytest.mark.parametrize(("width", "height"), [(224, 224), (256, 256), (64, 96)])
@@ -26,7 +26,7 @@ def test_a_processor_takes_the_chats_picture() -> None:
         Qwen2VLImageProcessorPil,
     )
 
-    (message,) = make_chat_request(has_image=True).json["messages"]
+    (message,) = make_chat_request(image_px=IMAGE_PX).json["messages"]
     url = message["content"][0]["image_url"]["url"]
     picture = image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
     made = Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=28 * 28 * 1280)(

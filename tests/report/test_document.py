@@ -40,6 +40,7 @@ def test_document_has_the_contracts_names_and_shapes() -> None:
                 "target": "",
                 "left_out": [],
                 "seed_missed": [],
+                "steps": [],
             }
         ],
     }

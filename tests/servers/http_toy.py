@@ -1,4 +1,5 @@
-"""A well-behaved toy engine: compiles one "kernel" into TRITON_CACHE_DIR at its first request.
+"""A well-behaved toy engine: compiles one "kernel" into TRITON_CACHE_DIR at its first request, and
+NAME at /compile/NAME; /fail answers 500, /hang does not answer.
 
 `http_toy.py --port P [--answer STATUS] [--always-compile] [--die-on-request] [--raise-on-request]
 [--print TEXT] [--ignore-term] [--flood-on-term BYTES] [--freeze-on-term CGROUP] [--body TEXT]
@@ -18,6 +19,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--port", type=int, required=True)
 parser.add_argument("--model", default="toy")
 parser.add_argument("--answer", type=int, default=200)
+parser.add_argument("--answer-after", type=float, default=0.0, help="seconds")
 parser.add_argument("--kernel", default="add")
 parser.add_argument("--always-compile", action="store_true")
 parser.add_argument("--tune", action="store_true", help="at each boot, as Triton saves it")
@@ -36,14 +38,14 @@ parser.add_argument("--print", dest="text", default="")
 args = parser.parse_args()
 
 
-def compile_kernel() -> None:
+def compile_kernel(name: str) -> None:
     cache = Path(os.environ["TRITON_CACHE_DIR"])
     suffix = str(time.time_ns()) if args.always_compile else ""
-    entry = cache / f"HASH{args.kernel.upper()}{suffix}"
+    entry = cache / f"HASH{name.upper()}{suffix}"
     if not entry.exists():
         entry.mkdir(parents=True)
-        (entry / f"{args.kernel}.json").write_text("{}")
-        (entry / f"{args.kernel}.cubin").write_bytes(b"\x7fELF" + os.urandom(60))
+        (entry / f"{name}.json").write_text("{}")
+        (entry / f"{name}.cubin").write_bytes(b"\x7fELF" + os.urandom(60))
 
 
 def tune() -> None:
@@ -73,10 +75,12 @@ class Handler(BaseHTTPRequestHandler):
             )
             print("nanobind: leaked 60 types!" + "\n - leaked type 'ir.block'" * 60, flush=True)
             os._exit(1)
-        compile_kernel()
+        time.sleep(600 if self.path == "/hang" else args.answer_after)
+        _, is_named, name = self.path.partition("/compile/")
+        compile_kernel(name if is_named else args.kernel)
         if args.tune:
             tune()
-        self.reply(args.answer)
+        self.reply(500 if self.path == "/fail" else args.answer)
 
     def log_message(self, format: str, *values: object) -> None:
         host, port = self.client_address  # as uvicorn has it

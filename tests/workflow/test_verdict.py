@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from tests.state.helpers import make_marker_of, make_vector
-from warmup.launch.launch import Launch
+from warmup.launch.launch import Launch, RequestSpec
 from warmup.state.check import MarkerCheck
 from warmup.workflow.verdict import NOT_PROVEN, ONLY_KERNELS, get_reason, is_done, make_unlaunched
 
@@ -47,3 +47,35 @@ def test_kernels_alone_are_enough_for_who_asks_for_them_alone(strategy: str, don
 def test_what_is_not_launched_is_reported_as_it_is() -> None:
     result = make_unlaunched(LAUNCH, COLD, "skipped", reason="cancelled")
     assert (result.state, result.reason, result.marker) == ("skipped", "cancelled", None)
+
+
+@pytest.mark.parametrize(
+    ("climbed", "asked", "done"),
+    [
+        ("off", "off", True), ("off", "short", False), ("off", "full", False),
+        ("short", "off", True), ("short", "short", True), ("short", "full", False),
+        ("full", "short", True), ("full", "full", True), ("own:0123", "short", False),
+    ],
+)  # fmt: skip
+def test_a_marker_counts_for_the_ladder_it_climbed_and_for_less(
+    climbed: str, asked: str, done: bool
+) -> None:
+    """Markers of before the ladder say nothing of one, which reads as `off`."""
+    marker = msgspec.structs.replace(make_marker_of(LAUNCH, make_vector()), ladder=climbed)
+    found = MarkerCheck(state="fresh", reason="marker of 2026-11-21", marker=marker)
+    launch = msgspec.structs.replace(LAUNCH, ladder=asked)
+    assert is_done(found, launch, force=False) is done
+    if not done:
+        reason = get_reason(found, launch, force=False)
+        assert reason == f"warmed with ladder {climbed}, asked for {asked}"
+    kernels = msgspec.structs.replace(launch, strategy="kernels")
+    assert is_done(found, kernels, force=False), "who asks for kernels alone asks for no request"
+
+
+def test_the_ladder_is_no_part_of_the_key() -> None:
+    request = RequestSpec(path="/generate")
+    full = msgspec.structs.replace(LAUNCH, ladder="full", requests=(request, request))
+    assert full.key == LAUNCH.key
+    assert (LAUNCH.climbs, full.climbs[:4]) == ("short", "own:")
+    one = msgspec.structs.replace(LAUNCH, request=request)
+    assert one.climbs == "off", "a launch with one request of its own leaves no more to the engine"

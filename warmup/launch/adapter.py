@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from warmup.launch.answers import excerpt
 from warmup.launch.engine import Allocation
 from warmup.launch.folder import find_name_problem
+from warmup.launch.ladder import LadderStep, select
 from warmup.launch.launch import Launch, RequestSpec
 from warmup.launch.placeholders import find_unknown, get_values, substitute
 from warmup.words.errors import UsageError, WarmupError
@@ -23,7 +25,7 @@ class Adapter(ABC):
     """Base of the engines; satisfies `engine.Engine`.
 
     A subclass gives its facts, `make_argv` (without the fallback arguments), the request and the
-    judge of its answer. A launch's own `health_path` and `request` win over the engine's.
+    judge of its answer. A launch's own `health_path` and requests win over the engine's.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Adapter(ABC):
     num_extra_ports: int = 0
     has_dummy_weights: bool = True
     health_path: str = "/health"
+    info_path: str | None = None
 
     @abstractmethod
     def make_argv(self, launch: Launch, allocation: Allocation) -> list[str]:
@@ -43,8 +46,14 @@ class Adapter(ABC):
         """The request where the launch names none. env: the server's."""
 
     @abstractmethod
-    def find_answer_fault(self, launch: Launch, path: str, body: bytes) -> str | None:
-        """What is wrong with the body of a 200 to `make_request`, which went to `path`."""
+    def find_answer_fault(self, path: str, body: bytes, *, accept_empty_text: bool) -> str | None:
+        """What is wrong with the body of a 200 to a request of ours, which went to `path`."""
+
+    def make_ladder(
+        self, launch: Launch, env: Mapping[str, str], info: Mapping[str, Any]
+    ) -> Sequence[LadderStep]:
+        """The steps of the full ladder, where the launch has no requests of its own."""
+        return ()
 
     def find_engine_problem(self, launch: Launch) -> WarmupError | None:
         """What only this engine refuses."""
@@ -92,18 +101,37 @@ class Adapter(ABC):
         return launch.health_path or self.health_path
 
     def get_request(self, launch: Launch, env: Mapping[str, str]) -> RequestSpec:
-        return launch.request or self.make_request(launch, env)
+        own = launch.own_requests
+        return own[0] if own else self.make_request(launch, env)
+
+    def get_info_path(self, launch: Launch) -> str | None:
+        return self.info_path
+
+    def get_ladder(
+        self, launch: Launch, env: Mapping[str, str], info: Mapping[str, Any]
+    ) -> tuple[LadderStep, ...]:
+        if launch.ladder == "off" or not launch.own_requests:
+            return select(self.make_ladder(launch, env, info), launch.ladder)
+        later = enumerate(launch.own_requests[1:], start=2)
+        return tuple(LadderStep(f"request {number}", (each,)) for number, each in later)
 
     def find_fault(
-        self, launch: Launch, request: RequestSpec, status: int, body: bytes
+        self,
+        launch: Launch,
+        request: RequestSpec,
+        status: int,
+        body: bytes,
+        *,
+        is_first: bool = True,
     ) -> str | None:
         if status != request.expect_status:
             return f"HTTP {status}, expected {request.expect_status}: {excerpt(body)}"
         if request.expect_text and request.expect_text.encode() not in body:
             return f"the answer lacks {request.expect_text!r}: {excerpt(body)}"
-        if launch.request is not None:
+        if request in launch.own_requests:
             return None
-        return self.find_answer_fault(launch, request.path, body)
+        accepts_empty = launch.weights == "dummy" or not is_first
+        return self.find_answer_fault(request.path, body, accept_empty_text=accepts_empty)
 
 
 def find_text_model_problem(launch: Launch, config_names: Sequence[str]) -> UsageError | None:

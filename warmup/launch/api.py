@@ -11,7 +11,8 @@ from warmup.launch.engine_table import get_engine
 from warmup.launch.environment import UNSTARTED, get_server_env
 from warmup.launch.folder import find_folder, find_object, is_hub_id
 from warmup.launch.hub_cache import find_snapshot, get_hub_folder
-from warmup.launch.launch import Launch, Method, RequestSpec, UrlPath
+from warmup.launch.ladder import LadderStep
+from warmup.launch.launch import Ladder, Launch, Method, RequestSpec, UrlPath
 from warmup.launch.placeholders import find_unknown
 from warmup.launch.record import LaunchRecord
 
@@ -19,6 +20,8 @@ __all__ = [
     "UNSTARTED",
     "Allocation",
     "Engine",
+    "Ladder",
+    "LadderStep",
     "Launch",
     "LaunchRecord",
     "Method",

@@ -7,10 +7,11 @@ the answer. Adapters are pure: they start nothing and import no engine.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
+from warmup.launch.ladder import LadderStep
 from warmup.launch.launch import Launch, RequestSpec
 from warmup.words.errors import WarmupError
 
@@ -77,7 +78,27 @@ class Engine(Protocol):
         By then the hub's cache holds the model's config.json.
         """
 
+    def get_info_path(self, launch: Launch) -> str | None:
+        """Path of a JSON object by which a ready server tells its own limits; None without one."""
+
+    def get_ladder(
+        self, launch: Launch, env: Mapping[str, str], info: Mapping[str, Any]
+    ) -> tuple[LadderStep, ...]:
+        """What is sent after that request, in order; () where the launch wants none.
+
+        info: what `get_info_path` answered, empty where it did not.
+        """
+
     def find_fault(
-        self, launch: Launch, request: RequestSpec, status: int, body: bytes
+        self,
+        launch: Launch,
+        request: RequestSpec,
+        status: int,
+        body: bytes,
+        *,
+        is_first: bool = True,
     ) -> str | None:
-        """What is wrong with the answer to that request; None if it is good."""
+        """What is wrong with the answer to a request of these; None if it is good.
+
+        is_first: text must have come back. Later ones may be sampled: tokens are enough.
+        """

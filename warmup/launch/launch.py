@@ -13,8 +13,11 @@ from msgspec import Meta
 from warmup.launch.folder import ModelFolder, find_folder, read_folder
 from warmup.launch.hub_cache import find_snapshot
 from warmup.launch.record import LaunchRecord, make_record
+from warmup.words import encoding
 
 Method = Literal["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD"]
+# How many requests a warm-up sends: one; a few that stand for what tests send; more of them.
+Ladder = Literal["off", "short", "full"]
 # What may stand in a request without changing where it ends.
 UrlPath = Annotated[str, Meta(pattern=r"^/[^\x00-\x20\x7f]*\Z")]
 _HeaderName = Annotated[str, Meta(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")]
@@ -41,6 +44,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     model: hub id or absolute local folder; label: what the user wrote for it. tp: number of GPUs
     of the server, >= 1. python: interpreter of the engine's environment. All `_s` are seconds.
+    request: what is sent first, instead of the engine's own request; requests: what is sent then,
+    instead of the engine's ladder (the first of them first, where there is no `request`).
     What is derived is computed once: a record reads files.
     """
 
@@ -55,6 +60,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     command: tuple[str, ...] = ()
     health_path: str | None = None
     request: RequestSpec | None = None
+    requests: tuple[RequestSpec, ...] = ()
+    ladder: Ladder = "short"
     weights: Literal["real", "dummy"] = "real"
     trust_remote_code: bool = False
     crash_patterns: tuple[str, ...] = ()
@@ -104,6 +111,22 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def key(self) -> str:
         """The launch key, 16 hex digits."""
         return self.record.key
+
+    @property
+    def own_requests(self) -> tuple[RequestSpec, ...]:
+        """What the workflow itself says is to be sent; () leaves it to the engine."""
+        first = () if self.request is None else (self.request,)
+        return (*first, *self.requests)
+
+    @property
+    def climbs(self) -> str:
+        """What its warm-up sends, as a marker records it: `off`, `short`, `full`, `own:DIGEST`.
+
+        A server of engine `command` has no ladder but the workflow's own requests.
+        """
+        if len(self.own_requests) > 1 and self.ladder != "off":
+            return f"own:{encoding.get_digest(msgspec.to_builtins(self.requests))[:16]}"
+        return "off" if self.own_requests or self.engine == "command" else self.ladder
 
     @cached_property
     def contents(self) -> ModelFolder | None:

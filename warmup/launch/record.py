@@ -2,7 +2,8 @@
 
 In: engine, model with its revision and local configuration, sizes, server arguments, command,
 environment of the launch, `weights`, `trust_remote_code`. Out: time limits, crash patterns,
-`prove`, the request, where caches lie, and secrets. Placeholders stay as written, so that ports
+`prove`, the requests and the ladder (a marker says which one was climbed), where caches lie, and
+secrets. Placeholders stay as written, so that ports
 do not matter.
 """
 

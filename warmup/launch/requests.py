@@ -1,6 +1,6 @@
 """The requests that warm a language or a vision-language model, in OpenAI's forms.
 
-All are greedy and 8 tokens long: a prefill, and decoding steps enough to meet every kernel.
+All are greedy and 8 tokens long, where nothing else is said: a prefill, and decoding steps.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from typing import Any
 
 from warmup.launch.arguments import parse
 from warmup.launch.folder import has_chat_template, read_folder
+from warmup.launch.ladder import LadderStep
 from warmup.launch.launch import Launch, RequestSpec
 from warmup.launch.media import make_image_url
 
 CHAT_PATH = "/v1/chat/completions"
 COMPLETION_PATH = "/v1/completions"
 # The side of CLIP's and SigLIP's training images; whole patches of 14, 16, 28 and 32 pixels.
-_IMAGE_PX = 224
+IMAGE_PX = 224
+# FLUX.2's processor failed below it (sglang#28184); and what a benchmark's pictures are like.
+SMALL_PX, LARGE_PX = 64, 1024
 
 
 def make_completion_request(model: str, **more: Any) -> RequestSpec:
@@ -25,12 +28,12 @@ def make_completion_request(model: str, **more: Any) -> RequestSpec:
     return RequestSpec(path=COMPLETION_PATH, json=body)
 
 
-def make_chat_request(*, has_image: bool = False, **more: Any) -> RequestSpec:
-    """One user's message, behind a picture where `has_image` says so."""
-    content: object = "warmup"
-    if has_image:
-        image = {"type": "image_url", "image_url": {"url": make_image_url(_IMAGE_PX, _IMAGE_PX)}}
-        content = [image, {"type": "text", "text": "warmup"}]
+def make_chat_request(*, image_px: int = 0, text: str = "warmup", **more: Any) -> RequestSpec:
+    """One user's message, behind a picture of that side where it is above 0."""
+    content: object = text
+    if image_px:
+        image = {"type": "image_url", "image_url": {"url": make_image_url(image_px, image_px)}}
+        content = [image, {"type": "text", "text": text}]
     messages = [{"role": "user", "content": content}]
     return RequestSpec(
         path=CHAT_PATH, json={"messages": messages, "max_tokens": 8, "temperature": 0, **more}
@@ -47,3 +50,11 @@ def can_show_image(launch: Launch, env: Mapping[str, str]) -> bool:
         return False
     said = parse(launch.fallback_args, launch.engine).find("--chat-template")
     return said is not None or has_chat_template(files)
+
+
+def make_image_steps(**more: Any) -> list[LadderStep]:
+    """For a server whose first request shows a picture of `IMAGE_PX`."""
+    return [
+        LadderStep(f"image {side}", (make_chat_request(image_px=side, **more),), side == LARGE_PX)
+        for side in (SMALL_PX, LARGE_PX)
+    ]

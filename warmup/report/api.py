@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from warmup.report.actions import Actions
 from warmup.report.console import Console
-from warmup.report.document import ErrorDocument, ModelResult, RunDocument, State
+from warmup.report.document import (
+    ErrorDocument,
+    ModelResult,
+    RunDocument,
+    State,
+    StepResult,
+    StepState,
+)
 from warmup.report.events import PROOF_PREFIX, Events
 from warmup.report.output import Output, flush_standard_streams, is_actions, show
 from warmup.report.sarif import SarifResult, SarifRule, make_sarif
@@ -35,6 +42,8 @@ __all__ = [
     "SarifResult",
     "SarifRule",
     "State",
+    "StepResult",
+    "StepState",
     "flush_standard_streams",
     "get_column",
     "get_count",

@@ -17,6 +17,7 @@ from warmup.report.terminal import Spinner
 from warmup.report.text import (
     get_column,
     get_count,
+    get_entries,
     get_label,
     get_seconds,
     get_short_names,
@@ -38,6 +39,7 @@ _PHASES = {
     "spawn": "spawning",
     "ready": "waiting for ready",
     "request": "waiting for the answer",
+    "ladder": "climbing the ladder",
     "stop": "stopping",
     "memory": "waiting for GPU memory",
     "kernels": "compiling kernels",
@@ -100,6 +102,28 @@ class Console:
             end = "failed" if data.get("state") == "failed" else "done"
             boot = "proof: " if phase.startswith(PROOF_PREFIX) else ""
             self._err.line(f"{short} {boot}{phase.removeprefix(PROOF_PREFIX)} {end}{took}")
+
+    def _on_step(self, short: str, data: dict[str, Any]) -> None:
+        """The first one is the phase `request`, which has a line of its own."""
+        step, state = str(data.get("step", "")), data.get("state")
+        if step.removeprefix(PROOF_PREFIX) == "first":
+            return
+        if self._spinner is not None and state == "answered":
+            self._spinner.update(f"{_get_activity('ladder')}: {get_printable(step)}")
+            return
+        self.close()
+        if state == "left_out":
+            end = "left out: the time for requests is over"
+        else:
+            new = get_entries(data.get("new_entries", {}))
+            took = get_seconds(data.get("seconds", 0.0))
+            end = f"{'failed' if state == 'failed' else 'done'} {took}" + (
+                f" ({new})" if new else ""
+            )
+        boot = "proof: " if step.startswith(PROOF_PREFIX) else ""
+        self._err.line(
+            f"{short} {boot}ladder {get_printable(step.removeprefix(PROOF_PREFIX))} {end}"
+        )
 
     def _on_heartbeat(self, short: str, data: dict[str, Any]) -> None:
         phase = str(data.get("phase", ""))

@@ -15,6 +15,23 @@ SCHEMA = 1
 State = Literal["warm", "warmed", "seeded", "failed", "skipped", "cold"]
 
 
+StepState = Literal["answered", "failed", "left_out"]
+
+
+class StepResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of the ladder; `first` is the request that every warm-up sends.
+
+    step: its name, with `prove_` before it in `--prove`'s second boot. state: `left_out` for want
+    of time. new_entries: JIT cache entries added, per family; those of a step too quick to be
+    looked at by itself are the next one's.
+    """
+
+    step: str
+    state: StepState
+    seconds: float = 0.0
+    new_entries: dict[str, int] = {}
+
+
 class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one model.
 
@@ -25,7 +42,7 @@ class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
     cache entries added, per family. marker, log: paths. argv: the exact command of the server.
     survivors: descriptions of processes of its server that could not be ended. left_out:
     autotuners' results that the seed does without. seed_missed: what the first boot on the GPU
-    compiled although there was a seed.
+    compiled although there was a seed. steps: of the ladder that its server climbed.
     """
 
     model: str
@@ -45,6 +62,7 @@ class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
     target: str = ""
     left_out: tuple[str, ...] = ()
     seed_missed: tuple[str, ...] = ()
+    steps: tuple[StepResult, ...] = ()
 
     @property
     def name(self) -> str:

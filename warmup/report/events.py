@@ -29,8 +29,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     Kinds and their `data`:
       run_started     {run_id, models: [name], version_key, price_per_gpu_hour}
       model_started   {index, total, engine, reason, argv, gpus, log}
-      phase           {phase: kernels|spawn|ready|request|stop|memory, seconds?,
+      phase           {phase: kernels|spawn|ready|request|ladder|stop|memory, seconds?,
                        state: started|finished|failed}   `prove_spawn`, … in the boot that proves
+      step            {step, state: answered|failed|left_out, seconds, new_entries: {family: n}}
       heartbeat       {phase, seconds, last_line?}   at most every 30 s while a phase lasts, or
                        `lock`: the wait for another run that warms the same launch
       log_tail        {path, lines: [str], cut: bool, trouble: int?}   the number of the first line

@@ -40,6 +40,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     target: the GPUs (`h200x8`) that a seed was made for, or that the seed was which this warm-up
     began from; left_out: autotuners' results that the seed does without; seed_missed: what the
     first boot compiled although there was a seed.
+    ladder: what was climbed, as `Launch.climbs` has it; skipped_steps: for want of time.
     checksum: sha256 of the canonical JSON of all other fields.
     """
 
@@ -65,6 +66,8 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     target: str = ""
     left_out: tuple[str, ...] = ()
     seed_missed: tuple[str, ...] = ()
+    ladder: str = "off"
+    skipped_steps: tuple[str, ...] = ()
     checksum: str = ""
 
     @property
@@ -129,11 +132,14 @@ def make_marker(
     target: str = "",
     left_out: tuple[str, ...] = (),
     seed_missed: tuple[str, ...] = (),
+    ladder: str = "",
+    skipped_steps: tuple[str, ...] = (),
 ) -> Marker:
     """The marker of a warm-up that has just succeeded.
 
     argv: the server's command line; its secrets are left out here. manifest: the bytes to be
-    written under the marker's own name in `manifests/`.
+    written under the marker's own name in `manifests/`. ladder: what was climbed, where that is not
+    what this launch asks for: a pack's maker may have climbed another.
     """
     record, sizes = launch.record, launch.record.sizes
     name = _make_name(launch.model, launch.tp, record.key, vector.key)
@@ -160,6 +166,8 @@ def make_marker(
         target=target,
         left_out=tuple(map(encoding.clean, left_out)),
         seed_missed=tuple(map(encoding.clean, seed_missed)),
+        ladder="off" if warmed_by == "kernels" else ladder or launch.climbs,
+        skipped_steps=skipped_steps,
     )
 
 

@@ -1,4 +1,4 @@
-"""One boot of one server: spawn → ready → request → stop → GPU memory free.
+"""One boot of one server: spawn → ready → request → ladder → stop → GPU memory free.
 
 Whatever happens inside, the server is ended and the tail of its log is shown.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from warmup.launch.api import Engine, Launch
 from warmup.report.api import Events
 from warmup.supervise.gpu_memory import Gpu, read_gpus, wait_until_free
+from warmup.supervise.ladder import Climb
 from warmup.supervise.log.exceptions import find_trouble
 from warmup.supervise.log.file import LogFile
 from warmup.supervise.log.tail import read_tail
@@ -20,7 +21,6 @@ from warmup.supervise.log.watch import LogWatch
 from warmup.supervise.phases import Phases
 from warmup.supervise.tree.supervisor import Server, StopReport, Supervisor
 from warmup.supervise.watch.readiness import wait_until_ready
-from warmup.supervise.watch.request import send_request
 from warmup.words.errors import Cancelled, WarmupError
 from warmup.words.secrets import Redactor
 
@@ -178,23 +178,19 @@ class Boot:
                 redactor=upkeep.redactor,
                 on_poll=upkeep.poll,
             )
-        with upkeep.phases.timed("request"):
-            request = self.engine.get_request(self.launch, self.env)
-            answer = send_request(
-                server,
-                supervisor,
-                port=self.port,
-                request=request,
-                timeout_s=self._limit(self.launch.request_timeout_s),
-                log_watch=watch,
-                redactor=upkeep.redactor,
-                on_poll=upkeep.poll,
-            )
-            fault = self.engine.find_fault(self.launch, request, answer.status, answer.body)
-            if fault is not None:
-                error = WarmupError("the warm-up request was answered wrongly", cause=fault)
-                error.is_evidence = True
-                raise error
+        Climb(
+            launch=self.launch,
+            engine=self.engine,
+            env=self.env,
+            server=server,
+            waiter=supervisor,
+            port=self.port,
+            log_watch=watch,
+            redactor=upkeep.redactor,
+            on_poll=upkeep.poll,
+            phases=upkeep.phases,
+            limit_s=self._limit(self.launch.request_timeout_s),
+        ).run()
 
     def _limit(self, timeout_s: float) -> float:
         """The timeout, or what is left of the step where that is less."""

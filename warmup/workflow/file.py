@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar, get_args
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from warmup.launch.api import Method, RequestSpec, UrlPath, find_unknown
+from warmup.launch.api import Ladder, Method, RequestSpec, UrlPath, find_unknown
 from warmup.words.errors import UsageError
 from warmup.words.files import read_regular
 from warmup.words.names import ENGINE_NAMES
@@ -33,6 +33,7 @@ _PATTERNS = {
 }
 _CHOICES = {
     "strategy": get_args(Strategy),
+    "ladder": get_args(Ladder),
     "weights": get_args(Weights),
     "method": get_args(Method),
 }
@@ -65,6 +66,7 @@ class WorkflowModel(Settings, frozen=True, kw_only=True, forbid_unknown_fields=T
     command: tuple[str, ...] = ()
     health_path: UrlPath | None = None
     request: RequestSpec | None = None
+    requests: tuple[RequestSpec, ...] = ()
 
 
 class Workflow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -194,6 +196,7 @@ def _get_fields(kind: type[msgspec.Struct], where: str) -> tuple[str, ...]:
         "caches": Caches,
         "model": WorkflowModel,
         "request": RequestSpec,
+        "requests": RequestSpec,
     }
     parts = re.sub(r"\[\d+\]", "", where.strip("`").removeprefix("$")).split(".")
     struct = tables.get(parts[-1], kind) if parts[-1] else kind

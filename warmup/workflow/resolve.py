@@ -137,11 +137,8 @@ def _make_launch(model: WorkflowModel | None, tp: int, sources: Sources, named: 
     for name in ("crash_patterns", "source_paths"):
         settings[name] = tuple(settings.get(name, ()))
     settings["python"] = _get_python(str(settings.get("python", "")), sources)
-    described = (
-        {}
-        if model is None
-        else {name: getattr(model, name) for name in ("revision", "env", "health_path", "request")}
-    )
+    own = ("revision", "env", "health_path", "request", "requests")
+    described = {} if model is None else {name: getattr(model, name) for name in own}
     return msgspec.convert(
         {
             **settings,

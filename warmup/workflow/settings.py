@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from warmup.launch.api import Ladder
+
 # More is a slip of the finger, and in milliseconds more than poll(2) takes.
 MAX_SECONDS = 1_000_000.0
 # Of one GPU-hour, in whatever currency; more is a slip of the finger too.
@@ -33,6 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     source_paths: list[Annotated[str, Meta(min_length=1)]] | UnsetType = UNSET
     prove: bool | UnsetType = UNSET
     strategy: Strategy | UnsetType = UNSET
+    ladder: Ladder | UnsetType = UNSET
     weights: Weights | UnsetType = UNSET
     trust_remote_code: bool | UnsetType = UNSET
 

@@ -45,7 +45,7 @@ class CommandEngine(Adapter):
     def make_request(self, launch: Launch, env: Mapping[str, str]) -> RequestSpec:
         return RequestSpec(method="GET", path=self.get_health_path(launch))
 
-    def find_answer_fault(self, launch: Launch, path: str, body: bytes) -> str | None:
+    def find_answer_fault(self, path: str, body: bytes, *, accept_empty_text: bool) -> str | None:
         return None
 
 

@@ -74,9 +74,9 @@ class ReferenceEngine(Adapter):
         task = find_task(_get_contents(launch))
         return _make_chat() if task == "chat" else _make_media(task)
 
-    def find_answer_fault(self, launch: Launch, path: str, body: bytes) -> str | None:
+    def find_answer_fault(self, path: str, body: bytes, *, accept_empty_text: bool) -> str | None:
         if path == CHAT_PATH:
-            return find_completion_fault(body, accept_empty_text=launch.weights == "dummy")
+            return find_completion_fault(body, accept_empty_text=accept_empty_text)
         return find_media_fault(body)
 
 

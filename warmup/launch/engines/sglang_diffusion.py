@@ -105,7 +105,7 @@ class SglangDiffusionEngine(Adapter):
             instance["image"] = make_image_url()
         return RequestSpec(path=_VERTEX_PATH, json={"instances": [instance]})
 
-    def find_answer_fault(self, launch: Launch, path: str, body: bytes) -> str | None:
+    def find_answer_fault(self, path: str, body: bytes, *, accept_empty_text: bool) -> str | None:
         return find_predictions_fault(body) if path == _VERTEX_PATH else find_media_fault(body)
 
 

@@ -7,15 +7,33 @@ cannot be loaded ends the process with a traceback.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
 
 from warmup.launch.adapter import HOST, Adapter, find_text_model_problem
 from warmup.launch.answers import find_completion_fault
+from warmup.launch.arguments import parse
 from warmup.launch.engine import Allocation
-from warmup.launch.folder import has_chat_template
+from warmup.launch.folder import has_chat_template, read_folder
+from warmup.launch.ladder import NUM_TOKENS, SAMPLED, LadderStep, read_text_limits
 from warmup.launch.launch import Launch, RequestSpec
-from warmup.launch.requests import make_chat_request, make_completion_request
+from warmup.launch.requests import (
+    IMAGE_PX,
+    can_show_image,
+    make_chat_request,
+    make_completion_request,
+)
 from warmup.words.errors import UsageError, WarmupError
+
+# A temperature alone does not make it sample (cli/serving/utils.py, _build_generation_config), and
+# `max_tokens` wins over the configuration's.
+_SAMPLED = msgspec.json.encode(
+    {"do_sample": True, **SAMPLED, "repetition_penalty": 1.1, "max_new_tokens": NUM_TOKENS}
+).decode()
+_LONG_WORDS = 256
+_BURST = 4
 
 
 class TransformersEngine(Adapter):
@@ -50,12 +68,50 @@ class TransformersEngine(Adapter):
         return {"HF_HUB_DISABLE_UPDATE_CHECK": "1"}
 
     def make_request(self, launch: Launch, env: Mapping[str, str]) -> RequestSpec:
-        if launch.folder is not None and not has_chat_template(launch.folder):
-            return make_completion_request(_get_pinned(launch))
-        return make_chat_request(model=_get_pinned(launch))
+        return _make(launch)
 
-    def find_answer_fault(self, launch: Launch, path: str, body: bytes) -> str | None:
-        return find_completion_fault(body)
+    def make_ladder(
+        self, launch: Launch, env: Mapping[str, str], info: Mapping[str, Any]
+    ) -> Sequence[LadderStep]:
+        """One sampled answer, streamed, and a longer prompt; with continuous batching a burst.
+
+        It has no structured output, and without continuous batching no batches.
+        """
+        files = launch.find_files(env)
+        room, _ = read_text_limits(None if files is None else read_folder(files).config)
+        words = min(_LONG_WORDS, room // 8) if room else _LONG_WORDS
+        steps = [
+            LadderStep(
+                "sampled, streamed",
+                (
+                    _make(
+                        launch,
+                        generation_config=_SAMPLED,
+                        stream=True,
+                        max_tokens=4,
+                        temperature=0.8,
+                    ),
+                ),
+            ),
+            LadderStep(
+                f"prefill of {words} words", (_make(launch, "warm " * words, max_tokens=1),)
+            ),
+        ]
+        if can_show_image(launch, env):
+            image = make_chat_request(image_px=IMAGE_PX, model=_get_pinned(launch))
+            steps.append(LadderStep(f"image {IMAGE_PX}", (image,)))
+        if parse(launch.fallback_args, self.name).find("--continuous-batching") is not None:
+            steps.append(LadderStep(f"burst {_BURST}", (_make(launch, max_tokens=4),) * _BURST))
+        return steps
+
+    def find_answer_fault(self, path: str, body: bytes, *, accept_empty_text: bool) -> str | None:
+        return find_completion_fault(body, accept_empty_text=accept_empty_text)
+
+
+def _make(launch: Launch, text: str = "warmup", **more: Any) -> RequestSpec:
+    if launch.folder is not None and not has_chat_template(launch.folder):
+        return make_completion_request(_get_pinned(launch), prompt=text, **more)
+    return make_chat_request(model=_get_pinned(launch), text=text, **more)
 
 
 def _get_pinned(launch: Launch) -> str:

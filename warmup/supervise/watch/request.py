@@ -1,4 +1,4 @@
-"""Send the one real request of a warm-up while the server is being watched.
+"""Send the requests of a warm-up while the server is being watched.
 
 A server may die of it: vLLM with an odd head size answers health 200 and falls over at its first
 request. So the leader, the workers and the log are looked at ten times a second, not when the
@@ -8,7 +8,8 @@ answer fails to come.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import msgspec
@@ -16,7 +17,7 @@ import msgspec
 from warmup.launch.api import RequestSpec
 from warmup.supervise.log.watch import LogWatch
 from warmup.supervise.protocols import Waiter, Watched
-from warmup.supervise.watch.exchange import Exchange, ExchangeError, Reply
+from warmup.supervise.watch.exchange import Exchange, ExchangeError
 from warmup.supervise.watch.liveness import Liveness
 from warmup.words.errors import WarmupError
 from warmup.words.secrets import Redactor
@@ -47,30 +48,58 @@ def send_request(
     log_watch: LogWatch,
     redactor: Redactor | None = None,
     on_poll: Callable[[], None] = lambda: None,
+    is_last: bool = True,
 ) -> Answer:
-    """Send `request` to 127.0.0.1 and return the answer, whatever its status.
+    """`send_requests` of one."""
+    (answer,) = send_requests(
+        server,
+        waiter,
+        port=port,
+        requests=(request,),
+        timeout_s=timeout_s,
+        log_watch=log_watch,
+        redactor=redactor,
+        on_poll=on_poll,
+        is_last=is_last,
+    )
+    return answer
 
-    `timeout_s` is for all of it, an answer that drips included. Raises `WarmupError` when the
-    leader or a worker dies, the log holds a crash pattern, the time is over, the connection
-    fails or the answer is larger than `MAX_BODY_BYTES`; `Cancelled` when the waiter says so.
+
+def send_requests(
+    server: Watched,
+    waiter: Waiter,
+    *,
+    port: int,
+    requests: Sequence[RequestSpec],
+    timeout_s: float,
+    log_watch: LogWatch,
+    redactor: Redactor | None = None,
+    on_poll: Callable[[], None] = lambda: None,
+    is_last: bool = True,
+) -> list[Answer]:
+    """Send all of `requests` to 127.0.0.1 at once; return the answers in their order.
+
+    `timeout_s` is for all of them, an answer that drips included. is_last: wait a moment whether
+    the server outlives them; who asks again sees that anyway. Raises `WarmupError` when the
+    leader or a worker dies, the log holds a crash pattern, the time is over, a connection
+    fails or an answer is larger than `MAX_BODY_BYTES`; `Cancelled` when the waiter says so.
     """
     began = time.monotonic()
-    with (
-        Liveness(server, log_watch) as liveness,
-        _open_exchange(port, request) as exchange,
-    ):
+    with Liveness(server, log_watch) as liveness, ExitStack() as stack:
+        exchanges = [stack.enter_context(_open_exchange(port, each)) for each in requests]
         try:
-            reply = _exchange(exchange, liveness, waiter, began + timeout_s, on_poll)
-            seconds = time.monotonic() - began
-            _settle(liveness, waiter)
+            answers = _exchange(exchanges, liveness, waiter, began, timeout_s, on_poll)
+            if is_last:
+                _settle(liveness, waiter)
         except _Failed as failure:
+            asked = "".join(f" {each.method} {each.path}" for each in requests[:1])
             raise WarmupError(
-                f"the warm-up request {request.method} {request.path} failed",
+                f"the warm-up request{asked} failed",
                 cause=(redactor or Redactor()).redact(str(failure)),
                 log=str(log_watch.path),
                 hint=failure.hint,
             ) from failure
-    return Answer(reply.status, reply.body, seconds)
+    return answers
 
 
 class _Failed(Exception):
@@ -100,32 +129,39 @@ def _open_exchange(port: int, request: RequestSpec) -> Exchange:
 
 
 def _exchange(
-    exchange: Exchange,
+    exchanges: Sequence[Exchange],
     liveness: Liveness,
     waiter: Waiter,
-    deadline: float,
+    began: float,
+    timeout_s: float,
     on_poll: Callable[[], None],
-) -> Reply:
-    began = time.monotonic()
+) -> list[Answer]:
+    answers: dict[int, Answer] = {}
     while True:
         waiter.check_cancelled()
         fault = liveness.find_fault()
         if fault is not None:
             raise _Failed(fault)
-        try:
-            reply = exchange.step(_STEP_S)
-        except ExchangeError as error:
-            raise _Failed(_explain(str(error), liveness, waiter)) from error
-        if reply is not None:
-            return reply
-        now = time.monotonic()
-        if now >= deadline:
+        open_ones = [index for index in range(len(exchanges)) if index not in answers]
+        for index in open_ones:
+            try:
+                reply = exchanges[index].step(_STEP_S / len(open_ones))
+            except ExchangeError as error:
+                raise _Failed(_explain(str(error), liveness, waiter)) from error
+            if reply is not None:
+                seconds = time.monotonic() - began
+                answers[index] = Answer(reply.status, reply.body, seconds)
+        left = [index for index in open_ones if index not in answers]
+        if not left:
+            return [answers[index] for index in range(len(exchanges))]
+        took = time.monotonic() - began
+        if took >= timeout_s:
             raise _Failed(
-                f"{exchange.progress} within {now - began:.1f} s",
+                f"{exchanges[left[0]].progress} within {took:.1f} s",
                 hint="raise request_timeout_s if it only needs longer",
             )
         on_poll()
-        waiter.wait(max(min(_POLL_S - _STEP_S, deadline - now), 0.0))
+        waiter.wait(max(min(_POLL_S - _STEP_S, timeout_s - took), 0.0))
 
 
 def _explain(trouble: str, liveness: Liveness, waiter: Waiter) -> str:
