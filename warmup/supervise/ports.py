@@ -61,15 +61,21 @@ class PortLease:
 def lease_ports(locks_dir: Path, count: int) -> PortLease:
     """Lock a block whose `count` first ports (1 to 64) are free on every address.
 
+    Blocks where connections of earlier servers are in TIME_WAIT (for a minute) are for want of
+    others only: most servers bind there all the same (SO_REUSEADDR), not all.
     Raises `HostError` when no block is free or the lock folder cannot be used.
     """
     _check_count(count)
-    for base in _list_blocks(locks_dir):
+    blocks = _list_blocks(locks_dir)
+    for base, may_linger in [
+        *((base, False) for base in blocks),
+        *((base, True) for base in blocks),
+    ]:
         lock = _find_lock(locks_dir, f"ports-{base}.lock")
         if lock is None:
             continue
         claim = _find_claim(base)
-        if claim is not None and _is_free(base):
+        if claim is not None and _is_free(base, may_linger):
             return PortLease(tuple(range(base, base + count)), lock, claim)
         if claim is not None:
             claim.close()
@@ -160,21 +166,23 @@ def _is_unclaimed(base: int) -> bool:
     return claim is not None
 
 
-def _is_free(base: int) -> bool:
+def _is_free(base: int, may_linger: bool = False) -> bool:
     """Whether nobody has any port of the block, on any address, SO_REUSEPORT or not.
 
-    Binding the wildcard without SO_REUSEADDR is the strictest question the kernel answers.
+    Binding the wildcard without SO_REUSEADDR is the strictest question the kernel answers; with it
+    (may_linger) connections in TIME_WAIT do not count, listeners do.
     """
     return all(
-        _can_bind(family, port)
+        _can_bind(family, port, may_linger)
         for port in range(base, base + _BLOCK_PORTS)
         for family in (socket.AF_INET, socket.AF_INET6)
     )
 
 
-def _can_bind(family: socket.AddressFamily, port: int) -> bool:
+def _can_bind(family: socket.AddressFamily, port: int, may_linger: bool) -> bool:
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, may_linger)
             if family == socket.AF_INET6:
                 probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             probe.bind(("", port))
