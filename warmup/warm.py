@@ -289,7 +289,9 @@ def _list_compiled(
     after = take_snapshot(families, env)
     new = find_new(before, part_tuning(after)[0] if is_tuning_new else after)
     found = [f"{family} {entry.kernel}" for family, each in new.items() for entry in each]
-    return found + [f"{each.family} {each.text}" for each in find_compile_lines(log_path, families)]
+    dir_fd = attempt.step.supervisor.find_dir_fd(log_path.parent)
+    lines = find_compile_lines(log_path, families, dir_fd=dir_fd)
+    return found + [f"{each.family} {each.text}" for each in lines]
 
 
 def _join(names: Sequence[str]) -> str:

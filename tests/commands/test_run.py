@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -223,12 +224,48 @@ def test_a_marker_that_a_forced_boot_contradicts_is_taken_away(tmp_path: Path) -
     assert planned["state"] == "cold"
 
 
+def test_a_server_gets_the_workflows_limit_of_processes(tmp_path: Path) -> None:
+    path = write_workflow(tmp_path)
+    lines = path.read_text().splitlines()
+    script = 'command = ["sh", "-c", "grep processes /proc/self/limits; exit 7"]'
+    lines = [script if line.startswith("command") else line for line in lines]
+    path.write_text("\n".join(lines).replace("[defaults]", "[defaults]\nmax_processes = 4321"))
+    done = call(tmp_path, "run", "--workflow", "workflow.toml")
+    assert re.search("Max processes +4321 +4321 ", done.stderr)
+    assert ("max_processes has no effect" in done.stderr) == (os.geteuid() == 0)
+    path.write_text(path.read_text().replace("4321", "0"))
+    done = call(tmp_path, "run", "--workflow", "workflow.toml")
+    assert "Max processes" in done.stderr and "4321" not in done.stderr
+    assert "has no effect" not in done.stderr
+
+
 SILENT = "import time; time.sleep(60)"
 KILLED = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 
 
-@pytest.mark.parametrize("toy", [SILENT, KILLED])
-def test_a_failure_that_is_not_the_servers_costs_no_marker(tmp_path: Path, toy: str) -> None:
+LOST_SHIM = "import os, time; os.kill(os.getppid(), 9); time.sleep(60)"
+# The first child of the orchestrator, two above: as a runner that cancels the step would.
+CANCELLED = """
+import os, pathlib, time
+shim = pathlib.Path(f"/proc/{os.getppid()}/stat").read_text().rsplit(") ")[1].split()
+os.kill(int(shim[1]), 2)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("toy", "more", "status", "said"),
+    [
+        (SILENT, ["--deadline", "600"], 1, "not ready within 2 s"),
+        (SILENT, ["--deadline", "1"], 1, "the step's deadline has passed"),
+        (KILLED, [], 1, "was killed by SIGKILL"),
+        (LOST_SHIM, [], 1, "lost its shim"),
+        (CANCELLED, [], 130, "SIGINT"),
+    ],
+)
+def test_a_failure_that_is_not_the_servers_costs_no_marker(
+    tmp_path: Path, toy: str, more: list[str], status: int, said: str
+) -> None:
     """A starved host, and the OOM killer, once counted as evidence against it (F25)."""
     path = tmp_path / "toy.py"
     path.write_text(TOY.read_text())
@@ -239,8 +276,9 @@ def test_a_failure_that_is_not_the_servers_costs_no_marker(tmp_path: Path, toy: 
     good = workflow.read_text()
     workflow.write_text(good.replace("start_timeout_s = 20", "start_timeout_s = 2"))
     path.write_text(toy)
-    done = call(tmp_path, "run", "--workflow", "workflow.toml", "--force")
-    assert done.returncode == 1 and "contradicted" not in done.stderr
+    done = call(tmp_path, "run", "--workflow", "workflow.toml", "--force", *more)
+    assert done.returncode == status and "contradicted" not in done.stderr
+    assert said in done.stderr
     (planned,) = call_json(tmp_path, "plan", "--workflow", "workflow.toml")["models"]
     assert planned["state"] == "warm", planned["reason"]
 

@@ -1,7 +1,7 @@
 """A fork bomb: all of it deaf, each in a session of its own, forking for ever.
 
 argv: READY_FILE MAX_PROCESSES UID. Runs as UID with RLIMIT_NPROC, so that it fills its limit and
-nothing else. The file is written to once the limit is reached.
+nothing else. Whoever meets the limit writes to the file: some wait long for their turn.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ def main() -> None:
         try:
             if os.fork() == 0:
                 os.setsid()
-                has_told = True
         except BlockingIOError:
             if not has_told:
                 has_told = True

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from warmup.supervise.tree import cookie, ledger, proc
+from warmup.supervise.tree.reap import ReapReport, reap_runs
 from warmup.supervise.tree.supervisor import Server, Supervisor
 from warmup.words.files import Folder
 from warmup.words.locks import is_held
@@ -45,6 +46,11 @@ def start(supervisor: Supervisor, tmp_path: Path, argv: Sequence[str]) -> Server
 def read_ledger(run_dir: Path) -> ledger.Ledger:
     with Folder.open(run_dir) as folder:
         return ledger.read(folder)
+
+
+def reap_home(home: Path, warn: Callable[[str], None]) -> ReapReport:
+    with Folder.open(home / "runs") as runs:
+        return reap_runs(runs, warn)
 
 
 def is_locked(run_dir: Path) -> bool:

@@ -35,9 +35,12 @@ def get_log_variables(families: Sequence[str]) -> dict[str, str]:
     return variables
 
 
-def find_compile_lines(path: Path, families: Sequence[str], offset: int = 0) -> list[CompileLine]:
+def find_compile_lines(
+    path: Path, families: Sequence[str], offset: int = 0, *, dir_fd: int | None = None
+) -> list[CompileLine]:
     """Compile lines of these families in a log file from byte `offset` on, in order.
 
+    dir_fd: of the path's folder; then nothing else is reached, whatever has its name.
     Reads in chunks: memory does not grow with the log. Raises OSError where it cannot be read.
     """
     patterns = [
@@ -46,7 +49,7 @@ def find_compile_lines(path: Path, families: Sequence[str], offset: int = 0) -> 
         if (expression := get_family(name).compile_line)
     ]
     found = []
-    for line in _iter_lines(path, offset):
+    for line in _iter_lines(path, offset, dir_fd):
         for name, pattern in patterns:
             match = pattern.search(line)
             if match is not None:
@@ -56,8 +59,9 @@ def find_compile_lines(path: Path, families: Sequence[str], offset: int = 0) -> 
     return found
 
 
-def _iter_lines(path: Path, offset: int) -> Iterator[bytes]:
-    with os.fdopen(open_regular(path), "rb") as file:
+def _iter_lines(path: Path, offset: int, dir_fd: int | None) -> Iterator[bytes]:
+    name = path if dir_fd is None else path.name
+    with os.fdopen(open_regular(name, dir_fd=dir_fd), "rb") as file:
         file.seek(offset, os.SEEK_SET)
         rest = b""
         while chunk := file.read(_CHUNK_BYTES):

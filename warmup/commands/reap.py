@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from warmup.commands.session import Session
 from warmup.report.api import Output, show
-from warmup.supervise.api import ReapReport, reap_home
+from warmup.supervise.api import ReapReport, reap_runs
 from warmup.words.errors import EXIT_FAILED, EXIT_OK
 from warmup.words.escape import get_printable
 from warmup.words.secrets import Redactor
@@ -18,8 +18,8 @@ def reap(session: Session, *, json_output: bool = False) -> int:
 
     Raises HostError for a home that is not safe to use.
     """
-    session.home.find_folder("runs")  # refuses what another user could have forged
-    report = reap_home(session.home.path, _warn)
+    runs = session.home.find_folder("runs")  # refuses what another user could have forged
+    report = ReapReport(()) if runs is None else reap_runs(runs, _warn)
     exit_code = EXIT_FAILED if report.has_findings else EXIT_OK
     show(_make_document(report, exit_code), _render(report), json_output=json_output)
     return exit_code

@@ -46,6 +46,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     of the server, >= 1. python: interpreter of the engine's environment. All `_s` are seconds.
     request: what is sent first, instead of the engine's own request; requests: what is sent then,
     instead of the engine's ladder (the first of them first, where there is no `request`).
+    max_processes: RLIMIT_NPROC of the server, which counts all threads of its user; 0 sets none.
     What is derived is computed once: a record reads files.
     """
 
@@ -68,6 +69,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     start_timeout_s: float = 900.0
     request_timeout_s: float = 600.0
     stop_grace_s: float = 4.0
+    max_processes: int = 0
     source_paths: tuple[str, ...] = ()
     prove: bool = False
     strategy: Literal["auto", "kernels", "server"] = "auto"

@@ -12,7 +12,7 @@ from warmup.supervise.phases import Phases
 from warmup.supervise.ports import lease_ports, peek_ports
 from warmup.supervise.tree.guarantees import find_missing_guarantees
 from warmup.supervise.tree.proc import get_command
-from warmup.supervise.tree.reap import ReapReport, has_to_be_reaped, reap_home
+from warmup.supervise.tree.reap import ReapReport, has_to_be_reaped, reap_runs
 from warmup.supervise.tree.supervisor import Supervisor
 from warmup.supervise.watch.holders import EntryHolders
 
@@ -30,5 +30,5 @@ __all__ = [
     "lease_ports",
     "peek_ports",
     "read_gpus",
-    "reap_home",
+    "reap_runs",
 ]

@@ -16,10 +16,10 @@ from warmup.supervise.gpu_memory import Gpu, read_gpus, wait_until_free
 from warmup.supervise.ladder import Climb
 from warmup.supervise.log.exceptions import find_trouble
 from warmup.supervise.log.file import LogFile
-from warmup.supervise.log.tail import read_tail
 from warmup.supervise.log.watch import LogWatch
 from warmup.supervise.phases import Phases
 from warmup.supervise.tree.supervisor import Server, StopReport, Supervisor
+from warmup.supervise.watch.liveness import ServerFailed
 from warmup.supervise.watch.readiness import wait_until_ready
 from warmup.words.errors import Cancelled, WarmupError
 from warmup.words.secrets import Redactor
@@ -29,10 +29,6 @@ HEARTBEAT_S = 30.0
 MEMORY_TIMEOUT_S = 60.0
 # Two readings of an idle GPU differ by this much: contexts of others come and go.
 MEMORY_TOLERANCE_BYTES = 64 << 20
-
-
-# What ends a server and is not its own doing.
-_FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "shim")
 
 
 @dataclass
@@ -106,8 +102,9 @@ class Boot:
     ) -> None:
         """From spawn to stop. Whatever happens, nothing lives on and the tail is shown."""
         patterns = (*self.engine.crash_patterns, *self.launch.crash_patterns)
-        watch = LogWatch(self.log_path, patterns, redactor=redactor)
-        log = LogFile(self.log_path, self.max_log_bytes)
+        dir_fd = supervisor.find_dir_fd(self.log_path.parent)
+        watch = LogWatch(self.log_path, patterns, redactor=redactor, dir_fd=dir_fd)
+        log = LogFile(self.log_path, self.max_log_bytes, dir_fd=dir_fd)
         upkeep = _Upkeep(log, watch, events, phases, redactor)
         server: Server | None = None
         survivors: tuple[str, ...] = ()
@@ -115,27 +112,35 @@ class Boot:
         try:
             with phases.timed("spawn"):
                 server = supervisor.start(
-                    self.argv, env=self.env, cwd=self.cwd, log_path=self.log_path
+                    self.argv,
+                    env=self.env,
+                    cwd=self.cwd,
+                    log_path=self.log_path,
+                    max_processes=self.launch.max_processes,
                 )
             self._use(server, supervisor, watch, upkeep)
         except WarmupError as error:
             error.log = error.log or str(self.log_path)
             if server is not None and not isinstance(error, Cancelled):
-                error.is_evidence |= _has_failed_by_itself(server, error)
+                fault = error.fault if isinstance(error, ServerFailed) else None
+                is_from_outside = fault is not None and fault.is_from_outside
+                ended = server.find_exit()
+                has_ended_itself = ended is not None and ended.is_own_doing
+                error.is_evidence |= has_ended_itself and not is_from_outside
             if self._is_past_deadline() and not isinstance(error, Cancelled):
                 error.cause = f"{error.cause or error.what}; the step's deadline has passed"
             raise
         finally:
             try:
                 if server is not None:
-                    stopped_at = self._find_log_size()
+                    stopped_at = watch.find_size()
                     with phases.timed("stop"):
                         report = server.stop(self.launch.stop_grace_s, upkeep.poll)
                         survivors = report.survivors
                     self._tell_stop(report, events)
             finally:
                 upkeep.trim()
-                self._show_tail(events, redactor, watch, stopped_at)
+                self._show_tail(events, watch, stopped_at)
         if survivors:
             phases.mark_failed("stop")
             raise WarmupError(
@@ -201,22 +206,8 @@ class Boot:
     def _is_past_deadline(self) -> bool:
         return self.deadline is not None and time.monotonic() >= self.deadline
 
-    def _find_log_size(self) -> int | None:
-        try:
-            return self.log_path.stat().st_size
-        except OSError:
-            return None
-
-    def _show_tail(
-        self, events: Events, redactor: Redactor, watch: LogWatch, stopped_at: int | None
-    ) -> None:
-        tail = read_tail(
-            self.log_path,
-            max_lines=self.log_lines,
-            redactor=redactor,
-            stopped_at=stopped_at,
-            is_skipped=watch.own_polls.has_caused,
-        )
+    def _show_tail(self, events: Events, watch: LogWatch, stopped_at: int | None) -> None:
+        tail = watch.read_tail(self.log_lines, stopped_at)
         events.emit(
             "log_tail",
             self.launch.name,
@@ -225,13 +216,3 @@ class Boot:
             cut=tail.is_cut,
             trouble=find_trouble(tail.lines),
         )
-
-
-def _has_failed_by_itself(server: Server, error: WarmupError) -> bool:
-    """Whether its leader ended on its own account: not by a signal from outside (the OOM killer,
-    the user), not because a worker was ended so, and not since its shim is lost."""
-    ended = server.find_exit()
-    if ended is None or error.is_evidence:
-        return error.is_evidence
-    told = f"{ended} {error.cause or ''}"
-    return not any(word in told for word in _FROM_OUTSIDE)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from warmup.supervise.tree.exits import LeaderExit
+
 
 class Waiter(Protocol):
     """The sleep of every polling loop, and the place where a cancellation shows."""
@@ -24,8 +26,8 @@ class Watched(Protocol):
     @property
     def leader_pid(self) -> int: ...
 
-    def find_exit(self) -> str | None:
-        """None while the leader lives, else how it ended ("exited with status 7")."""
+    def find_exit(self) -> LeaderExit | None:
+        """How the leader ended; None while it lives."""
 
     def list_pids(self) -> list[int]:
         """Every living (no zombie) process of the tree, the leader included."""

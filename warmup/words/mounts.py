@@ -11,11 +11,15 @@ _OCTAL = re.compile(r"\\(\d{3})")
 
 
 class Mount(NamedTuple):
-    """point: where it is mounted. kind: `ext4`, `nfs4`, … options: also its super block's."""
+    """point: where it is mounted. kind: `ext4`, `nfs4`, … options: also its super block's.
+
+    root: the folder of the file system that is seen there.
+    """
 
     point: str
     kind: str
     options: frozenset[str]
+    root: str = "/"
 
 
 def parse_mounts(text: str) -> list[Mount]:
@@ -25,9 +29,15 @@ def parse_mounts(text: str) -> list[Mount]:
         before, separator, after = line.partition(" - ")
         left, right = before.split(" "), after.split(" ")
         if separator and len(left) >= 6 and len(right) >= 3:
-            point = _OCTAL.sub(lambda m: chr(int(m[1], 8)), left[4])
-            mounts.append(Mount(point, right[0], frozenset(f"{left[5]},{right[2]}".split(","))))
+            root, point = (_OCTAL.sub(lambda m: chr(int(m[1], 8)), word) for word in left[3:5])
+            options = frozenset(f"{left[5]},{right[2]}".split(","))
+            mounts.append(Mount(point, right[0], options, root))
     return mounts
+
+
+def list_mounts() -> list[Mount]:
+    """This process's own, in order; none where the kernel does not say."""
+    return parse_mounts(_read())
 
 
 def find_mount(path: str, text: str | None = None) -> Mount | None:
@@ -47,7 +57,7 @@ def find_mount(path: str, text: str | None = None) -> Mount | None:
 def list_below(real: str) -> frozenset[str]:
     """Where other mounts begin below a folder, relative to it; `real` has no links in it."""
     prefix = real.rstrip("/") + "/"
-    points = (mount.point for mount in parse_mounts(_read()))
+    points = (mount.point for mount in list_mounts())
     return frozenset(point[len(prefix) :] for point in points if point.startswith(prefix))
 
 

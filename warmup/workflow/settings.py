@@ -18,6 +18,7 @@ from warmup.launch.api import Ladder
 MAX_SECONDS = 1_000_000.0
 # Of one GPU-hour, in whatever currency; more is a slip of the finger too.
 MAX_PRICE = 1_000_000.0
+MAX_PROCESSES = 1 << 22  # more pids than Linux has
 Seconds = Annotated[float, Meta(gt=0, le=MAX_SECONDS)]
 Strategy = Literal["auto", "kernels", "server"]
 Weights = Literal["real", "dummy"]
@@ -31,6 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     start_timeout_s: Seconds | UnsetType = UNSET
     request_timeout_s: Seconds | UnsetType = UNSET
     stop_grace_s: Annotated[float, Meta(ge=0, le=MAX_SECONDS)] | UnsetType = UNSET
+    max_processes: Annotated[int, Meta(ge=0, le=MAX_PROCESSES)] | UnsetType = UNSET
     crash_patterns: list[Annotated[str, Meta(min_length=1)]] | UnsetType = UNSET
     source_paths: list[Annotated[str, Meta(min_length=1)]] | UnsetType = UNSET
     prove: bool | UnsetType = UNSET

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.races import exchange
 from tests.supervise.toys import DEADLINE_S
 from warmup.supervise.log import file as log_file
 from warmup.supervise.log.file import LogFile
 from warmup.supervise.log.tail import read_tail
+from warmup.supervise.log.watch import LogWatch
+from warmup.words.files import Folder
 from warmup.words.secrets import Redactor
 
 WRITER = """
@@ -70,6 +73,30 @@ def test_the_tail_says_how_much_is_missing(tmp_path: Path) -> None:
     num_missing = int(dropped.split()[1])
     assert dropped == f"[… {num_missing} bytes dropped …]"
     assert 20_000 <= 1_015_000 - num_missing <= 40_000
+
+
+def test_a_swapped_folder_redirects_neither_reads_nor_holes(tmp_path: Path) -> None:
+    """By the folder's descriptor: what is put in its place holds a log of the same name (F3)."""
+    run_dir, victim = tmp_path / "run", tmp_path / "victim"
+    for folder, first in ((run_dir, 0), (victim, 5000)):
+        folder.mkdir()
+        append(folder / "log", first, 200)
+    path, precious = run_dir / "log", (victim / "log").read_bytes()
+    pattern = "line 00005"
+    with Folder.open(run_dir) as held:
+        log = LogFile(path, 20_000, dir_fd=held.fd)
+        watch = LogWatch(path, [pattern], dir_fd=held.fd)
+        tail = read_tail(path, redactor=Redactor(), dir_fd=held.fd)
+        exchange(run_dir, victim)
+        assert LogWatch(path, [pattern]).poll() is not None  # what the name alone would lead to
+        assert log.trim() is None
+        assert watch.poll() is None
+        assert watch.last_line().startswith("line 00000199")
+        assert watch.read_tail(3).lines == tail.lines[-3:]
+        assert watch.find_size() == (victim / "log").stat().st_size
+    assert path.read_bytes() == precious
+    assert get_disk_bytes(path) >= 200_000
+    assert get_disk_bytes(victim / "log") <= 20_000 + 3 * 4096
 
 
 def test_small_and_missing_logs_are_left_alone(tmp_path: Path) -> None:

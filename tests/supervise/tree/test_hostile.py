@@ -22,9 +22,10 @@ from tests.supervise.trees import (
     start_nasty,
     wait_until,
 )
-from warmup.supervise.tree import oom, proc
+from warmup.supervise.tree import kernel, oom, proc
+from warmup.supervise.tree.cgroup import find_parent
 from warmup.supervise.tree.oom import HINT
-from warmup.supervise.tree.supervisor import Supervisor, TreeLimits
+from warmup.supervise.tree.supervisor import Supervisor
 from warmup.words.errors import HostError
 
 _BOMB_UID = 54_321
@@ -54,8 +55,8 @@ signal.pause()
 """
 
 
-def make_supervisor(tmp_path: Path, said: list[str], limits: TreeLimits) -> Supervisor:
-    return Supervisor(tmp_path / "runs" / "r1", warn=said.append, limits=limits)
+def make_supervisor(tmp_path: Path, said: list[str], **limits: float) -> Supervisor:
+    return Supervisor(tmp_path / "runs" / "r1", warn=said.append, **limits)
 
 
 def test_workers_that_took_off_their_cookie_are_ended_though_their_shim_was_killed(
@@ -64,7 +65,7 @@ def test_workers_that_took_off_their_cookie_are_ended_though_their_shim_was_kill
     said: list[str] = []
     sibling = subprocess.Popen(["sleep", "60"])  # ours, and no part of any server
     older = subprocess.Popen(["sleep", "60"], start_new_session=True)
-    with make_supervisor(tmp_path, said, TreeLimits()) as supervisor:
+    with make_supervisor(tmp_path, said) as supervisor:
         other = start(supervisor, tmp_path, ["sleep", "60"])
         server = start(supervisor, tmp_path, [sys.executable, "-c", _UNMARKED])
         log = tmp_path / "log1"
@@ -91,7 +92,7 @@ def test_a_leader_that_cannot_die_shields_nobody_and_nobody_starts_beside_it(
 ) -> None:
     said: list[str] = []
     with (
-        make_supervisor(tmp_path, said, TreeLimits(kill_timeout_s=3)) as supervisor,
+        make_supervisor(tmp_path, said, kill_timeout_s=3) as supervisor,
         make_freezer() as freezer,
     ):
         server, pids = start_nasty(supervisor, tmp_path, "deaf", "session", "all")
@@ -143,16 +144,23 @@ def limited_time(uid: int, seconds: int) -> Iterator[None]:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give the bomb a user of its own")
 @pytest.mark.parametrize("is_shim_killed", [False, True])
 def test_a_fork_bomb_at_its_limit_is_ended(tmp_path: Path, is_shim_killed: bool) -> None:
-    """With RLIMIT_NPROC of a user of its own, and a killer that does not rely on what is tested."""
+    """With RLIMIT_NPROC of a user of its own, and a killer that does not rely on what is tested.
+
+    Measured on 2 cores: 4 to 15 s while its shim lives, with or without a control group. Where that
+    was killed, a second with a group; without one 1 500 were not ended in 30 s.
+    """
+    if is_shim_killed and not find_parent():
+        pytest.skip("no control group is to be had")
     said: list[str] = []
     ready = tmp_path / "ready"
     with (
         limited_time(_BOMB_UID, 100),
-        make_supervisor(tmp_path, said, TreeLimits(kill_timeout_s=30)) as supervisor,
+        make_supervisor(tmp_path, said, kill_timeout_s=30) as supervisor,
     ):
         argv = get_toy("tree_bomb", ready, _BOMB_SIZE, _BOMB_UID)
         server = start(supervisor, tmp_path, argv)
-        wait_until(lambda: ready.exists() and ready.read_text(), "the bomb to fill its limit")
+        with kernel.raised_priority():  # or we do not get our turn
+            wait_until(lambda: ready.exists() and ready.read_text(), "the bomb to fill its limit")
         if is_shim_killed:
             os.kill(server.shim_pid, signal.SIGKILL)
         report = server.stop(0.5)
@@ -178,11 +186,11 @@ def test_a_server_that_writes_into_its_shims_descriptors_fails_alone(
     tmp_path: Path, pipe: str, line: str, how: str
 ) -> None:
     said: list[str] = []
-    with make_supervisor(tmp_path, said, TreeLimits()) as supervisor:
+    with make_supervisor(tmp_path, said) as supervisor:
         server = start(supervisor, tmp_path, [sys.executable, "-c", _SCRIBBLER, pipe, line])
         wait_until(server.find_exit, "the fault")
         leader = server.leader_pid
-        assert server.find_exit() == how
+        assert str(server.find_exit()) == how
         assert server.stop(0.1).survivors == ()
         assert not proc.is_living(leader)
         assert start(supervisor, tmp_path, ["sleep", "60"]).find_exit() is None
@@ -193,7 +201,7 @@ def test_a_log_is_never_a_file_that_was_there(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("precious")
     run_dir = tmp_path / "runs" / "r1"
-    with make_supervisor(tmp_path, [], TreeLimits()) as supervisor:
+    with make_supervisor(tmp_path, []) as supervisor:
         (run_dir / "link.log").symlink_to(precious)
         (run_dir / "hard.log").hardlink_to(precious)
         for name in ("link.log", "hard.log"):
@@ -209,7 +217,7 @@ def test_a_log_stays_in_the_runs_folder_while_its_name_is_swapped(tmp_path: Path
     victim = tmp_path / "victim"
     victim.mkdir()
     link = tmp_path / "runs" / "link"
-    with make_supervisor(tmp_path, [], TreeLimits()) as supervisor:
+    with make_supervisor(tmp_path, []) as supervisor:
         own = run_dir.stat()
         link.symlink_to(victim)
         with swapping(run_dir, link):
@@ -227,17 +235,17 @@ def test_an_out_of_memory_kill_is_told_from_another_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel's counter is faked: a real one would need a limit that not every host gives."""
-    with make_supervisor(tmp_path, [], TreeLimits()) as supervisor:
+    with make_supervisor(tmp_path, []) as supervisor:
         for num_kills, how in ((0, "was killed by SIGKILL"), (1, f"was killed by SIGKILL; {HINT}")):
             monkeypatch.setattr(oom, "find_num_kills", lambda: 0)
             server = start(supervisor, tmp_path, ["sh", "-c", "kill -KILL $$"])
             monkeypatch.setattr(oom, "find_num_kills", lambda num=num_kills: num)
             wait_until(server.find_exit)
-            assert server.find_exit() == how
+            assert str(server.find_exit()) == how
 
 
 def test_a_leader_that_outlives_its_grace_is_said(tmp_path: Path) -> None:
-    with make_supervisor(tmp_path, [], TreeLimits()) as supervisor:
+    with make_supervisor(tmp_path, []) as supervisor:
         script = "trap '' TERM; echo up; while :; do sleep 1; done"
         deaf = start(supervisor, tmp_path, ["sh", "-c", script])
         wait_until((tmp_path / "log").read_text)

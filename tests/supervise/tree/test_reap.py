@@ -12,17 +12,19 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.commands.program import call
+from tests.races import exchange
 from tests.supervise.trees import (
     DEADLINE_S,
     end,
     list_bearers,
     read_ledger,
+    reap_home,
     reap_orphans,
     spawn_nasty_run,
 )
 from warmup.supervise.tree import cookie, ledger, proc
-from warmup.supervise.tree.reap import ReapedRun, reap_home
-from warmup.words.errors import HostError
+from warmup.supervise.tree.reap import ReapedRun, reap_runs
 from warmup.words.files import Folder
 from warmup.words.locks import Lock, try_lock
 
@@ -164,13 +166,28 @@ def test_folders_without_a_ledger_are_no_runs(tmp_path: Path, said: list[str]) -
     (tmp_path / "runs" / "r0").mkdir(parents=True)
     (tmp_path / "runs" / "file").write_text("")
     assert reap_home(tmp_path, said.append).runs == ()
-    assert reap_home(tmp_path / "missing", said.append).runs == ()
 
 
-def test_a_home_that_is_a_file_is_the_hosts_fault(tmp_path: Path, said: list[str]) -> None:
-    (tmp_path / "runs").write_text("")
-    with pytest.raises(HostError, match="cannot read"):
-        reap_home(tmp_path, said.append)
+def test_a_home_without_runs_and_one_whose_runs_are_a_file(tmp_path: Path) -> None:
+    done = call(tmp_path, "reap")
+    assert (done.returncode, done.stderr) == (0, "")
+    (tmp_path / "home").mkdir(mode=0o700)
+    (tmp_path / "home" / "runs").write_text("")
+    done = call(tmp_path, "reap")
+    assert done.returncode == 3
+    assert "error: home" in done.stderr
+
+
+def test_a_folder_that_takes_the_place_of_runs_is_not_acted_on(
+    tmp_path: Path, said: list[str], worker: subprocess.Popen[bytes]
+) -> None:
+    """Another home's, whose run is none of ours, though it belongs to the same user (F8)."""
+    (tmp_path / "own" / "runs").mkdir(parents=True)
+    write_run(tmp_path / "other")
+    with Folder.open(tmp_path / "own" / "runs") as runs:
+        exchange(tmp_path / "own" / "runs", tmp_path / "other" / "runs")
+        assert reap_runs(runs, said.append).runs == ()
+    assert worker.poll() is None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file to another user")

@@ -62,9 +62,9 @@ def is_any_living(pids: list[int]) -> bool:
 def test_how_a_leader_ended(supervisor: Supervisor, tmp_path: Path, script: str, how: str) -> None:
     server = start(supervisor, tmp_path, ["sh", "-c", script])
     wait_until(server.find_exit)
-    assert server.find_exit() == how
+    assert str(server.find_exit()) == how
     assert server.stop(DEADLINE_S).killed == 0
-    assert server.find_exit() == how
+    assert str(server.find_exit()) == how
 
 
 def test_a_leader_that_ends_at_sigterm_is_not_killed(
@@ -75,7 +75,7 @@ def test_a_leader_that_ends_at_sigterm_is_not_killed(
     report = server.stop(DEADLINE_S)
     assert (report.killed, report.survivors) == (0, ())
     assert report.seconds < DEADLINE_S
-    assert server.find_exit() == "exited with status 0"
+    assert str(server.find_exit()) == "exited with status 0"
 
 
 def get_caught(pid: int) -> int:
@@ -102,7 +102,7 @@ def test_workers_of_a_killed_leader_are_ended(supervisor: Supervisor, tmp_path: 
     server, pids = start_nasty(supervisor, tmp_path, *KINDS)
     os.kill(server.leader_pid, signal.SIGKILL)
     wait_until(server.find_exit)
-    assert server.find_exit() == "was killed by SIGKILL"
+    assert str(server.find_exit()) == "was killed by SIGKILL"
     assert sorted(server.list_pids()) == sorted(pids)
     # Nobody is left to be asked, so the grace is not waited for.
     report = server.stop(10 * DEADLINE_S)
@@ -117,7 +117,7 @@ def test_orphans_of_a_leader_that_obeys_do_not_use_up_the_grace(
     server, pids = start_nasty(supervisor, tmp_path, "deaf")
     wait_until(lambda: get_caught(server.leader_pid) & 1 << signal.SIGTERM - 1)
     assert server.stop(10 * DEADLINE_S).seconds < DEADLINE_S
-    assert server.find_exit() == "exited with status 0"
+    assert str(server.find_exit()) == "exited with status 0"
     assert not is_any_living(pids)
 
 
@@ -133,7 +133,7 @@ def test_a_leader_that_stopped_itself_hears_the_sigterm(
 
     wait_until(is_stopped)
     server.stop(DEADLINE_S)
-    assert server.find_exit() == "exited with status 5"
+    assert str(server.find_exit()) == "exited with status 5"
 
 
 @pytest.mark.parametrize("kind", ["chain", "respawn"])
@@ -216,7 +216,7 @@ def test_a_killed_shim_takes_the_leader_along_and_leaves_nobody(
     server, pids = start_nasty(supervisor, tmp_path, *KINDS)
     os.kill(server.shim_pid, signal.SIGKILL)
     wait_until(server.find_exit)
-    assert server.find_exit() == "lost its shim, which was killed"
+    assert str(server.find_exit()) == "lost its shim, which was killed"
     wait_until(lambda: not proc.is_living(server.leader_pid))
     report = server.stop(10 * DEADLINE_S)
     assert report.survivors == ()
@@ -240,7 +240,7 @@ def test_a_shim_that_is_told_to_end_clears_first(
     server, pids = start_nasty(supervisor, tmp_path, *KINDS)
     os.kill(server.shim_pid, signum)
     wait_until(lambda: not is_any_living([server.leader_pid, *pids]))
-    assert server.find_exit() == "was killed by SIGKILL"
+    assert str(server.find_exit()) == "was killed by SIGKILL"
     assert server.stop(DEADLINE_S).survivors == ()
 
 
@@ -269,7 +269,7 @@ def test_gunicorn_as_a_daemon_does_not_get_away(supervisor: Supervisor, tmp_path
     argv += ["--worker-tmp-dir", str(tmp_path), "--no-control-socket", "tree_app:wsgi"]
     server = start(supervisor, tmp_path, [sys.executable, "-m", *argv])
     wait_until(lambda: ask(address) == b"HTTP/1.0 200 OK", "gunicorn")
-    assert server.find_exit() == "exited with status 0, and 2 of its processes live on"
+    assert str(server.find_exit()) == "exited with status 0, and 2 of its processes live on"
     pids = server.list_pids()
     assert server.stop(10 * DEADLINE_S).seconds < DEADLINE_S
     assert not is_any_living(pids)

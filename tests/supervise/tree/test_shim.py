@@ -23,6 +23,7 @@ from tests.supervise.trees import (
     get_toy,
     list_bearers,
     read_ledger,
+    reap_home,
     reap_orphans,
     spawn_nasty_run,
     spawn_orchestrator,
@@ -30,7 +31,6 @@ from tests.supervise.trees import (
     wait_until_gone,
 )
 from warmup.supervise.tree import proc, shim
-from warmup.supervise.tree.reap import reap_home
 
 
 def list_descendants() -> list[int]:

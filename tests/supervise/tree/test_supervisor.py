@@ -52,7 +52,7 @@ def test_a_server_gets_its_environment_its_folder_and_a_log(tmp_path: Path) -> N
     with make_supervisor(tmp_path) as supervisor:
         env = {"PATH": os.environ["PATH"], "A": "ü b\n\udcff", "RUNNER_TRACKING_ID": "github_1"}
         server = supervisor.start(["sh", "-c", script], env=env, cwd=cwd, log_path=log)
-        wait_until(lambda: server.find_exit() == "exited with status 0")
+        wait_until(lambda: str(server.find_exit()) == "exited with status 0")
     text = log.read_bytes()
     assert b"A=\xc3\xbc b\n\xff\n" in text
     assert text.endswith(f"\n{cwd}\nwrong\n".encode())
@@ -224,7 +224,7 @@ def test_wait_sleeps_until_the_leader_ends(tmp_path: Path) -> None:
             supervisor.wait(DEADLINE_S)  # also ends with SIGCHLD of the writer
             assert time.monotonic() < began + DEADLINE_S
         assert writer.wait(DEADLINE_S) == 0  # its status was not stolen
-        assert server.find_exit() == "exited with status 7"
+        assert str(server.find_exit()) == "exited with status 7"
 
 
 def test_wait_returns_early_once_per_signal(tmp_path: Path) -> None:

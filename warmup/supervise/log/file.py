@@ -26,8 +26,11 @@ class LogFile:
     two calls of `trim` a writer may go beyond the bound by what it writes meanwhile.
     """
 
-    def __init__(self, path: Path, max_bytes: int) -> None:
+    def __init__(self, path: Path, max_bytes: int, *, dir_fd: int | None = None) -> None:
+        """dir_fd: of the path's folder; then nothing else is reached, whatever has its name."""
         self.path = path
+        self._name = path if dir_fd is None else path.name
+        self._dir_fd = dir_fd
         self._max_bytes = max_bytes
         self._is_bounded = True
 
@@ -39,7 +42,8 @@ class LogFile:
         if not self._is_bounded:
             return None
         try:
-            if self.path.stat().st_blocks * 512 > self._max_bytes:
+            status = os.stat(self._name, dir_fd=self._dir_fd, follow_symlinks=False)
+            if status.st_blocks * 512 > self._max_bytes:
                 self._drop_middle()
         except FileNotFoundError:
             return None
@@ -49,7 +53,8 @@ class LogFile:
         return None
 
     def _drop_middle(self) -> None:
-        fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(self._name, flags, dir_fd=self._dir_fd)
         try:
             status = os.fstat(fd)
             block = max(status.st_blksize, 512)  # only whole blocks are given back

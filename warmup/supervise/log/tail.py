@@ -41,6 +41,7 @@ def read_tail(
     redactor: Redactor,
     stopped_at: int | None = None,
     is_skipped: Callable[[str], bool] | None = None,
+    dir_fd: int | None = None,
 ) -> Tail:
     """The last `max_lines` lines, as far as they lie in the last `max_bytes` of the file.
 
@@ -50,10 +51,11 @@ def read_tail(
     Never raises for what it finds: a log that cannot be read gives one line that says so.
 
     stopped_at: size of the file when the server was asked to stop. The lines are those before
-    it, where the fault is; of what follows, the last few. is_skipped: lines to leave out.
+    it, where the fault is; of what follows, the last few. is_skipped: lines to leave out. dir_fd:
+    of the path's folder; then nothing else is reached, whatever has its name.
     """
     try:
-        fd = open_regular(path)
+        fd = open_regular(path if dir_fd is None else path.name, dir_fd=dir_fd)
     except FileNotFoundError:
         return Tail((f"(there is no log at {path})",), False)
     except OSError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from warmup.supervise.log.exceptions import TRACEBACK, find_reason, list_exceptions
 from warmup.supervise.log.own_polls import OwnPolls
-from warmup.supervise.log.tail import clean_line, read_tail
+from warmup.supervise.log.tail import Tail, clean_line, read_tail
 from warmup.words.files import open_regular
 from warmup.words.secrets import Redactor, strip_escapes
 
@@ -26,13 +26,20 @@ _NUM_LAST = 60  # lines in which a dead leader's reason is looked for
 class LogWatch:
     """Looks at each new byte of one log once. Patterns are substrings of a line.
 
-    own_polls: what of an access log we cause ourselves; whoever polls tells it.
+    own_polls: what of an access log we cause ourselves; whoever polls tells it. dir_fd: of the
+    path's folder; then nothing else is reached, whatever has its name.
     """
 
     def __init__(
-        self, path: Path, patterns: Sequence[str], *, redactor: Redactor | None = None
+        self,
+        path: Path,
+        patterns: Sequence[str],
+        *,
+        redactor: Redactor | None = None,
+        dir_fd: int | None = None,
     ) -> None:
         self.path = path
+        self._dir_fd = dir_fd
         self.own_polls = OwnPolls()
         self._redactor = redactor or Redactor()
         self._patterns = tuple(pattern.encode() for pattern in patterns if pattern)
@@ -56,10 +63,11 @@ class LogWatch:
         if not self._patterns:
             return None
         try:
-            size = self.path.stat().st_size
+            size = self.find_size() or 0
             if size == self._offset and self._announced is None:
                 return None
-            fd = open_regular(self.path)
+            name = self.path if self._dir_fd is None else self.path.name
+            fd = open_regular(name, dir_fd=self._dir_fd)
         except OSError:  # not there yet; that it cannot be read is the tail's to say
             return None
         try:
@@ -68,6 +76,25 @@ class LogWatch:
             return self._find_told(fd, is_over)
         finally:
             os.close(fd)
+
+    def find_size(self) -> int | None:
+        """Of the log, in bytes; None where it is not there."""
+        try:
+            name = self.path if self._dir_fd is None else self.path.name
+            return os.stat(name, dir_fd=self._dir_fd, follow_symlinks=False).st_size
+        except OSError:
+            return None
+
+    def read_tail(self, max_lines: int, stopped_at: int | None = None) -> Tail:
+        """`log.tail.read_tail` of it, without the lines that our own polls caused."""
+        return read_tail(
+            self.path,
+            max_lines=max_lines,
+            redactor=self._redactor,
+            stopped_at=stopped_at,
+            is_skipped=self.own_polls.has_caused,
+            dir_fd=self._dir_fd,
+        )
 
     def _find_told(self, fd: int, is_over: bool) -> str | None:
         if self._announced is None:
@@ -90,21 +117,15 @@ class LogWatch:
 
     def find_reason(self) -> str | None:
         """What the log gives as the reason why its process ended, among its last lines."""
-        tail = read_tail(self.path, max_lines=_NUM_LAST, redactor=self._redactor)
+        tail = self.read_tail(_NUM_LAST)
         reason = find_reason(list(tail.lines))
         return None if reason is None else clean_line(reason, _MAX_CHARS)
 
     def last_line(self) -> str:
         """The last line that says something; "" while there is none."""
-        try:
-            if not self.path.stat().st_size:
-                return ""
-        except OSError:
+        if not self.find_size():
             return ""
-        tail = read_tail(
-            self.path, max_lines=5, redactor=self._redactor, is_skipped=self.own_polls.has_caused
-        )
-        said = [line for line in tail.lines if line.strip()]
+        said = [line for line in self.read_tail(5).lines if line.strip()]
         return clean_line(said[-1].strip(), _MAX_CHARS) if said else ""
 
     def _scan(self, fd: int, size: int) -> tuple[str, int, float] | None:

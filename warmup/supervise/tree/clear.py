@@ -9,6 +9,7 @@ a snapshot of the tree leaves hundreds where processes fork and exit in chains.)
 because their shim was killed, go the same exact way, with or without the cookie. Then the rest of
 the host is searched, and whoever is found is signalled through a pidfd.
 
+Where the tree was put into a control group and is large, the group is killed first, at one blow.
 What lives on for a second is either too many (a fork bomb) or shielded by a parent that cannot die
 at once (state D). Then the whole tree is frozen and killed, wherever its processes hang.
 
@@ -21,11 +22,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from warmup.supervise.tree import cookie, kernel, proc
+from warmup.supervise.tree.cgroup import Group
 from warmup.supervise.tree.members import Members, describe_all
 from warmup.supervise.tree.timing import DEADLINE_S, Clock, SparedTrackers
 
@@ -56,18 +58,22 @@ def reap_children(note: Callable[[int, int], None]) -> bool:
 
 
 def end_children(
-    note: Callable[[int, int], None], cookies: range, *, timeout_s: float = DEADLINE_S
+    note: Callable[[int, int], None],
+    cookies: range,
+    *,
+    groups: Sequence[Group] = (),
+    timeout_s: float = DEADLINE_S,
 ) -> tuple[int, tuple[str, ...]]:
     """Kill and reap until this single-threaded process has no children, or for `timeout_s`.
 
-    cookies: what the tree wears. Answers how many SIGKILL ended, and descriptions of those that it
-    could not end.
+    cookies, groups: what the tree wears, and was put into. Answers how many SIGKILL ended, and
+    descriptions of those that it could not end.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     clock = Clock(timeout_s)
-    members = Members(cookies, lambda: proc.list_children(os.getpid()), is_anywhere=False)
+    signalled = {pid for group in groups for pid in group.kill_many()}
+    members = Members(cookies, lambda: proc.list_children(os.getpid()), False, groups)
     spared = SparedTrackers(proc.list_descendants(os.getpid()), clock)
-    signalled: set[int] = set()
     num_killed = 0
 
     def reaped(pid: int, status: int) -> None:
@@ -104,6 +110,7 @@ def _kill_child(pid: int) -> None:
 def end_bearers(
     cookies: range,
     *,
+    groups: Sequence[Group] = (),
     list_orphans: Callable[[], list[int]] = list,
     num_scans: int = 1,
     timeout_s: float = DEADLINE_S,
@@ -115,9 +122,9 @@ def end_bearers(
     One is enough for what came to this subreaper, since it has no such child then. Elsewhere a
     process may fork and exit between being listed and being looked at: a search can miss a chain.
     """
-    search = _Search(cookies, list_orphans, timeout_s)
     num_quiet = 0
     with kernel.raised_priority():
+        search = _Search(cookies, groups, list_orphans, timeout_s)
         while num_quiet < num_scans:
             living, has_news = search.strike()
             num_quiet = 0 if living or has_news else num_quiet + 1
@@ -133,13 +140,18 @@ class _Search:
     """Strikes at sight: the longer one looks at a link of a fork chain, the likelier it is gone."""
 
     def __init__(
-        self, cookies: range, list_orphans: Callable[[], list[int]], timeout_s: float
+        self,
+        cookies: range,
+        groups: Sequence[Group],
+        list_orphans: Callable[[], list[int]],
+        timeout_s: float,
     ) -> None:
         self.clock = Clock(timeout_s)
         self._cookies = cookies
         self._list_orphans = list_orphans
-        self._members = Members(cookies, self._list_own, is_anywhere=True)
-        self._killed: dict[int, str] = {}
+        self._members = Members(cookies, self._list_own, True, groups)
+        many = [pid for group in groups for pid in group.kill_many()]
+        self._killed = {pid: f"[{proc.get_name(pid)}]" for pid in many}
         self._seen_ended: set[int] = set()
 
     @cached_property

@@ -36,7 +36,10 @@ class ServerEntry(msgspec.Struct, frozen=True):
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):
-    """pid_namespace: inode of /proc/self/ns/pid. cookie: the run's lowest; 0 where it has none."""
+    """pid_namespace: inode of /proc/self/ns/pid. cookie: the run's lowest; 0 where it has none.
+
+    cgroup_parent: the folder in which the servers' control groups are; "" where they have none.
+    """
 
     schema: int = SCHEMA
     run_id: str
@@ -44,6 +47,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     pid_namespace: int
     cookie: int
     orchestrator: Process
+    cgroup_parent: str = ""
     servers: tuple[ServerEntry, ...] = ()
     finished: bool = False
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from warmup.supervise.tree import cookie, kernel, proc
+from warmup.supervise.tree.cgroup import Group
 
 _MAX_SWEEPS = 10
 _NUM_AT_ONCE = 16
@@ -49,12 +50,14 @@ class Orphans:
 class Members:
     """cookies: those that the tree wears. list_roots: the tree's direct children of this process.
 
-    is_anywhere: whether members may live elsewhere than below those children.
+    is_anywhere: whether members may live elsewhere than below those children. groups: those that
+    the tree's processes were put into.
     """
 
     cookies: range
     list_roots: Callable[[], list[int]]
     is_anywhere: bool
+    groups: Sequence[Group] = ()
 
     def is_member(self, pid: int) -> bool:
         if cookie.find_cookie(pid) in self.cookies:
@@ -79,11 +82,14 @@ class Members:
     def freeze_and_kill(self, spared: Collection[int]) -> list[int]:
         """SIGSTOP to all until nobody new is found, then SIGKILL to all. Answers whom it killed.
 
+        Where nobody is to be spared, their groups are killed at one blow before that.
+
         A process to which SIGSTOP was sent forks no more. So a tree that forks faster than it can
         be killed shrinks from the first sweep on, and one that fills its pid limit stands still.
         Few are killed at a time: relatives share locks of the kernel's memory management, and a
         thousand that exit at once wait for each other for a minute.
         """
+        killed = [] if spared else [pid for group in self.groups for pid in group.kill()]
         frozen: set[int] = set()
         for _ in range(_MAX_SWEEPS):
             new = self._signal_all(signal.SIGSTOP, {*frozen, *spared})
@@ -91,7 +97,6 @@ class Members:
                 break
             frozen.update(new)
         pids = [pid for pid in dict.fromkeys(self.iterate()) if pid not in spared]
-        killed: list[int] = []
         for index in range(0, len(pids), _NUM_AT_ONCE):
             batch = pids[index : index + _NUM_AT_ONCE]
             struck = [pid for pid in batch if self.signal(pid, signal.SIGKILL)]

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from warmup.supervise.tree import clear, cookie, ledger, proc
+from warmup.supervise.tree.cgroup import list_groups
 from warmup.words.errors import HostError
 from warmup.words.files import Folder
 from warmup.words.locks import try_lock
@@ -56,19 +56,11 @@ class ReapReport:
         return any(run.state in ("survivors", "unreadable") for run in self.runs)
 
 
-def reap_home(home: Path, warn: Callable[[str], None]) -> ReapReport:
-    """Clear every dead run of `home` (WARMUP_CI_HOME). warn: told of what is left undone.
-
-    Raises HostError where the home cannot be read; one that does not exist has no runs.
+def reap_runs(folder: Folder, warn: Callable[[str], None]) -> ReapReport:
+    """Clear every dead run of a home, whose open `runs` is given: whoever swaps it since is not
+    followed. warn: told of what is left undone.
     """
-    try:
-        with Folder.open(home / "runs") as folder:
-            found = [_reap_name(folder, name, warn) for name in folder.list_names()]
-    except FileNotFoundError:
-        found = []
-    except OSError as error:
-        hint = "name the home of the runs with WARMUP_CI_HOME"
-        raise HostError(f"cannot read {home / 'runs'}", cause=error.strerror, hint=hint) from error
+    found = (_reap_name(folder, name, warn) for name in folder.list_names())
     runs = tuple(run for run in found if run is not None)
     for run in runs:
         if run.state in ("survivors", "unreadable", "elsewhere", "foreign"):
@@ -131,7 +123,10 @@ def _reap_dead(run_dir: Folder, warn: Callable[[str], None]) -> ReapedRun:
     if shim is not None:
         detail = f"the shim pid {shim}, which wears its mark, has a living orchestrator"
         return ReapedRun(name, "running", detail=detail)
-    ended = clear.end_bearers(cookies, num_scans=_NUM_SCANS)
+    groups = list_groups(book.cgroup_parent, cookies)
+    ended = clear.end_bearers(cookies, groups=groups, num_scans=_NUM_SCANS)
+    for group in groups:
+        group.remove()
     if ended.survivors:
         detail = "could not end " + "; ".join(ended.survivors)
         return ReapedRun(name, "survivors", ended.killed, detail, ended.survivors)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from warmup.supervise.tree import clear, cookie, kernel, oom, proc
+from warmup.supervise.tree.cgroup import Group
+from warmup.supervise.tree.exits import ExitKind, LeaderExit
 from warmup.supervise.tree.members import Orphans, describe_all
 from warmup.supervise.tree.messages import Messages
 from warmup.supervise.tree.spawn import ShimEnds
@@ -61,9 +63,11 @@ class Server:
         cookies: range,
         waiter: ServerOwner,
         *,
+        group: Group,
         kill_timeout_s: float = DEADLINE_S,
     ) -> None:
         self.leader_pid = 0
+        self._group = group
         self._kill_timeout_s = kill_timeout_s
         self._num_oom_kills = oom.find_num_kills()
         shim = proc.find_stat(ends.process.pid)
@@ -103,32 +107,25 @@ class Server:
                 self.messages.closed = True
         self.leader_pid = self.messages.started or 0
 
-    def find_exit(self) -> str | None:
-        """None while the leader lives, else `exited with status 7` or `was killed by SIGKILL`.
-
-        A leader that daemonized exits 0 while its workers serve: then it says so.
-        """
+    def find_exit(self) -> LeaderExit | None:
+        """How the leader ended; None while it lives."""
         self.pump()
         if self.messages.fault is not None:
-            return f"broke its shim: {self.messages.fault}"
+            return LeaderExit(ExitKind.BROKE_SHIM, detail=self.messages.fault)
         status = self.messages.exit_status
         if status is None:
             if self.messages.ended is not None or self.is_stopped:
-                return "was ended with its shim"
-            return "lost its shim, which was killed" if self.messages.closed else None
+                return LeaderExit(ExitKind.ENDED_BY_US)
+            return LeaderExit(ExitKind.LOST_SHIM) if self.messages.closed else None
         if os.WIFSIGNALED(status):
-            signum = os.WTERMSIG(status)
-            name = f"was killed by {_get_signal_name(signum)}"
-            return name + (self._find_oom_hint() if signum == signal.SIGKILL else "")
-        code = os.WEXITSTATUS(status)
-        num_left = 0 if code else len(self.list_pids())
-        left = f", and {num_left} of its processes live on" if num_left else ""
-        return f"exited with status {code}{left}"
+            is_oom = _is_killed(status) and self._has_oom_killer_struck()
+            return LeaderExit(ExitKind.KILLED, status, is_oom=is_oom)
+        num_left = 0 if status else len(self.list_pids())
+        return LeaderExit(ExitKind.EXITED, status, num_left)
 
-    def _find_oom_hint(self) -> str:
+    def _has_oom_killer_struck(self) -> bool:
         before, now = self._num_oom_kills, oom.find_num_kills()
-        has_struck = before is not None and now is not None and now > before
-        return f"; {oom.HINT}" if has_struck and not self.is_stopped else ""
+        return None not in (before, now) and before != now and not self.is_stopped
 
     def list_survivors(self) -> tuple[str, ...]:
         """Descriptions of the processes that live on though `stop` has returned."""
@@ -167,6 +164,7 @@ class Server:
         shim_survivors = self._end_shim()
         num_killed, _ = self.messages.ended or (0, ())
         rest = self._end_rest()
+        self.remove_group()
         for fd in (self._control, self._status):
             os.close(fd)
         status = self.messages.exit_status
@@ -176,6 +174,10 @@ class Server:
             survivors=tuple(dict.fromkeys((*rest.survivors, *shim_survivors))),
             is_grace_over=has_lived and status is not None and _is_killed(status),
         )
+
+    def remove_group(self) -> None:
+        """Again at the run's end: it stays as long as a survivor is in it."""
+        self._group.remove()
 
     def _end_rest(self) -> clear.Ended:
         """Nobody, unless the shim was killed or gave up: then its tree came to us, a subreaper.
@@ -187,6 +189,7 @@ class Server:
         has_gone_well = not (is_lost or has_survivors or self.messages.fault)
         rest = clear.end_bearers(
             self.cookies,
+            groups=(self._group,),
             list_orphans=list if has_gone_well else self._orphans.list_pids,
             timeout_s=_RETRY_S if has_survivors else self._kill_timeout_s,
         )
@@ -254,10 +257,3 @@ def _get_grace_limit(num_signals: int | None) -> float:
 
 def _is_killed(status: int) -> bool:
     return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-
-
-def _get_signal_name(signum: int) -> str:
-    try:
-        return signal.Signals(signum).name
-    except ValueError:
-        return f"signal {signum}"

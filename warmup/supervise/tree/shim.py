@@ -6,8 +6,8 @@ leader, and ends the whole tree when it is told to, when its lifeline ends, or w
 GitHub's runner kills the orchestrator alone. It never holds the step's stdout or stderr.
 
 Arguments: the parent's pid, the cookie (0: none), and the numbers of three descriptors.
-  job      JSON {argv, env, cwd, kill_timeout_s, max_processes}, read once; strings are bytes as
-           latin-1
+  job      JSON {argv, env, cwd, kill_timeout_s, max_processes, group}, read once; strings are
+           bytes as latin-1
   control  lines `stop SECONDS`, a grace; end of file means that the orchestrator is gone
   status   we write JSON lines: {started} or {failed, stage}, {exit}, at last {killed, survivors}
 """
@@ -28,6 +28,7 @@ if __name__ == "__main__":
     sys.path.append(os.path.abspath(__file__).rsplit(os.sep, 4)[0])  # noqa: PTH100
 
 from warmup.supervise.tree import clear, cookie, kernel, proc, timing
+from warmup.supervise.tree.cgroup import NO_GROUP, Group
 
 _ORPHAN_GRACE_S = 0.5  # once the leader has ended, nobody will tell the others to end
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -43,6 +44,7 @@ class Shim:
         self._parent = parent
         self._cookies = cookies
         self._kill_timeout_s = timing.DEADLINE_S
+        self._group = NO_GROUP
         self._control = control
         self._status = status
         self._wake, wake_end = os.pipe()
@@ -62,7 +64,8 @@ class Shim:
         """Everything after the fork stands in the try: what raises there must not leave a tree."""
         if os.getppid() != self._parent:
             return
-        self._kill_timeout_s = job.get("kill_timeout_s", self._kill_timeout_s)
+        self._kill_timeout_s = job["kill_timeout_s"]
+        self._group = Group(job["group"])
         try:
             self._fork_leader(job)
             self._watch()
@@ -147,8 +150,12 @@ class Shim:
         if self._leader_lives and not proc.list_pids():
             _signal_child(self._leader, signal.SIGKILL)  # without /proc we know no other child
         num_killed, survivors = clear.end_children(
-            self._note_exit, self._cookies, timeout_s=self._kill_timeout_s
+            self._note_exit,
+            self._cookies,
+            groups=(self._group,),
+            timeout_s=self._kill_timeout_s,
         )
+        self._group.remove()
         self._say({"killed": num_killed, "survivors": survivors})
 
     def _say(self, message: dict[str, Any]) -> None:
@@ -184,8 +191,10 @@ def _become_leader(job: dict[str, Any], parent: int, exec_end: int) -> None:
         for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(signum, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
-        if job.get("max_processes"):
-            limit = job["max_processes"]
+        Group(job["group"]).enter()
+        if job["max_processes"]:
+            hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+            limit = min(job["max_processes"], hard % (1 << 63))  # -1: without limit
             resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
         stage = "cwd"
         os.chdir(job["cwd"].encode("latin-1"))

@@ -13,29 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from warmup.supervise.tree import shim
-from warmup.supervise.tree.timing import DEADLINE_S
-
-
-@dataclass(frozen=True)
-class TreeLimits:
-    """kill_timeout_s: how long to try to end what SIGKILL does not end at once.
-
-    max_processes: of the server's user, as RLIMIT_NPROC counts them: each thread is one, those of
-    its other programs too, and root is free of it. None leaves the limit as it is.
-    """
-
-    kill_timeout_s: float = DEADLINE_S
-    max_processes: int | None = None
+from warmup.supervise.tree.cgroup import NO_GROUP, Group
 
 
 @dataclass(frozen=True)
 class Command:
-    """What the leader executes. env: its whole environment."""
+    """What the leader executes. env: its whole environment.
+
+    kill_timeout_s: how long to try to end what SIGKILL does not end at once. max_processes: of the
+    server's user, as RLIMIT_NPROC counts them: each thread is one, those of its other programs too,
+    and root is free of it. 0 leaves the limit as it is. group: what all are put into.
+    """
 
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: Path
-    limits: TreeLimits
+    kill_timeout_s: float
+    max_processes: int
+    group: Group = NO_GROUP
 
     def encode(self) -> bytes:
         """Strings as bytes in latin-1: the shim may not read our locale as we do."""
@@ -47,8 +42,9 @@ class Command:
             "argv": [encode(word) for word in self.argv],
             "env": {encode(name): encode(value) for name, value in self.env.items()},
             "cwd": encode(str(self.cwd)),
-            "kill_timeout_s": self.limits.kill_timeout_s,
-            "max_processes": self.limits.max_processes,
+            "kill_timeout_s": self.kill_timeout_s,
+            "max_processes": self.max_processes,
+            "group": encode(self.group.path),
         }
         return json.dumps(job).encode()
 

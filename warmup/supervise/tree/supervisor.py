@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -21,16 +22,17 @@ import msgspec
 
 from warmup.supervise.cancel import CancelWatch
 from warmup.supervise.tree import cookie, exec_error, kernel, ledger
+from warmup.supervise.tree.cgroup import Group, find_parent
 from warmup.supervise.tree.guarantees import find_missing_guarantees
 from warmup.supervise.tree.server import Server, StopReport
-from warmup.supervise.tree.spawn import Command, TreeLimits, spawn_shim
+from warmup.supervise.tree.spawn import Command, spawn_shim
+from warmup.supervise.tree.timing import DEADLINE_S
 from warmup.words.errors import Cancelled, HostError, WarmupError
 from warmup.words.files import Folder
 from warmup.words.locks import try_lock
 
-__all__ = ["Server", "StopReport", "Supervisor", "TreeLimits", "find_missing_guarantees"]
+__all__ = ["Server", "StopReport", "Supervisor", "find_missing_guarantees"]
 
-_NO_LIMITS = TreeLimits()
 _START_TIMEOUT_S = 60.0  # a shim is up in 30 ms; a folder on a hung NFS server is not
 _EXIT_GRACE_S = 2.0
 _LOCK_PATIENCE_S = 0.5
@@ -40,15 +42,16 @@ class Supervisor:
     """Owns every server of one run; single-threaded, on the main thread.
 
     run_dir: `runs/<run id>`, made if missing. warn: told of guarantees that this host cannot give,
-    and of what a server did that it should not.
+    and of what a server did that it should not. kill_timeout_s: how long to try to end what SIGKILL
+    does not end at once.
     """
 
     def __init__(
-        self, run_dir: Path, *, warn: Callable[[str], None], limits: TreeLimits = _NO_LIMITS
+        self, run_dir: Path, *, warn: Callable[[str], None], kill_timeout_s: float = DEADLINE_S
     ) -> None:
         self._run_dir = run_dir
         self.warn = warn
-        self._limits = limits
+        self._kill_timeout_s = kill_timeout_s
         self._cancel = CancelWatch()
         self._servers: list[Server] = []
         self._cookie = 0
@@ -82,6 +85,7 @@ class Supervisor:
                 boot_id=ledger.get_boot_id(),
                 pid_namespace=ledger.get_pid_namespace(),
                 cookie=self._cookie,
+                cgroup_parent=find_parent(),
                 orchestrator=ledger.get_process(os.getpid()),
             )
             ledger.write(self._folder, self._ledger)
@@ -102,6 +106,7 @@ class Supervisor:
         with self._stack:
             for server in self._servers:
                 server.stop(_EXIT_GRACE_S)
+                server.remove_group()
             survivors = self.list_survivors()
             for survivor in survivors:
                 self.warn(f"a process of this run could not be ended: {survivor}")
@@ -109,18 +114,29 @@ class Supervisor:
                 self._record(finished=True)
 
     def start(
-        self, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log_path: Path
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        log_path: Path,
+        max_processes: int = 0,
     ) -> Server:
         """Start a server; returns once its command is executing.
 
         env: the whole environment, taken as it is but for SPT_NOENV=1, which keeps setproctitle
         from wiping it. stdout and stderr go to log_path, a file that is made now; stdin is empty.
+        max_processes: RLIMIT_NPROC of the server; 0 leaves it as it is.
         Raises WarmupError where the command cannot be executed, Cancelled where we are told to end,
         and HostError where processes of an earlier server still run, or the log cannot be made.
         """
         exec_error.check_command(argv, env)
         self._check_nobody_is_left()
-        server = self._spawn(Command(argv, {"SPT_NOENV": "1", **env}, cwd, self._limits), log_path)
+        if max_processes and os.geteuid() == 0:
+            self.warn("max_processes has no effect: the kernel does not limit root's processes")
+        env = {"SPT_NOENV": "1", **env}
+        command = Command(argv, env, cwd, self._kill_timeout_s, max_processes)
+        server = self._spawn(command, log_path)
         entry = ledger.ServerEntry(ledger.get_process(server.shim_pid))
         self._record(servers=(*self._ledger.servers, entry))
         try:
@@ -147,23 +163,28 @@ class Supervisor:
     def _spawn(self, command: Command, log_path: Path) -> Server:
         index = len(self._servers)
         cookies = cookie.get_server_cookies(self._cookie, index) if self._cookie else range(0)
+        group = Group.make(self._ledger.cgroup_parent, cookies.start)
         try:
             log = self._create_log(log_path)
             try:
-                ends = spawn_shim(command, cookies.start, log)
+                ends = spawn_shim(replace(command, group=group), cookies.start, log)
             finally:
                 os.close(log)
         except OSError as error:
+            group.remove()
             cause = error.strerror or str(error)
             raise HostError("cannot start a server", cause=cause, log=str(log_path)) from error
-        timeout_s = self._limits.kill_timeout_s
-        server = Server(ends, cookies, self, kill_timeout_s=timeout_s)
+        server = Server(ends, cookies, self, group=group, kill_timeout_s=self._kill_timeout_s)
         self._servers.append(server)
         return server
 
+    def find_dir_fd(self, folder: Path) -> int | None:
+        """The run's folder as it was opened, whoever has its name since; None of another one."""
+        return self._folder.fd if folder == self._run_dir else None
+
     def _create_log(self, path: Path) -> int:
         """A new file, never one that is there, and in the run's folder though it was renamed."""
-        if path.parent == self._run_dir:
+        if self.find_dir_fd(path.parent) is not None:
             return self._folder.create_file(path.name, append=True)
         with Folder.open(path.parent) as folder:
             return folder.create_file(path.name, append=True)

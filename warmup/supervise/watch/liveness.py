@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from warmup.supervise.log.watch import LogWatch
 from warmup.supervise.protocols import Watched
+from warmup.supervise.tree.exits import is_from_outside
 from warmup.supervise.watch.workers import WorkerWatch
+from warmup.words.errors import WarmupError
 
-# Ends that the log says nothing of: in order, or from outside (the OOM killer, the user).
-_UNEXPLAINED = ("status 0", "SIGKILL", "SIGTERM", "shim")
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a server will never answer well. is_from_outside: others ended its leader or worker."""
+
+    text: str
+    is_from_outside: bool = False
+
+
+class ServerFailed(WarmupError):
+    """The server fell over, or did not do what was asked in time; `fault` where it is known."""
+
+    fault: Fault | None = None
 
 
 class Liveness:
@@ -24,7 +39,7 @@ class Liveness:
     def __exit__(self, *_: object) -> None:
         self._workers.close()
 
-    def find_fault(self, *, thorough: bool = False) -> str | None:
+    def find_fault(self, *, thorough: bool = False) -> Fault | None:
         """Why this server will never answer well; None while nothing speaks against it.
 
         Looked for before each poll of HTTP: a worker may answer though its leader is dead, and
@@ -33,12 +48,14 @@ class Liveness:
         ended = self._server.find_exit()
         line = self._log_watch.poll(is_over=ended is not None)
         if ended is not None:
-            if line is None and not any(words in ended for words in _UNEXPLAINED):
+            if line is None and ended.may_be_in_log:
                 line = self._log_watch.find_reason()
-            return f"the leader {ended}" + (f"; its log says: {line}" if line else "")
+            told = f"; its log says: {line}" if line else ""
+            return Fault(f"the leader {ended}{told}", not ended.is_own_doing)
         if line is not None:
-            return f"its log says: {line}"
-        return self._workers.poll(scan=thorough)
+            return Fault(f"its log says: {line}")
+        worker = self._workers.poll(scan=thorough)
+        return None if worker is None else Fault(str(worker), is_from_outside(worker.status))
 
     @property
     def is_sure(self) -> bool:

@@ -14,9 +14,8 @@ from collections.abc import Callable
 from warmup.supervise.log.watch import LogWatch
 from warmup.supervise.protocols import Waiter, Watched
 from warmup.supervise.watch.exchange import Exchange, ExchangeError, Reply
-from warmup.supervise.watch.liveness import Liveness
+from warmup.supervise.watch.liveness import Fault, Liveness, ServerFailed
 from warmup.supervise.watch.sockets import get_port_owners, list_listening
-from warmup.words.errors import WarmupError
 from warmup.words.secrets import Redactor, strip_escapes
 
 POLL_S = 0.1
@@ -30,7 +29,7 @@ _MAX_SHOWN_CHARS = 200
 _MIN_FOREIGN = 2  # sightings in a row: a socket may change hands while we look
 
 
-class NotReady(WarmupError):
+class NotReady(ServerFailed):
     """The server did not become ready; `cause` says which of the reasons it was."""
 
 
@@ -60,23 +59,25 @@ def wait_until_ready(
         while True:
             began = time.monotonic()
             waiter.check_cancelled()
-            cause = liveness.find_fault() or probe.find_foreign() or probe.final_words
-            if cause is None and probe.poll() and probe.owns_port():
-                cause = liveness.find_fault(thorough=True)
-                if cause is None and liveness.is_sure:
+            fault = liveness.find_fault() or probe.find_fault()
+            if fault is None and probe.poll() and probe.owns_port():
+                fault = liveness.find_fault(thorough=True)
+                if fault is None and liveness.is_sure:
                     return
             hint = None
-            if cause is None and time.monotonic() >= deadline:
+            if fault is None and time.monotonic() >= deadline:
                 cause = f"not ready within {timeout_s:g} s; last seen: {probe.last_seen}"
-                cause += _describe_elsewhere(server, port)
+                fault = Fault(cause + _describe_elsewhere(server, port))
                 hint = "raise start_timeout_s if it only needs longer"
-            if cause is not None:
-                raise NotReady(
+            if fault is not None:
+                error = NotReady(
                     "the server did not become ready",
-                    cause=redactor.redact(cause),
+                    cause=redactor.redact(fault.text),
                     log=str(log_watch.path),
                     hint=hint,
                 )
+                error.fault = fault
+                raise error
             on_poll()
             waiter.wait(max(min(began + POLL_S, deadline) - time.monotonic(), 0.0))
 
@@ -87,7 +88,7 @@ class _Probe:
 
     def __init__(self, server: Watched, port: int, path: str, log_watch: LogWatch) -> None:
         # What it answered, once that says that it will never be ready.
-        self.final_words: str | None = None
+        self._final_words: str | None = None
         self._log_watch = log_watch
         self._own_polls = log_watch.own_polls
         self._own_polls.path = path
@@ -137,7 +138,7 @@ class _Probe:
         seen = _describe(reply)
         self._num_alike = self._num_alike + 1 if seen == self._last_seen else 0
         if reply.status != 200 and self._log_watch.has_pattern(reply.body):
-            self.final_words = f"{self._path} answered {seen}"
+            self._final_words = f"{self._path} answered {seen}"
         if reply.status != 200 and self._num_alike >= _MAX_ALIKE:
             self._next_exchange = time.monotonic() + _PATIENT_S
         self._end(seen)
@@ -153,11 +154,12 @@ class _Probe:
         self._last_seen += ", but not from a process of this server"
         return False
 
-    def find_foreign(self) -> str | None:
-        """Who else listens on the port, once that is certain."""
-        if self._num_foreign < _MIN_FOREIGN:
-            return None
-        return f"port {self._port} is also served by {' and '.join(self._foreign)}, not ours"
+    def find_fault(self) -> Fault | None:
+        """Who else listens on the port, once that is certain; or the server's final words."""
+        if self._num_foreign >= _MIN_FOREIGN:
+            names = " and ".join(self._foreign)
+            return Fault(f"port {self._port} is also served by {names}, not ours")
+        return None if self._final_words is None else Fault(self._final_words)
 
     def _look_for_foreign(self, *, is_due: bool) -> None:
         """While somebody answers, but not 200: at once, then seldom; every turn when in doubt."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -18,7 +18,7 @@ from warmup.launch.api import RequestSpec
 from warmup.supervise.log.watch import LogWatch
 from warmup.supervise.protocols import Waiter, Watched
 from warmup.supervise.watch.exchange import Exchange, ExchangeError
-from warmup.supervise.watch.liveness import Liveness
+from warmup.supervise.watch.liveness import Fault, Liveness, ServerFailed
 from warmup.words.errors import WarmupError
 from warmup.words.secrets import Redactor
 
@@ -93,18 +93,21 @@ def send_requests(
                 _settle(liveness, waiter)
         except _Failed as failure:
             asked = "".join(f" {each.method} {each.path}" for each in requests[:1])
-            raise WarmupError(
+            error = ServerFailed(
                 f"the warm-up request{asked} failed",
-                cause=(redactor or Redactor()).redact(str(failure)),
+                cause=(redactor or Redactor()).redact(failure.fault.text),
                 log=str(log_watch.path),
                 hint=failure.hint,
-            ) from failure
+            )
+            error.fault = failure.fault
+            raise error from failure
     return answers
 
 
 class _Failed(Exception):
-    def __init__(self, cause: str, hint: str | None = None) -> None:
-        super().__init__(cause)
+    def __init__(self, fault: Fault, hint: str | None = None) -> None:
+        super().__init__(fault.text)
+        self.fault = fault
         self.hint = hint
 
 
@@ -157,23 +160,23 @@ def _exchange(
         took = time.monotonic() - began
         if took >= timeout_s:
             raise _Failed(
-                f"{exchanges[left[0]].progress} within {took:.1f} s",
+                Fault(f"{exchanges[left[0]].progress} within {took:.1f} s"),
                 hint="raise request_timeout_s if it only needs longer",
             )
         on_poll()
         waiter.wait(max(min(_POLL_S - _STEP_S, timeout_s - took), 0.0))
 
 
-def _explain(trouble: str, liveness: Liveness, waiter: Waiter) -> str:
+def _explain(trouble: str, liveness: Liveness, waiter: Waiter) -> Fault:
     """The death behind a lost connection: the socket closes before the exit can be waited for."""
     deadline = time.monotonic() + _EXPLAIN_S
     while time.monotonic() < deadline:
         waiter.check_cancelled()
         fault = liveness.find_fault(thorough=True)
         if fault is not None:
-            return f"{fault} ({trouble})"
+            return replace(fault, text=f"{fault.text} ({trouble})")
         waiter.wait(_STEP_S)
-    return trouble
+    return Fault(trouble)
 
 
 def _settle(liveness: Liveness, waiter: Waiter) -> None:
@@ -184,7 +187,7 @@ def _settle(liveness: Liveness, waiter: Waiter) -> None:
         is_over = time.monotonic() >= until
         fault = liveness.find_fault(thorough=True)
         if fault is not None:
-            raise _Failed(f"it was answered, but {fault}")
+            raise _Failed(replace(fault, text=f"it was answered, but {fault.text}"))
         if is_over and liveness.is_sure:
             return
         waiter.wait(_POLL_S)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from warmup.supervise.protocols import Watched
 from warmup.supervise.tree import kernel, proc
+from warmup.supervise.tree.exits import describe_status
 
 _MAX_HELD = 256  # pidfds: the usual limit of a process is 1024 descriptors
 _UNREAPED_S = 1.0
@@ -35,6 +36,19 @@ class _Zombie:
     pid: int
     start: int
     status: int  # as waitpid(2) gives it
+
+
+@dataclass(frozen=True)
+class DeadWorker:
+    """status: as waitpid(2) gives it."""
+
+    pid: int
+    name: str
+    status: int
+
+    def __str__(self) -> str:
+        """`worker pid 123 (python3 …) was killed by SIGKILL`"""
+        return f"worker pid {self.pid} ({self.name}) {describe_status(self.status)}"
 
 
 class WorkerWatch:
@@ -66,8 +80,8 @@ class WorkerWatch:
         """Whether a failed process still waits for its parent: no answer is to be trusted yet."""
         return bool(self._suspects)
 
-    def poll(self, *, scan: bool = False) -> str | None:
-        """`worker pid 123 (python3 …) was killed by SIGKILL`, or None.
+    def poll(self, *, scan: bool = False) -> DeadWorker | None:
+        """The first that is found dead.
 
         Cheap between scans of /proc, which come at most every 0.5 s; `scan` asks for one now.
         """
@@ -79,7 +93,7 @@ class WorkerWatch:
             self._next_scan = began + max(_MIN_SCAN_S, spent / _SCAN_SHARE)
         return found
 
-    def _look_at_held(self) -> str | None:
+    def _look_at_held(self) -> DeadWorker | None:
         """Those that ended since; one that its parent reaped can still be asked for its status."""
         pids = {pidfd: pid for pid, pidfd in self._held.items()}
         for pidfd, _ in self._poller.poll(0) if self._held else []:
@@ -93,10 +107,10 @@ class WorkerWatch:
                 os.close(pidfd)
                 del self._ended[pidfd]
             if status is not None and _is_crash(status):
-                return self._describe(pid, status)
+                return self._make_dead(pid, status)
         return None
 
-    def _scan(self, now: float) -> str | None:
+    def _scan(self, now: float) -> DeadWorker | None:
         pids = set(self._server.list_pids())
         for pid in pids - self._held.keys() - {self._server.leader_pid}:
             self._hold(pid)
@@ -109,7 +123,7 @@ class WorkerWatch:
             key = (zombie.pid, zombie.start)
             suspects[key] = self._suspects.get(key, now)
             if _is_crash(zombie.status) or now - suspects[key] >= _UNREAPED_S:
-                return self._describe(zombie.pid, zombie.status)
+                return self._make_dead(zombie.pid, zombie.status)
         self._suspects = suspects
         return None
 
@@ -125,21 +139,12 @@ class WorkerWatch:
         self._held[pid] = pidfd
         self._poller.register(pidfd, select.POLLIN)
 
-    def _describe(self, pid: int, status: int) -> str:
-        name = self._names.get(pid) or proc.get_command(pid)
-        return f"worker pid {pid} ({name}) {_describe_status(status)}"
+    def _make_dead(self, pid: int, status: int) -> DeadWorker:
+        return DeadWorker(pid, self._names.get(pid) or proc.get_command(pid), status)
 
 
 def _is_crash(status: int) -> bool:
     return os.WIFSIGNALED(status) and os.WTERMSIG(status) not in _ORDERLY
-
-
-def _describe_status(status: int) -> str:
-    if not os.WIFSIGNALED(status):
-        return f"exited with status {os.WEXITSTATUS(status)}"
-    number = os.WTERMSIG(status)
-    name = number if number not in set(signal.Signals) else signal.Signals(number).name
-    return f"was killed by {name}"
 
 
 def _list_zombies(parents: set[int]) -> list[_Zombie]:
