@@ -294,6 +294,45 @@ def key(**values: Any) -> int:
     return _call("key", values)
 
 
+reference_argument = click.argument("reference", metavar="REF")
+unsigned_option = click.option(
+    "--allow-unsigned", is_flag=True, help="Use a pack that nobody vouches for."
+)
+
+
+@cli.command(cls=SpreadCommand)
+@reference_argument
+@model_options
+@_option("--sign", metavar="ssh:KEY", help="Sign the pack with this key.")
+@json_option
+def push(**values: Any) -> int:
+    """Send what is warm here as a pack: oci://…, s3://… or dir:PATH."""
+    return _call("push", values)
+
+
+@cli.command(cls=SpreadCommand)
+@reference_argument
+@model_options
+@unsigned_option
+@json_option
+def pull(**values: Any) -> int:
+    """Bring a pack's cache entries here; a refused one unpacks nothing.
+
+    Exit status 4 where the policy refuses it.
+    """
+    return _call("pull", values)
+
+
+@cli.command(cls=SpreadCommand)
+@click.argument("reference", metavar="REF|DIR")
+@model_options
+@unsigned_option
+@json_option
+def verify(**values: Any) -> int:
+    """Whether a pack may be used here: by whom, when, for what."""
+    return _call("verify", values)
+
+
 @cli.command(cls=SpreadCommand)
 @model_options
 @click.option("--max-bytes", type=_COUNT, help="What all caches may take together.")

@@ -9,8 +9,9 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from warmup.packs.archive import LayerFacts, Member, unpack_layer, write_layer
+from warmup.packs.archive import LayerFacts, Member, write_layer
 from warmup.packs.contents import PackFile
+from warmup.packs.unpack import unpack_layer
 from warmup.words.files import Folder
 
 MTIME_NS = 1_700_000_000_123_456_789

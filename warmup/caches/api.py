@@ -6,12 +6,14 @@ The face of this room: other rooms import it alone.
 from __future__ import annotations
 
 from warmup.caches.compile_lines import find_compile_lines, get_log_variables
+from warmup.caches.families.triton import GROUP_PREFIX
 from warmup.caches.family import find_tuning
 from warmup.caches.family_table import get_family, get_variables, list_families
 from warmup.caches.hashing import hash_file
 from warmup.caches.hazards.deep_gemm import INCLUDE_PATH
 from warmup.caches.hazards.rule import Facts, Finding
 from warmup.caches.hazards.rules import RULES, find_hazards, get_rule
+from warmup.caches.hazards.triton_group import make_group, rewrite_group
 from warmup.caches.manifest import FamilySummary, find_new, make_manifest, summaries
 from warmup.caches.mark import find_new_after, make_mark
 from warmup.caches.records import (
@@ -28,9 +30,10 @@ from warmup.caches.remove import remove_inside
 from warmup.caches.tuning import Tuning, part_tuning, remove_new_tuning
 from warmup.caches.unread import mark_unread
 from warmup.caches.verify import Mismatch, find_mismatch, find_snapshot_mismatch, verify_deep
-from warmup.caches.walk import File, Snapshot, take_snapshot
+from warmup.caches.walk import File, Snapshot, take_snapshot, walk_root
 
 __all__ = [
+    "GROUP_PREFIX",
     "INCLUDE_PATH",
     "MAX_BYTES",
     "NO_MTIME",
@@ -61,13 +64,16 @@ __all__ = [
     "get_variables",
     "hash_file",
     "list_families",
+    "make_group",
     "make_manifest",
     "make_mark",
     "mark_unread",
     "part_tuning",
     "remove_inside",
     "remove_new_tuning",
+    "rewrite_group",
     "summaries",
     "take_snapshot",
     "verify_deep",
+    "walk_root",
 ]

@@ -26,6 +26,9 @@ from warmup.workflow.api import Resolved, Selection, get_visible, load
 if TYPE_CHECKING:
     from warmup.target.api import Seeding
 
+if TYPE_CHECKING:
+    from warmup.packs.api import Policy, Trust
+
 # Where a compiler is looked for; everything else that a vector reads of the environment is
 # `get_relevant`'s.
 _TOOLKIT = ("PATH", "CUDA_HOME", "CUDA_PATH", "PYTHONPATH")
@@ -87,6 +90,22 @@ class Session:
         from warmup.caches.api import get_variables
 
         return get_variables(Path(self.resolved.cache_root))
+
+    @cached_property
+    def policy(self) -> Policy:
+        """What this repository says of packs. Raises UsageError."""
+        from warmup.packs.api import read_policy
+
+        return read_policy(self.resolved.packs.table, self.resolved.packs.where)
+
+    def get_trust(self, *, allow_unsigned: bool) -> Trust:
+        """Whom this repository believes a pack. Raises UsageError."""
+        from warmup.packs.api import Trust
+
+        folder = self.resolved.packs.folder
+        return Trust(
+            policy=self.policy, folder=folder, environ=self.environ, allow_unsigned=allow_unsigned
+        )
 
     @cached_property
     def redactor(self) -> Redactor:

@@ -1,15 +1,32 @@
-"""Signed cache packs: format, where they are kept, signatures, policy.
+"""Signed cache packs: format, where they are kept, signatures, policy, push, pull and verify.
 
 The face of this room: other rooms import it alone.
 """
 
 from __future__ import annotations
 
-from warmup.packs.policy import Policy
-from warmup.packs.store import Reference, parse_reference
+from warmup.packs.image import NoPack
+from warmup.packs.policy import Policy, read_policy
+from warmup.packs.pull import Pull, PullDocument
+from warmup.packs.push import Push, PushDocument
+from warmup.packs.signature import parse_signing_key
+from warmup.packs.store import Reference, open_store, parse_reference
+from warmup.packs.trust import Trust
+from warmup.packs.verify import VerifyDocument, verify
 
 __all__ = [
+    "NoPack",
     "Policy",
+    "Pull",
+    "PullDocument",
+    "Push",
+    "PushDocument",
     "Reference",
+    "Trust",
+    "VerifyDocument",
+    "open_store",
     "parse_reference",
+    "parse_signing_key",
+    "read_policy",
+    "verify",
 ]

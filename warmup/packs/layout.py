@@ -89,6 +89,10 @@ class LayoutStore:
         if tag is not None:
             self._list_as(described, tag)
 
+    def list_tags(self) -> list[str]:
+        named = (each.annotations.get(_REF_NAME) for each in self._read_index()[0].manifests)
+        return sorted(filter(None, named))
+
     def list_referrers(self, digest: str) -> list[Descriptor]:
         found = self.read_manifest(oci.get_referrers_tag(digest))
         return [] if found is None else oci.decode(found[1], Index, "referrers").manifests

@@ -82,6 +82,12 @@ class Index(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     manifests: list[Descriptor] = []
 
 
+class TagList(msgspec.Struct, frozen=True):
+    """distribution-spec 1.1, "Listing Tags"."""
+
+    tags: list[str] | None = None
+
+
 def get_digest(data: bytes) -> str:
     """`sha256:<64 hex digits>`"""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"

@@ -8,19 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
 from warmup.packs.signature import Signer
 from warmup.words.errors import IntegrityError, UsageError
-
-
-class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Of sigstore: identity is a certificate's subject, issuer its OIDC provider."""
-
-    identity: Annotated[str, msgspec.Meta(min_length=1)]
-    issuer: Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,12 +25,21 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     allowed_signers: str = ""
-    identities: tuple[Identity, ...] = ()
     max_age_days: Annotated[float, msgspec.Meta(gt=0)] | None = None
     registries: tuple[str, ...] = ()
     insecure_registries: tuple[str, ...] = ()
     trust_proof: bool = False
     allow_unsigned: bool = False
+
+
+def read_policy(table: Mapping[str, Any], where: str) -> Policy:
+    """`[packs]` as it was read; where: file and key path, for messages. Raises UsageError."""
+    try:
+        return msgspec.convert(table, Policy)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"{where}: {error}", hint=f"known keys: {', '.join(Policy.__struct_fields__)}"
+        ) from error
 
 
 def check_registry(policy: Policy, reference: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from warmup.packs import oci
-from warmup.packs.oci import Descriptor, Index
+from warmup.packs.oci import Descriptor, Index, TagList
 from warmup.packs.policy import is_listed
 from warmup.words.errors import HostError, IntegrityError, UsageError
 
@@ -110,6 +110,13 @@ class RegistryStore:
         name = tag or oci.get_digest(data)
         headers = {"Content-Type": media_type}
         self._ask("PUT", f"/manifests/{name}", headers=headers, data=data, ok=(201,))
+
+    def list_tags(self) -> list[str]:
+        response = self._ask("GET", "/tags/list?n=100", stream=True, ok=(200, 404))
+        with contextlib.closing(response):
+            if response.status_code == 404:
+                return []
+            return oci.decode(self._read_small(response, "tags"), TagList, "tags").tags or []
 
     def list_referrers(self, digest: str) -> list[Descriptor]:
         """By the API where the registry has it, else by the tag that stands for it."""

@@ -44,6 +44,21 @@ class Signer(msgspec.Struct, frozen=True, kw_only=True):
     created: str
 
 
+def parse_signing_key(text: str) -> Path:
+    """The key's file in `ssh:KEY`. Raises UsageError."""
+    kind, _, path = text.partition(":")
+    if kind == "sigstore":
+        raise UsageError(
+            "--sign sigstore is not built yet", hint="sign with an SSH key: --sign ssh:KEY"
+        )
+    if kind != "ssh" or not path:
+        raise UsageError(f"not a way to sign: {text[:100]!r}", hint="write --sign ssh:KEY")
+    key = Path(path).expanduser()
+    if not key.is_file():
+        raise UsageError(f"there is no key {key}")
+    return key
+
+
 def make_statement(digest: str, version_key: str) -> bytes:
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return encoding.encode(Statement(digest=digest, version_key=version_key, created=now)) + b"\n"

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
+from warmup.packs import oci
 from warmup.packs.oci import Descriptor
 from warmup.packs.policy import Policy, check_registry
-from warmup.words.errors import UsageError
+from warmup.words.errors import IntegrityError, UsageError
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 LAYOUT_SCHEMES = ("dir", "s3", "gs", "az", "file")
@@ -31,10 +32,27 @@ class PackStore(Protocol):
     def write_manifest(self, data: bytes, media_type: str, tag: str | None) -> None:
         """tag: None where it is found by its digest alone."""
 
+    def list_tags(self) -> list[str]:
+        """Some of them, for a message."""
+
     def list_referrers(self, digest: str) -> list[Descriptor]:
         """Manifests whose subject is this digest (signatures)."""
 
     def add_referrer(self, digest: str, referrer: Descriptor) -> None: ...
+
+
+def read_small(
+    store: PackStore, blob: Descriptor, what: str, limit: int = oci.MAX_MANIFEST_BYTES
+) -> bytes:
+    """A blob of at most `limit` bytes, whole and checked. Raises IntegrityError, HostError."""
+    if blob.size > limit:
+        raise IntegrityError(f"{what} refused", cause=f"{blob.size} bytes are too many")
+    data = b""
+    for chunk in store.read_blob(blob):
+        data += chunk
+        if len(data) > blob.size:
+            break
+    return oci.check_digest(data, blob.digest, what)
 
 
 @dataclass(frozen=True)

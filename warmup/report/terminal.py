@@ -98,7 +98,7 @@ class CountBar:
 
     def advance(self, done: int, total: int) -> None:
         rate = done / max(time.monotonic() - self._begin, 1e-3)
-        left_s = (total - done) / rate
+        left_s = (total - done) / rate if done else 0.0
         self._text = f"{self._what}: {done} of {total}, {rate:.1f} a second, {left_s:.0f} s left"
         if self._progress is not None:
             task = self._progress.task_ids[0]

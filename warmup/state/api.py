@@ -5,7 +5,7 @@ The face of this room: other rooms import it alone.
 
 from __future__ import annotations
 
-from warmup.state.audit import Audit, make_audit
+from warmup.state.audit import Audit, get_facts, make_audit
 from warmup.state.baseline import make_baseline, read_baseline, write_baseline
 from warmup.state.check import MarkerCheck, check_launch, read_bound_manifest
 from warmup.state.explain import Explanation, TouchedChange, explain, get_state
@@ -29,6 +29,7 @@ from warmup.state.locks import hold_launch_lock
 from warmup.state.manifests import write_manifest
 from warmup.state.marker import PACK_PREFIX, Marker, WarmedBy, get_slug, make_marker
 from warmup.state.marker_files import list_markers, write_marker
+from warmup.state.needed import list_needed
 from warmup.state.nvcc import find_release, get_nvcc_text
 from warmup.state.relevant_env import get_relevant
 from warmup.state.stale import find_stale_entries
@@ -73,6 +74,7 @@ __all__ = [
     "find_missing_engine",
     "find_release",
     "find_stale_entries",
+    "get_facts",
     "get_home",
     "get_nvcc_text",
     "get_relevant",
@@ -80,6 +82,7 @@ __all__ = [
     "get_state",
     "hold_launch_lock",
     "list_markers",
+    "list_needed",
     "make_assumed",
     "make_audit",
     "make_baseline",

@@ -22,13 +22,15 @@ _MAX_DEPTH = 200  # of a tree to remove; each level holds a descriptor
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def open_regular(path: str | Path, *, dir_fd: int | None = None, follow: bool = False) -> int:
-    """A descriptor to read a regular file with; a FIFO, a device or a folder is refused at once.
+def open_regular(
+    path: str | Path, *, dir_fd: int | None = None, follow: bool = False, mode: int = os.O_RDONLY
+) -> int:
+    """A descriptor of a regular file, to read; a FIFO, a device or a folder is refused at once.
 
     follow: whether the last part of the path may be a symbolic link (a hub cache has those).
     Raises OSError; EINVAL for what is not a regular file, ELOOP for a link.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    flags = mode | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     fd = os.open(path, flags, dir_fd=dir_fd)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
@@ -73,8 +75,7 @@ def open_folder(name: str, dir_fd: int) -> int:
 class Folder:
     """One directory, by descriptor. path: what it was called when it was opened, for messages.
 
-    Names are single path components; a name with a slash, `.` or `..` raises OSError (EINVAL), as
-    all else that fails raises OSError. Use as a context manager, or call `close`.
+    Names are single path components. What fails raises OSError; EINVAL for another name. A context.
     """
 
     def __init__(self, fd: int, path: Path) -> None:
@@ -149,10 +150,11 @@ class Folder:
     def list_names(self) -> list[str]:
         return sorted(os.listdir(self.fd))  # noqa: PTH208 - a descriptor has no path
 
-    def open_file(self, name: str) -> int:
-        """`open_regular` in this folder."""
+    def open_file(self, name: str, *, append: bool = False) -> int:
+        """`open_regular` in this folder, to read, or to write at the file's end."""
         _check_name(name)
-        return open_regular(name, dir_fd=self.fd)
+        mode = os.O_WRONLY | os.O_APPEND if append else os.O_RDONLY
+        return open_regular(name, dir_fd=self.fd, mode=mode)
 
     def read(self, name: str, limit: int) -> bytes:
         """`read_regular` in this folder."""
@@ -233,10 +235,9 @@ class Folder:
     def remove(self, name: str) -> bool:
         """Remove a file, a link, or a whole folder; False where there is none of that name.
 
-        A folder goes in one step, renamed to what every cache family takes for a temporary before
-        it is emptied: no server meets a half. Links below are unlinked, not followed. Raises
-        OSError: EXDEV where another mount begins inside (nothing is removed), ELOOP where it is
-        nested too deep.
+        A folder goes in one step, renamed to what every family takes for a temporary and then
+        emptied: no server meets a half. Links below are unlinked, not followed. Raises OSError:
+        EXDEV where another mount begins inside (nothing is removed), ELOOP where it is too deep.
         """
         try:
             if not stat.S_ISDIR(self.stat(name).st_mode):
@@ -256,9 +257,8 @@ class Folder:
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
     """`Folder.write_atomic` for a file that a user named; its folder exists."""
-    with Folder(
-        os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), path.parent
-    ) as to:
+    fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with Folder(fd, path.parent) as to:
         to.write_atomic(path.name, data, mode)
 
 

@@ -70,11 +70,12 @@ class WorkflowModel(Settings, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Workflow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A whole workflow file; `path` is where it was read from."""
+    """A whole workflow file; `path` is where it was read from. packs: `warmup.packs` reads it."""
 
     schema: int
     defaults: Defaults = Defaults()
     caches: Caches = Caches()
+    packs: dict[str, Any] = msgspec.field(default_factory=dict)
     model: tuple[WorkflowModel, ...] = ()
     path: str = ""
 
@@ -84,6 +85,7 @@ class ToolTable(Defaults, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     workflow: str | UnsetType = UNSET
     cache_root: str | UnsetType = UNSET
+    packs: dict[str, Any] | UnsetType = UNSET
 
 
 def get_workflow(path: Path) -> Workflow:

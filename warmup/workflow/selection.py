@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET
 
 from warmup.launch.api import Launch, get_engine
-from warmup.workflow.file import Workflow, find_tool_table, get_workflow
+from warmup.workflow.file import ToolTable, Workflow, find_tool_table, get_workflow
 from warmup.workflow.model_spec import parse_specs
 from warmup.workflow.resolve import Sources, resolve
 from warmup.workflow.settings import Settings
@@ -34,6 +34,17 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings = Settings()
 
 
+class PackTable(msgspec.Struct, frozen=True):
+    """`[packs]` of a workflow, else of the project file, as it was written; rooms above read it.
+
+    where: file and key path, for messages. folder: what its paths are relative to.
+    """
+
+    table: dict[str, Any] = {}
+    where: str = "packs"
+    folder: Path = Path()
+
+
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     """launches: in order. cache_root: "" where each family keeps its own folder.
 
@@ -50,6 +61,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     price_per_gpu_hour: float = 0.0
     gpu_target: str = ""
     target_driver: str = ""
+    packs: PackTable = PackTable()
 
 
 def load(selection: Selection, cwd: Path, *, need_models: bool = True) -> Resolved:
@@ -100,4 +112,13 @@ def load(selection: Selection, cwd: Path, *, need_models: bool = True) -> Resolv
         price_per_gpu_hour=find_first(None, "price_per_gpu_hour") or 0.0,
         gpu_target=find_first(selection.gpu_target, "target") or "",
         target_driver=find_first(selection.target_driver, "target_driver") or "",
+        packs=_get_packs(workflow, tool, tool_dir),
     )
+
+
+def _get_packs(workflow: Workflow | None, tool: ToolTable | None, tool_dir: Path) -> PackTable:
+    if workflow is not None and workflow.packs:
+        return PackTable(workflow.packs, f"{workflow.path}: packs", Path(workflow.path).parent)
+    if tool is not None and tool.packs is not UNSET:
+        return PackTable(tool.packs, f"{tool_dir}/pyproject.toml: tool.warmup-ci.packs", tool_dir)
+    return PackTable()

@@ -51,14 +51,32 @@ def repair(finding: Finding) -> str:
     path = Path(from_text(finding.path))
     place = finding.relative.rpartition("/")[0]
     with open_below(from_text(finding.root), place) as folder:
-        group = _decode(folder.read(path.name, _MAX_BYTES))
-        children = () if group is None else tuple(group.child_paths)
-        if not children or not all(_is_file(folder, name) for name in children):
-            raise OSError(f"{path}: its children are not beside it")
-        fresh = {name: str(path.parent / name) for name in children}
-        mode = stat.S_IMODE(folder.stat(path.name).st_mode)
-        folder.write_atomic(path.name, msgspec.json.encode({"child_paths": fresh}), mode)
-    return f"rewrote {len(fresh)} child paths"
+        num_children = rewrite_group(folder, path.name, path.parent)
+    return f"rewrote {num_children} child paths"
+
+
+def rewrite_group(folder: Folder, name: str, parent: Path) -> int:
+    """Make a group name the files beside it as files of `parent`, where the folder lies or will.
+
+    Returns how many they are. Raises OSError where one is not there.
+    """
+    data = folder.read(name, _MAX_BYTES)
+    group = _decode(data)
+    children = () if group is None else tuple(group.child_paths)
+    if not children or not all(_is_file(folder, child) for child in children):
+        raise OSError(f"{folder.path / name}: its children are not beside it")
+    mode = stat.S_IMODE(folder.stat(name).st_mode)
+    folder.write_atomic(name, make_group(data, parent), mode)
+    return len(children)
+
+
+def make_group(data: bytes, parent: Path) -> bytes:
+    """The bytes of a group file with the same children, as files of `parent`; b"" for no group."""
+    group = _decode(data)
+    if group is None:
+        return b""
+    fresh = {name: str(parent / name) for name in group.child_paths}
+    return msgspec.json.encode({"child_paths": fresh})
 
 
 def _is_file(folder: Folder, name: str) -> bool:

@@ -1,0 +1,46 @@
+"""A writer that has warmed, its key, and a policy that trusts it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.packs.fleet import Key, Machine, make_key
+
+pytest.importorskip("obstore", reason="packs need the extra `packs`")
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Key]:
+    folder = tmp_path_factory.mktemp("keys")
+    return {name: make_key(folder, f"{name}@example") for name in ("writer", "stranger")}
+
+
+@pytest.fixture
+def key(keys: dict[str, Key]) -> Key:
+    return keys["writer"]
+
+
+@pytest.fixture
+def policy(tmp_path: Path, key: Key) -> dict[str, object]:
+    (tmp_path / "signers").write_text(key.make_line())
+    return {"allowed_signers": "signers"}
+
+
+@pytest.fixture
+def writer(tmp_path: Path, policy: dict[str, object]) -> Machine:
+    writer = Machine(tmp_path / "writer", packs=policy)
+    writer.compile()
+    writer.mark()
+    return writer
+
+
+@pytest.fixture
+def reader(tmp_path: Path, policy: dict[str, object]) -> Machine:
+    return Machine(tmp_path / "reader", packs=policy)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    return f"dir:{tmp_path}/store"

@@ -1,0 +1,59 @@
+"""`warmup-ci push REF`: send what fresh markers need, as a signed pack."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from warmup.commands.session import Session
+from warmup.packs.api import (
+    Push,
+    PushDocument,
+    Reference,
+    open_store,
+    parse_reference,
+    parse_signing_key,
+)
+from warmup.report.api import Output, get_count, get_size, show
+from warmup.words.errors import UsageError
+
+
+def push(
+    session: Session, *, reference: str, sign: str | None = None, json_output: bool = False
+) -> int:
+    """Print the digest. Returns 0, or 1 where a model named is not warm and was left out.
+
+    sign: `ssh:KEY`. Raises UsageError, IntegrityError (an entry has changed), HostError.
+    """
+    to = parse_reference(reference)
+    document = make_push(session, to, sign).execute(
+        [(launch, session.check(launch)) for launch in session.get_launches()]
+    )
+    show(document, render_push(document), json_output=json_output)
+    return document.exit_code
+
+
+def make_push(session: Session, to: Reference, sign: str | None) -> Push:
+    """Raises UsageError for a digest, and as `open_store` and `parse_signing_key`."""
+    if to.digest:
+        raise UsageError(f"{to} names a digest", hint="push to a tag: what is there never changes")
+    return Push(
+        home=session.home,
+        vector=session.vector,
+        store=open_store(to, session.policy, create=True),
+        to=to,
+        sign=None if sign is None else parse_signing_key(sign),
+        err=Output(sys.stderr),
+    )
+
+
+def render_push(document: PushDocument) -> Iterator[str]:
+    for name, family in document.families.items():
+        told = "sent" if family.sent else "was there"
+        entries = get_count(family.entries, "entry", "entries")
+        yield f"{name}: {entries}, {get_size(family.bytes)}, {told}"
+    for name, reason in document.left_out.items():
+        yield f"left out {name}: {reason}"
+    signed = "signed" if document.signed else "not signed: nobody can tell whose it is"
+    yield f"pushed {', '.join(document.launches)} as {document.tag}, {signed}"
+    yield document.reference

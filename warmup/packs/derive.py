@@ -1,0 +1,179 @@
+"""Markers are derived on the spot, from this host's vector and from what lies on this disk.
+
+A pack brings no marker: it says of which launch under which vector its entries are. Where both are
+ours and every file has its sha256, this home writes a marker of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from warmup.caches.api import (
+    NO_MTIME,
+    EntryRecord,
+    FileRecord,
+    Manifest,
+    RootRecord,
+    encode,
+    find_mismatch,
+    get_family,
+    hash_file,
+    summaries,
+)
+from warmup.launch.api import Launch
+from warmup.packs.contents import PackEntry, PackFile, PackLaunch
+from warmup.packs.place import Placement, check_group, is_group
+from warmup.state.api import (
+    PACK_PREFIX,
+    HostView,
+    VersionVector,
+    explain_unread,
+    make_marker,
+    write_manifest,
+    write_marker,
+)
+from warmup.words.errors import IntegrityError
+from warmup.words.escape import from_text, to_text
+from warmup.words.tree import Tree
+
+LaunchState = Literal["warm", "seed", "absent"]
+
+
+class PulledLaunch(msgspec.Struct, frozen=True, kw_only=True):
+    """warm: a marker stands. seed: its entries are here, and one boot will tell. absent: the pack
+    holds nothing of it. reason: one line."""
+
+    model: str
+    tp: int
+    state: LaunchState
+    reason: str
+    marker: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deriver:
+    """digest: of the pack. can_prove: whether its signer's proof counts here."""
+
+    view: HostView
+    digest: str
+    placements: Mapping[str, Placement]
+    can_prove: bool
+
+    def derive(self, launch: Launch, packed: PackLaunch | None) -> PulledLaunch:
+        """Raises OSError, HostError where the marker cannot be written."""
+        if packed is None:
+            return self._make(launch, "absent", "the pack was not made for this launch")
+        vector = self.view.get_vector(launch)
+        reason = self._find_doubt(launch, packed, vector)
+        if reason is not None:
+            return self._make(launch, "seed", reason)
+        try:
+            manifest = self._make_manifest(launch, packed)
+        except IntegrityError as error:
+            return self._make(launch, "seed", error.reason)
+        mismatch = find_mismatch(manifest, self.view.get_env(launch))
+        if mismatch is not None:
+            return self._make(launch, "seed", mismatch)
+        data = encode(manifest)
+        marker = make_marker(
+            launch,
+            vector,
+            argv=(),
+            engine_version=packed.engine_version,
+            families=summaries(manifest),
+            manifest=data,
+            phases={},
+            seconds=packed.seconds,
+            proven=packed.proven and self.can_prove,
+            warmed_by=f"{PACK_PREFIX}{self.digest}",
+        )
+        write_manifest(self.view.home, marker.manifest, data)
+        path = write_marker(self.view.home, marker)
+        return self._make(launch, "warm", "same vector, every sha256 right", str(path))
+
+    def _find_doubt(self, launch: Launch, packed: PackLaunch, vector: VersionVector) -> str | None:
+        """Why the pack's warm-up is not proof for this host; None where it is."""
+        changes = packed.vector.diff(vector)
+        if changes:
+            more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""
+            return ", ".join(map(str, changes[:3])) + more
+        if vector.unread:
+            return explain_unread(vector.unread)
+        if packed.warmed_by == "kernels":
+            return "only its kernels were compiled, by no server"
+        env = self.view.get_env(launch)
+        for name, paths in packed.entries.items():
+            found = self.placements[name]
+            used = get_family(name).get_roots(env)[0]
+            if used != found.root:
+                return f"{name}: this launch puts it at {used}, the pack lies in {found.root}"
+            lost = next((path for path in paths if path in found.lost), None)
+            if lost is not None:
+                return f"{name}: {lost}: {found.lost[lost]}"
+            other = {entry.path for entry in (*found.differing, *found.left_out)}
+            kept = next((path for path in paths if path in other), None)
+            if kept is not None:
+                return f"{name}: {kept}: what lies here is another, and is needed here"
+        return None
+
+    def _make_manifest(self, launch: Launch, packed: PackLaunch) -> Manifest:
+        env, families = self.view.get_env(launch), {}
+        for name, paths in packed.entries.items():
+            found, wanted = self.placements[name], frozenset(paths)
+            entries = [entry for entry in found.family.entries if entry.path in wanted]
+            with Tree(found.root) as tree:
+                records = [_record(tree, found, entry) for entry in entries]
+            first, *others = get_family(name).get_roots(env)
+            families[name] = [
+                RootRecord(to_text(str(first)), records),
+                *(RootRecord(to_text(str(root)), []) for root in others),
+            ]
+        return Manifest(families)
+
+    def _make(
+        self, launch: Launch, state: LaunchState, reason: str, marker: str | None = None
+    ) -> PulledLaunch:
+        return PulledLaunch(
+            model=launch.label, tp=launch.tp, state=state, reason=reason, marker=marker
+        )
+
+
+def _record(tree: Tree, found: Placement, entry: PackEntry) -> EntryRecord:
+    touched, files = get_family(found.name).touched, []
+    for file in entry.files:
+        name = file.path[len(entry.path) + 1 :]
+        if name.rpartition("/")[2].startswith(".ninja_"):  # ninja's logs change with every build
+            continue
+        try:
+            dir_fd, last = tree.locate(from_text(file.path))
+            status = os.stat(last, dir_fd=dir_fd, follow_symlinks=False)
+            digest = _get_digest(found, entry, file, dir_fd, last)
+        except OSError as error:
+            cause = f"{file.path}: {error.strerror}"
+            raise IntegrityError(f"{found.name}: what was unpacked is gone", cause=cause) from error
+        is_touched = last in touched
+        mtime = NO_MTIME if is_touched else status.st_mtime_ns // 10**9
+        files.append(FileRecord(name, status.st_size, mtime, digest))
+    return EntryRecord(entry.path, entry.kernel, True, files)
+
+
+def _get_digest(found: Placement, entry: PackEntry, file: PackFile, dir_fd: int, name: str) -> str:
+    """Of what lies there. Raises IntegrityError where it is not the pack's."""
+    path = found.root / from_text(file.path)
+    group = is_group(found.name, file.path)
+    if entry.path in found.placed and not group:
+        return file.sha256  # seen right when it was written
+    digest = hash_file(name, dir_fd=dir_fd)
+    if digest != file.sha256 and not (group and check_group(Path(path))):
+        raise IntegrityError(f"{found.name}: {file.path} is not what its sha256 says")
+    return digest
+
+
+def find_packed(launch: Launch, packed: Sequence[PackLaunch]) -> PackLaunch | None:
+    return next((each for each in packed if each.launch_key == launch.key), None)

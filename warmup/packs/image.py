@@ -1,0 +1,90 @@
+"""What a reference names: resolved, judged by the policy, and only then looked into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from warmup.packs import oci
+from warmup.packs.contents import MAX_BYTES, PATH, PackManifest, decode_contents
+from warmup.packs.oci import Descriptor, ImageConfig, ImageManifest
+from warmup.packs.signature import Signer
+from warmup.packs.store import PackStore, Reference, read_small
+from warmup.packs.trust import Trust
+from warmup.packs.unpack import read_single
+from warmup.words.errors import IntegrityError, WarmupError
+
+
+class NoPack(WarmupError):
+    """Nothing has that name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A pack that was judged. signer: None where it is used unsigned. layers: by diff_id."""
+
+    digest: str
+    signer: Signer | None
+    contents: PackManifest
+    layers: dict[str, Descriptor]
+
+    @property
+    def digests(self) -> list[str]:
+        return [layer.digest for layer in self.layers.values()]
+
+
+def open_image(store: PackStore, reference: Reference, version_key: str, trust: Trust) -> Image:
+    """reference: without a tag, that of `version_key` is meant.
+
+    Raises NoPack; IntegrityError for what the policy refuses, before any layer is asked for.
+    """
+    tag = reference.tag or version_key
+    found = store.read_manifest(reference.digest or tag)
+    if found is None:
+        raise _make_missing(store, reference, tag)
+    digest, data = found
+    image = oci.decode(data, ImageManifest, "manifest")
+    if image.media_type != oci.MANIFEST_TYPE or not 0 < len(image.layers) <= oci.MAX_LAYERS:
+        raise IntegrityError("not a pack of warmup-ci", cause=f"{digest} is no image of layers")
+    signer = trust.judge(store, digest)
+    config = oci.decode(read_small(store, image.config, "config"), ImageConfig, "config")
+    diff_ids = config.rootfs.diff_ids
+    if len(diff_ids) != len(image.layers):
+        raise IntegrityError("pack refused", cause="its config is of another image")
+    kinds = {layer.media_type for layer in image.layers}
+    if kinds != {oci.LAYER_TYPE}:
+        raise IntegrityError("not a pack of warmup-ci", cause=f"its layers are {min(kinds)!r:.200}")
+    first = read_single(store.read_blob(image.layers[0]), PATH, MAX_BYTES, diff_id=diff_ids[0])
+    contents = decode_contents(first)
+    layers = dict(zip(diff_ids[1:], image.layers[1:], strict=True))
+    for name, family in contents.families.items():
+        if family.diff_id not in layers:
+            raise IntegrityError("pack refused", cause=f"it has no layer of {name}")
+    return Image(digest=digest, signer=signer, contents=contents, layers=layers)
+
+
+def _make_missing(store: PackStore, reference: Reference, tag: str) -> NoPack:
+    if reference.digest:
+        return NoPack(f"there is no pack {reference}")
+    tags = store.list_tags()
+    known = [each for each in tags if not each.startswith("sha256-")][:8]
+    what = "this version key" if tag != reference.tag else "this tag"
+    return NoPack(
+        f"there is no pack {tag} in {reference}",
+        cause=f"nothing of {what} was pushed; there are {', '.join(known) or 'none at all'}",
+        hint="one of another version vector can be pulled by its tag: its entries are a seed",
+    )
+
+
+def check_gpu(image: Image, here: Callable[[str], str | None]) -> None:
+    """here: an ingredient's value on this host. Raises WarmupError for another GPU's pack."""
+    packed = {each.name: each.value for each in image.contents.ingredients}
+    for name, what in (("compute_capability", "GPU"), ("machine", "processor")):
+        was, now = packed.get(name), here(name)
+        if was is not None and now is not None and was != now:
+            names = f"{packed.get('gpu_name')} ({was})" if what == "GPU" else was
+            raise WarmupError(
+                f"this pack is for another {what}",
+                cause=f"it was made for {names}, here is {now}",
+                hint="pull one that was pushed from a machine like this one",
+            )
