@@ -12,6 +12,7 @@ import pytest
 
 from tests.commands.warmed import make_launch, make_vector
 from tests.packs.fleet import Key, Machine, get_document, read_tree
+from warmup.commands.why import why
 from warmup.state.marker import Marker
 from warmup.state.marker_files import list_markers
 from warmup.words.errors import IntegrityError, UsageError, WarmupError
@@ -116,7 +117,7 @@ def test_what_was_lost_here_comes_back_from_the_home_not_the_store(
     assert reader.session.check(reader.launches[0]).is_warm
 
 
-def test_one_ingredient_off_is_a_seed_without_a_marker(
+def test_one_ingredient_off_is_a_seed_and_why_names_it(
     writer: Machine, reader: Machine, key: Key, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     writer.push(f"{store}:main", sign=key.sign)
@@ -125,6 +126,24 @@ def test_one_ingredient_off_is_a_seed_without_a_marker(
     reader.pull(f"{store}:main", json_output=True)
     (launch,) = get_document(capsys)["launches"]
     assert (launch["state"], launch["reason"]) == ("seed", "torch 2.13 → 2.14")
+    check = reader.session.check(reader.launches[0])
+    assert (check.state, check.is_warm) == ("seeded", False)
+    assert "torch 2.13 → 2.14" in check.reason
+    assert why(reader.session, json_output=True) == 1
+    document = get_document(capsys)
+    assert document["state"] == "seeded"
+    assert [each["name"] for each in document["changes"]] == ["torch"]
+
+
+def test_two_ingredients_off_are_a_seed_without_a_marker(
+    writer: Machine, reader: Machine, key: Key, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writer.push(f"{store}:main", sign=key.sign)
+    reader.vector = make_vector(torch="2.14", compute_capability="9.0", gpu_name="H100")
+    capsys.readouterr()
+    reader.pull(f"{store}:main", json_output=True)
+    (launch,) = get_document(capsys)["launches"]
+    assert launch["state"] == "seed"
     assert list_marks(reader) == []
     assert (reader.root / "deep_gemm/cache").is_dir()
 

@@ -99,6 +99,8 @@ def _make_launch(launch: Launch, marker: Marker, needs: Mapping[str, list[str]])
         seconds=marker.seconds,
         proven=marker.proven,
         warmed_by=marker.warmed_by,
+        ladder=marker.ladder,
+        skipped_steps=list(marker.skipped_steps),
         entries={name: sorted(set(paths)) for name, paths in needs.items() if paths},
     )
 

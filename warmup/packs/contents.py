@@ -63,7 +63,7 @@ class PackLaunch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """One warm-up whose entries are in the pack. entries: family → paths of those it needs.
 
     ingredients: the version vector of this launch. seconds: what it took cold. proven, warmed_by:
-    what the signer's marker said.
+    what the signer's marker said, as ladder and skipped_steps.
     """
 
     model: str
@@ -75,6 +75,8 @@ class PackLaunch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     seconds: float
     proven: bool
     warmed_by: str
+    ladder: str = "off"
+    skipped_steps: list[str] = []
     entries: dict[str, list[str]]
 
     @property

@@ -35,6 +35,7 @@ from warmup.state.api import (
     VersionVector,
     explain_unread,
     make_marker,
+    tell_changes,
     write_manifest,
     write_marker,
 )
@@ -46,8 +47,8 @@ LaunchState = Literal["warm", "seed", "absent"]
 
 
 class PulledLaunch(msgspec.Struct, frozen=True, kw_only=True):
-    """warm: a marker stands. seed: its entries are here, and one boot will tell. absent: the pack
-    holds nothing of it. reason: one line."""
+    """warm: a marker stands. seed: its entries are here, and one boot will tell; a marker says so
+    where one ingredient alone is off. absent: the pack holds nothing of it. reason: one line."""
 
     model: str
     tp: int
@@ -70,6 +71,7 @@ class Deriver:
         if packed is None:
             return self._make(launch, "absent", "the pack was not made for this launch")
         vector = self.view.get_vector(launch)
+        changes = packed.vector.diff(vector)
         reason = self._find_doubt(launch, packed, vector)
         if reason is not None:
             return self._make(launch, "seed", reason)
@@ -83,7 +85,7 @@ class Deriver:
         data = encode(manifest)
         marker = make_marker(
             launch,
-            vector,
+            packed.vector,  # where it is not ours: `why` names what is off, and one boot will tell
             argv=(),
             engine_version=packed.engine_version,
             families=summaries(manifest),
@@ -92,17 +94,21 @@ class Deriver:
             seconds=packed.seconds,
             proven=packed.proven and self.can_prove,
             warmed_by=f"{PACK_PREFIX}{self.digest}",
+            target=f"{changes[0].name} {changes[0].old}" if changes else "",
+            ladder=packed.ladder,
+            skipped_steps=tuple(packed.skipped_steps),
         )
         write_manifest(self.view.home, marker.manifest, data)
         path = write_marker(self.view.home, marker)
+        if changes:
+            return self._make(launch, "seed", tell_changes(changes), str(path))
         return self._make(launch, "warm", "same vector, every sha256 right", str(path))
 
     def _find_doubt(self, launch: Launch, packed: PackLaunch, vector: VersionVector) -> str | None:
         """Why the pack's warm-up is not proof for this host; None where it is."""
         changes = packed.vector.diff(vector)
-        if changes:
-            more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""
-            return ", ".join(map(str, changes[:3])) + more
+        if len(changes) > 1:
+            return tell_changes(changes)
         if vector.unread:
             return explain_unread(vector.unread)
         if packed.warmed_by == "kernels":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from warmup.state.audit import Audit, get_facts, make_audit
 from warmup.state.baseline import make_baseline, read_baseline, write_baseline
-from warmup.state.check import MarkerCheck, check_launch, read_bound_manifest
+from warmup.state.check import MarkerCheck, check_launch, read_bound_manifest, tell_changes
 from warmup.state.explain import Explanation, TouchedChange, explain, get_state
 from warmup.state.forecast import Comparison, compare
 from warmup.state.gc import GcDocument, collect
@@ -92,6 +92,7 @@ __all__ = [
     "read_bound_manifest",
     "read_gpus",
     "read_vector",
+    "tell_changes",
     "write_baseline",
     "write_manifest",
     "write_marker",

@@ -35,8 +35,9 @@ CheckState = Literal[
 class MarkerCheck(msgspec.Struct, frozen=True, kw_only=True):
     """state: `fresh` = warm, all else cold. reason: one line. marker: the one it speaks of.
 
-    seeded: made for this machine's GPUs without them; one boot will tell, if any changes are named,
-    and for a target (whose vector is the seed's own) there is nothing left to do.
+    seeded: made for this machine's GPUs without them, or pulled with one ingredient off; one boot
+    will tell, if any changes are named, and for a target (whose vector is the seed's own) there is
+    nothing left to do.
 
     path: of that marker, or of the file that is not a good one. changes: old → new, where stale.
     """
@@ -98,7 +99,10 @@ def judge(marker: Marker, vector: VersionVector) -> MarkerCheck:
         return _judge_seed(marker, changes)
     if not changes:
         return MarkerCheck(state="fresh", reason=f"marker of {marker.created[:10]}", marker=marker)
-    return MarkerCheck(state="stale", reason=_tell(changes), marker=marker, changes=tuple(changes))
+    is_near = marker.was_pulled and len(changes) == 1
+    reason = f"pulled, with one boot to tell: {changes[0]}" if is_near else tell_changes(changes)
+    state: CheckState = "seeded" if is_near else "stale"
+    return MarkerCheck(state=state, reason=reason, marker=marker, changes=tuple(changes))
 
 
 def _judge_seed(marker: Marker, changes: Sequence[Change]) -> MarkerCheck:
@@ -107,7 +111,7 @@ def _judge_seed(marker: Marker, changes: Sequence[Change]) -> MarkerCheck:
     is_for_here = all(change.is_answer for change in changes)
     if changes:
         will = "one boot will tell: " if is_for_here else ""
-        reason = f"{reason}; {will}{_tell(changes)}"
+        reason = f"{reason}; {will}{tell_changes(changes)}"
     return MarkerCheck(
         state="seeded" if is_for_here else "stale",
         reason=reason,
@@ -116,7 +120,7 @@ def _judge_seed(marker: Marker, changes: Sequence[Change]) -> MarkerCheck:
     )
 
 
-def _tell(changes: Sequence[Change]) -> str:
+def tell_changes(changes: Sequence[Change]) -> str:
     told = ", ".join(map(str, changes[:3]))
     return told + (f", and {len(changes) - 3} more" if len(changes) > 3 else "")
 

@@ -101,6 +101,10 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
         return self.warmed_by == "target"
 
     @property
+    def was_pulled(self) -> bool:
+        return self.warmed_by.startswith(PACK_PREFIX)
+
+    @property
     def num_entries(self) -> int:
         return sum(family.entries for family in self.families.values())
 
