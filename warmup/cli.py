@@ -347,10 +347,18 @@ def gc(**values: Any) -> int:
 
 @cli.command()
 @root_option
+@click.option(
+    "--profile",
+    "kind",
+    is_flag=False,
+    flag_value="",
+    metavar="[GPU]",
+    help="Print GPU 0's profile instead, or how it differs from ours of that name.",
+)
 @json_option
-def doctor(**values: Any) -> int:
+def doctor(kind: str | None, **values: Any) -> int:
     """Is this host fit: driver, disk, locks, /dev/shm, cache ownership."""
-    return _call("doctor", values)
+    return _call("doctor", values) if kind is None else _call("profile", {**values, "kind": kind})
 
 
 @cli.command()

@@ -5,12 +5,15 @@ The face of this room: other rooms import it alone.
 
 from __future__ import annotations
 
+from warmup.target.capture import capture, compare_profiles
 from warmup.target.profile import Profile, list_profiles, read_profile
 from warmup.target.seeding import Seeding, make_seeding
 
 __all__ = [
     "Profile",
     "Seeding",
+    "capture",
+    "compare_profiles",
     "list_profiles",
     "make_seeding",
     "read_profile",

@@ -141,6 +141,9 @@ EXPORT int nvmlDeviceGetClockInfo(void *handle, int type, unsigned *mhz) {
 EXPORT int nvmlDeviceGetPowerManagementLimit(void *handle, unsigned *milliwatts) {
     return (void)handle, *milliwatts = (unsigned)null_profile()->power_limit_mw, OK;
 }
+EXPORT int nvmlDeviceGetPowerManagementDefaultLimit(void *handle, unsigned *milliwatts) {
+    return nvmlDeviceGetPowerManagementLimit(handle, milliwatts);
+}
 EXPORT int nvmlDeviceGetEnforcedPowerLimit(void *handle, unsigned *milliwatts) {
     return nvmlDeviceGetPowerManagementLimit(handle, milliwatts);
 }
