@@ -33,7 +33,13 @@ MECHANISMS = (
     Mechanism(
         "pidfd, prctl, libc",
         r"pidfd_open|\bprctl\b|ctypes\.CDLL",
-        ("supervise/tree/kernel.py", "supervise/log/file.py", "engine/orphans.py"),
+        # The last loads libcuda, not libc.
+        (
+            "supervise/tree/kernel.py",
+            "supervise/log/file.py",
+            "engine/orphans.py",
+            "target/capture.py",
+        ),
     ),
     Mechanism(
         "opening what may be hostile",
