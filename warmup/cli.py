@@ -202,6 +202,7 @@ def cli() -> None:
 @_option("--log-lines", type=_COUNT, default=30, help="Lines of each server's log to show.")
 @_option("--max-log-bytes", type=_LOG_BYTES, default=64 << 20, help="Disk that one log may take.")
 @_option("--shard", metavar="I/N", help="Only this machine's share, from 1/N to N/N.")
+@_option("--report", "report_dir", type=_PATH, help="Folder for every file of `report`.")
 @json_option
 def run(**values: Any) -> int:
     """Warm whatever is cold; skip what is provably warm."""
@@ -371,6 +372,22 @@ def reap(**values: Any) -> int:
 @cli.group(no_args_is_help=False)
 def kernels() -> None:
     """Compile kernels from a model's config.json alone, without weights."""
+
+
+@cli.command()
+@click.argument("run_ids", nargs=-1, metavar="[RUN]...")
+@click.option("--html", type=_PATH, help="A page that needs nothing but itself.")
+@click.option("--trace", type=_PATH, help="Chrome trace events, for Perfetto.")
+@click.option("--junit", type=_PATH, help="JUnit XML: one testcase a model.")
+@click.option("--prometheus", type=_PATH, help="Metrics, for a textfile collector.")
+@click.option("--otlp", type=_PATH, help="OTLP/JSON traces; TRACEPARENT is their parent.")
+@json_option
+def report(**values: Any) -> int:
+    """What happened in the home's runs, as a table, a page, or for other tools.
+
+    RUN: a run's id, or how only one begins; none: the newest, beside all others.
+    """
+    return _call("report", values)
 
 
 named_options = _options(

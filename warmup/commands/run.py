@@ -7,10 +7,20 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from warmup.commands.session import Session
 from warmup.launch.api import Launch
-from warmup.report.api import Actions, Console, Events, ModelResult, Output, RunDocument, is_actions
+from warmup.report.api import (
+    Actions,
+    Console,
+    Events,
+    ModelResult,
+    Output,
+    RunDocument,
+    is_actions,
+    open_live_report,
+)
 from warmup.state.api import MarkerCheck, make_run_id
 from warmup.words.errors import (
     EXIT_FAILED,
@@ -23,6 +33,9 @@ from warmup.words.errors import (
 )
 from warmup.workflow.api import is_done, make_unlaunched
 
+if TYPE_CHECKING:
+    from warmup.report.api import LiveReport
+
 
 def run(
     session: Session,
@@ -32,11 +45,13 @@ def run(
     force: bool = False,
     fail_fast: bool = False,
     json_output: bool = False,
+    report_dir: Path | None = None,
 ) -> int:
     """Warm the models that the session names. Returns the exit status.
 
-    log_lines: of a server's log to show. max_log_bytes: of one log to keep on disk. Raises
-    UsageError before anything is launched, and HostError where the home cannot be used.
+    log_lines: of a server's log to show. max_log_bytes: of one log to keep on disk. report_dir:
+    where every file of `report` is written at the end, however it comes. Raises UsageError before
+    anything is launched, and HostError where the home cannot be used.
     """
     begin = time.monotonic()
     if session.seeding is not None:
@@ -57,6 +72,7 @@ def run(
         force=force,
         fail_fast=fail_fast,
         json_output=json_output,
+        report_dir=report_dir,
     )
     return found.execute()
 
@@ -74,6 +90,7 @@ class _Run:
     force: bool
     fail_fast: bool
     json_output: bool
+    report_dir: Path | None
     run_id: str = field(default_factory=make_run_id)
     results: list[ModelResult] = field(default_factory=list)
     errors: list[WarmupError] = field(default_factory=list)
@@ -93,6 +110,9 @@ class _Run:
         redactor = self.session.redactor
         events = Events(run_dir and run_dir / "events.jsonl", redactor)
         close = self._subscribe(events)
+        live = self._open_report()
+        if live is not None:
+            events.subscribe(live)
         try:
             events.emit(
                 "run_started",
@@ -111,8 +131,24 @@ class _Run:
         finally:
             close()
             events.close()
+            if live is not None:
+                self._write_report(live)
         self._conclude(status)
         return status
+
+    def _open_report(self) -> LiveReport | None:
+        """Raises HostError where its folder cannot be made."""
+        if self.report_dir is None:
+            return None
+        return open_live_report(self.report_dir, self.run_id, self.session.environ)
+
+    def _write_report(self, live: LiveReport) -> None:
+        """What cannot be written says nothing about a model: it is told, and that is all."""
+        home = self.session.home
+        try:
+            live.write(home.find_folder("runs"), home.path, self.err)
+        except WarmupError as error:
+            self.err.line(f"warning: {error.reason}")
 
     def _subscribe(self, events: Events) -> Callable[[], None]:
         """Attach the view of this place; returns what takes its moving line away."""

@@ -5,6 +5,10 @@ The face of this room: other rooms import it alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from warmup.report.actions import Actions
 from warmup.report.console import Console
 from warmup.report.document import (
@@ -28,6 +32,28 @@ from warmup.report.text import (
     get_short_names,
     get_size,
 )
+
+if TYPE_CHECKING:
+    from warmup.report.views import LiveReport as LiveReport
+    from warmup.report.views import Report as Report
+    from warmup.words.files import Folder
+
+
+def read_report(
+    runs: Folder | None, named: Sequence[str], *, home: Path, environ: Mapping[str, str]
+) -> Report:
+    """`Report.read`; its views are loaded only now, since a warm run writes none."""
+    from warmup.report.views import Report
+
+    return Report.read(runs, named, home=home, environ=environ)
+
+
+def open_live_report(folder: Path, run_id: str, environ: Mapping[str, str]) -> LiveReport:
+    """A `LiveReport`, loaded only now."""
+    from warmup.report.views import LiveReport
+
+    return LiveReport(folder, run_id, environ)
+
 
 __all__ = [
     "PROOF_PREFIX",
@@ -54,5 +80,7 @@ __all__ = [
     "get_size",
     "is_actions",
     "make_sarif",
+    "open_live_report",
+    "read_report",
     "show",
 ]

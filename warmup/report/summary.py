@@ -1,10 +1,13 @@
-"""The two files that a GitHub Actions step may leave: its summary and its outputs."""
+"""The table of a run's models, and the two files that a GitHub Actions step may leave.
+
+`HEAD` and `get_cells` are the table of the step's summary, of `report` and of its page alike.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from warmup.report.document import ModelResult
 from warmup.report.text import get_entries, get_seconds
@@ -12,6 +15,7 @@ from warmup.words.escape import get_printable
 
 MAX_BYTES = 900 * 1024  # past 1 MiB the runner drops a step's whole summary, silently
 _RESERVE_BYTES = 512  # for the line that says how many rows are missing
+HEAD = ("model", "state", "seconds", "new entries", "reason")
 _ICONS = {
     "warm": "🟢",
     "warmed": "🟢",
@@ -20,6 +24,23 @@ _ICONS = {
     "skipped": "⚪",
     "cold": "🔵",
 }
+
+
+class Row(Protocol):
+    """What the table says of a model; `ModelResult` is one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def proven(self) -> bool: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def new_entries(self) -> dict[str, int]: ...
+    @property
+    def reason(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -71,11 +92,7 @@ def get_table(summary: RunSummary, max_bytes: int = MAX_BYTES) -> str:
     """A Markdown table, one row per model, in at most `max_bytes` of UTF-8; "" if none fits."""
     states = [result.state for result in summary.results]
     counts = ", ".join(f"{states.count(s)} {s}" for s in _ICONS if s in states) or "no model"
-    text = (
-        f"### warmup-ci: {counts}\n\n"
-        "| model | state | seconds | new entries | reason |\n"
-        "| --- | --- | ---: | --- | --- |\n"
-    )
+    text = f"### warmup-ci: {counts}\n\n| {' | '.join(HEAD)} |\n| --- | --- | ---: | --- | --- |\n"
     foot = f"\nrun `{summary.run_id}`, version key `{summary.version_key}`\n\n"
     room = max_bytes - _RESERVE_BYTES - _count_bytes(text) - _count_bytes(foot)
     if room < 0:
@@ -91,14 +108,21 @@ def get_table(summary: RunSummary, max_bytes: int = MAX_BYTES) -> str:
     return text + more + foot
 
 
-def _get_row(result: ModelResult) -> str:
-    cells = (
-        _get_cell(result.name),
-        f"{_ICONS[result.state]} {result.state}" + (", proven" if result.proven else ""),
-        get_seconds(result.seconds) if result.seconds else "",
-        _get_cell(get_entries(result.new_entries)),
-        _get_cell(result.reason),
+def get_cells(row: Row) -> tuple[str, ...]:
+    """One row under `HEAD`, as text that still has to be escaped for where it is shown."""
+    return (
+        row.name,
+        row.state + (", proven" if row.proven else ""),
+        get_seconds(row.seconds) if row.seconds else "",
+        get_entries(row.new_entries),
+        row.reason,
     )
+
+
+def _get_row(result: ModelResult) -> str:
+    name, state, seconds, *rest = get_cells(result)
+    icon = _ICONS[result.state]
+    cells = (_get_cell(name), f"{icon} {state}", seconds, *map(_get_cell, rest))
     return f"| {' | '.join(cells)} |\n"
 
 

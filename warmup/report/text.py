@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -57,6 +58,36 @@ def get_size(size: int) -> str:
 
 def get_seconds(seconds: float) -> str:
     return f"{seconds:.1f} s"
+
+
+def get_duration(seconds: float) -> str:
+    """For people: `0.4 s`, `13 min 5 s`, `2 h 40 min`."""
+    if seconds < 99.95:
+        return get_seconds(seconds)
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def get_moment(t: float) -> str:
+    """Seconds since the epoch as `2026-11-24 12:05 UTC`; `unknown time` for 0."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(t)) if t else "unknown time"
+
+
+def get_hours(hours: float) -> str:
+    """GPU-hours: `1.73`, and `0.0018` where two digits would say nothing."""
+    return f"{hours:,.2f}" if hours >= 0.1 or not hours else f"{hours:.2g}"
+
+
+def get_money(cost: float) -> str:
+    """In the currency of the workflow's price, which says none."""
+    return f"{cost:,.2f}"
+
+
+def clip(text: str, size: int) -> str:
+    """The text, or its beginning and an ellipsis where it is longer than `size` characters."""
+    return text if len(text) <= size else text[: max(size - 1, 0)] + "…"
 
 
 def get_entries(new_entries: dict[str, int]) -> str:

@@ -1,0 +1,124 @@
+"""Where the minutes went: a lane for each model, as inline SVG on the run's own axis.
+
+The SVG holds no text, so that it may stretch: on a phone it is narrow and all words stay readable.
+What it shows stands below it in words; colour alone says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from warmup.report.events import PROOF_PREFIX
+from warmup.report.markup import Markup, element, join
+from warmup.report.record import ModelRecord, RunRecord
+from warmup.report.text import clip, get_count, get_duration
+
+PHASES = ("kernels", "spawn", "ready", "request", "stop", "memory")
+_WIDTH = 1000.0  # of a lane, in its own units
+_MIN_WIDTH = 2.0  # what is shorter would not be seen
+_MAX_RECTS = 400  # of a lane: two at one place look like one
+
+
+def make_timeline(run: RunRecord, max_models: int) -> Markup:
+    """The section of one run; models that were not launched have no lane."""
+    launched = [each for each in run.models.values() if each.spans or each.begin is not None]
+    if not launched:
+        body = element("p", "No server was launched, so there is nothing to draw.", class_="soft")
+        return element("section", element("h2", "Where the time went"), body)
+    lanes = [_make_lane(each, run) for each in launched[:max_models]]
+    more = len(launched) - len(lanes)
+    ends = element(
+        "div",
+        element("span", "0"),
+        element("span", get_duration(run.seconds)),
+        class_="ends",
+        aria_hidden="true",
+    )
+    rest = element("p", f"… and {get_count(more, 'model')} more", class_="soft") if more else None
+    return element("section", element("h2", "Where the time went"), *lanes, ends, rest)
+
+
+def get_phase(name: str) -> tuple[str, str]:
+    """A phase's name for people, and the class that colours it."""
+    base = name.removeprefix(PROOF_PREFIX)
+    said = base if base == name else f"proof: {base}"
+    return clip(said, 40), f"p-{base}" if base in PHASES else "p-other"
+
+
+def _make_lane(model: ModelRecord, run: RunRecord) -> Markup:
+    totals: dict[str, float] = {}
+    failed = {span.name for span in model.spans if span.state == "failed"}
+    open_ = {span.name for span in model.spans if span.state == "started"}
+    for span in model.spans:
+        totals[span.name] = totals.get(span.name, 0.0) + span.seconds
+    keys = [
+        _make_key(name, seconds, is_failed=name in failed, is_open=name in open_)
+        for name, seconds in list(totals.items())[:16]
+    ]
+    num_kernels = len(model.compiled) + model.more_compiled
+    if num_kernels:
+        text = f"{get_count(num_kernels, 'kernel')} compiled"
+        keys.append(element("li", element("i", class_="p-tick"), text, class_="ticks"))
+    told = ", ".join(
+        f"{get_phase(name)[0]} {'failed after ' if name in failed else ''}{get_duration(seconds)}"
+        for name, seconds in totals.items()
+    )
+    head = element(
+        "h3",
+        element("bdi", clip(model.name, 160)),
+        element("span", get_duration(model.seconds), class_="soft"),
+    )
+    label = f"Phases of {clip(model.name, 160)}: {clip(told, 600) or 'none recorded'}"
+    return element(
+        "div", head, _draw(model, run, label), element("ul", *keys, class_="key"), class_="lane"
+    )
+
+
+def _make_key(name: str, seconds: float, *, is_failed: bool, is_open: bool) -> Markup:
+    said, style = get_phase(name)
+    mark = "✕ " if is_failed else ""
+    end = " until it failed" if is_failed else ", never ended" if is_open else ""
+    text = f"{mark}{said} {get_duration(seconds)}{end}"
+    return element("li", element("i", class_=style), text)
+
+
+def _draw(model: ModelRecord, run: RunRecord, label: str) -> Markup:
+    has_second = bool(model.compiled or model.steps)
+    scale = _WIDTH / max(run.seconds, 1e-6)
+    rects = list(_iter_rects(model, run.begin, scale))
+    height = 16 if has_second else 10
+    return element(
+        "svg",
+        *rects,
+        class_="bar two" if has_second else "bar",
+        role="img",
+        aria_label=label,
+        viewBox=f"0 0 {_WIDTH:.0f} {height}",
+        preserveAspectRatio="none",
+    )
+
+
+def _iter_rects(model: ModelRecord, begin: float, scale: float) -> Iterator[Markup]:
+    for span in model.spans[:_MAX_RECTS]:
+        said, style = get_phase(span.name)
+        title = f"{said} {get_duration(span.seconds)}"
+        if span.state == "failed":
+            style, title = f"{style} failed", f"{title}, failed"
+        yield _make_rect((span.begin - begin) * scale, span.seconds * scale, 0, 10, style, title)
+    for step in model.steps[:_MAX_RECTS]:
+        title = f"step {clip(step.name, 60)} {get_duration(step.seconds)}"
+        yield _make_rect((step.begin - begin) * scale, step.seconds * scale, 11, 5, "p-step", title)
+    seen: set[int] = set()
+    for kernel in model.compiled:
+        x = round((kernel.t - begin) * scale)
+        if x not in seen and len(seen) < _MAX_RECTS:
+            seen.add(x)
+            yield _make_rect(x, _MIN_WIDTH, 11, 5, "p-tick", "")
+
+
+def _make_rect(x: float, width: float, y: int, height: int, style: str, title: str) -> Markup:
+    """Kept within the lane: a clock may have been set while the run went on."""
+    x = min(max(x, 0.0), _WIDTH - _MIN_WIDTH)
+    width = min(max(width, _MIN_WIDTH), _WIDTH - x)
+    inner = join([element("title", title)]) if title else None
+    return element("rect", inner, x=float(x), y=y, width=float(width), height=height, class_=style)

@@ -1,0 +1,239 @@
+"""From events to a `RunRecord`: the one reader of `events.jsonl`, and a view of a run that lives.
+
+Lenient on purpose: a file may be cut in the middle, or be of a later version. What it cannot take
+it counts, and goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from warmup.report.events import Event
+from warmup.report.record import (
+    Compiled,
+    ModelRecord,
+    Outcome,
+    RunRecord,
+    Span,
+    Start,
+    Tail,
+    bound_seconds,
+)
+from warmup.words.encoding import clean
+from warmup.words.escape import get_printable
+
+MAX_LISTED = 5000  # spans, steps, kernels, warnings kept of one model
+_LAST_MOMENT = 4e9  # in the year 2096: later ones no calendar has to show
+
+# What a trend needs.
+BRIEF_KINDS = frozenset({"run_started", "model_finished", "run_finished"})
+_IGNORED = frozenset({"heartbeat"})
+
+
+class _Line(msgspec.Struct, frozen=True):
+    t: float
+    kind: str
+    model: str | None = None
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _RunStart(msgspec.Struct, frozen=True):
+    run_id: str = ""
+    models: list[str] = []
+    version_key: str = ""
+    price_per_gpu_hour: float = 0.0
+    target: str | None = None
+
+
+class _RunEnd(msgspec.Struct, frozen=True):
+    exit_code: int | None = None
+
+
+class _Phase(msgspec.Struct, frozen=True):
+    phase: str
+    state: str = "finished"
+    seconds: float | None = None
+
+
+class _Step(msgspec.Struct, frozen=True):
+    name: str
+    seconds: float = 0.0
+    new_entries: dict[str, int] | int | None = None
+    state: str = "finished"
+
+    @property
+    def num_new(self) -> int:
+        new = self.new_entries
+        return sum(new.values()) if isinstance(new, dict) else new or 0
+
+
+class _Kernel(msgspec.Struct, frozen=True):
+    family: str = ""
+    kernel: str = ""
+    rank: int | None = None
+
+
+class _Warning(msgspec.Struct, frozen=True):
+    text: str = ""
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
+
+
+class RecordBuilder:
+    """Takes events one by one, as lines of a file (`read`) or as a `View`; `record` is the result.
+
+    kinds: those that are looked at, None for all.
+    """
+
+    def __init__(self, run_id: str = "", kinds: Collection[str] | None = None) -> None:
+        self.record = RunRecord(run_id)
+        self._kinds = kinds
+
+    def __call__(self, event: Event) -> None:
+        data: Any = event.data if event.result is None else msgspec.to_builtins(event.result)
+        self._add(event, lambda taker: msgspec.convert(data, taker.struct))
+
+    def read(self, line: bytes) -> None:
+        """One line of `events.jsonl`."""
+        try:
+            event = _decode_line(_mend(line) if b"\\ud" in line else line)
+        except (ValueError, RecursionError):  # of msgspec, json and UTF-8
+            self.record.num_unread += 1
+            return
+        self._add(event, lambda taker: taker.decoder.decode(event.data))
+
+    def finish(self) -> RunRecord:
+        """The record, with what was still going on ended at the last event."""
+        for each in self.record.models.values():
+            if each.begin is not None and each.end is None:
+                each.end = self.record.end
+            for number, span in enumerate(each.spans):
+                if span.state == "started":
+                    seconds = bound_seconds(self.record.end - span.begin)
+                    each.spans[number] = Span(span.name, span.begin, seconds, "started")
+        return self.record
+
+    def _add(self, event: Event | _Line, take: Callable[[_Taker[Any]], Any]) -> None:
+        t = min(max(event.t, 0.0), _LAST_MOMENT)
+        record, kind = self.record, event.kind
+        record.begin = min(record.begin, t) if record.begin else t
+        record.end = max(record.end, t)
+        if (self._kinds is not None and kind not in self._kinds) or kind in _IGNORED:
+            return
+        taker = _TAKERS.get(kind)
+        if taker is None:
+            record.unknown[get_printable(kind)[:60]] += 1
+            return
+        try:
+            data = take(taker)
+        except (ValueError, RecursionError):
+            record.num_unread += 1
+            return
+        if taker.is_models:
+            name = event.model or ""
+            taker.add(record.models.setdefault(name, ModelRecord(name)), t, data, record)
+        else:
+            taker.add(record, t, data, event.model)
+
+
+def _mend(line: bytes) -> bytes:
+    """The line with every surrogate that stands alone as text; `encode_json` writes it so where a
+    file's name is not UTF-8, and msgspec takes none. Raises ValueError."""
+    return msgspec.json.encode(clean(json.loads(line)))
+
+
+def _start_run(record: RunRecord, _t: float, data: _RunStart, _model: str | None) -> None:
+    record.run_id = record.run_id or data.run_id
+    record.version_key = data.version_key
+    record.price = min(max(data.price_per_gpu_hour, 0.0), 1e6)
+    record.target = data.target or ""
+    record.models.update((name, ModelRecord(name)) for name in data.models)
+
+
+def _finish_run(record: RunRecord, _t: float, data: _RunEnd, _model: str | None) -> None:
+    record.exit_code = data.exit_code
+
+
+def _warn(record: RunRecord, _t: float, data: _Warning, model: str | None) -> None:
+    known = record.models.get(model or "")
+    warnings = record.warnings if known is None else known.warnings
+    if len(warnings) < MAX_LISTED:
+        warnings.append(data.text)
+
+
+def _start_model(model: ModelRecord, t: float, data: Start, _run: RunRecord) -> None:
+    model.begin, model.start = t, data
+
+
+def _finish_model(model: ModelRecord, t: float, data: Outcome, run: RunRecord) -> None:
+    model.end, model.outcome = t, data
+    target = run.target or (model.start and model.start.target)
+    model.is_target = bool(target) or data.state == "seeded"
+
+
+def _add_phase(model: ModelRecord, t: float, data: _Phase, _run: RunRecord) -> None:
+    spans = model.spans
+    if data.state == "started":
+        if len(spans) < MAX_LISTED:
+            spans.append(Span(data.phase, t, 0.0, "started"))
+        return
+    seconds = bound_seconds(data.seconds or 0.0)
+    for number in range(len(spans) - 1, -1, -1):
+        if spans[number].name == data.phase and spans[number].state == "started":
+            spans[number] = Span(data.phase, spans[number].begin, seconds, data.state)
+            return
+    if len(spans) < MAX_LISTED:
+        spans.append(Span(data.phase, max(t - seconds, 0.0), seconds, data.state))
+
+
+def _add_step(model: ModelRecord, t: float, data: _Step, _run: RunRecord) -> None:
+    if len(model.steps) < MAX_LISTED:
+        seconds = bound_seconds(data.seconds)
+        begin = max(t - seconds, 0.0)
+        model.steps.append(Span(data.name, begin, seconds, data.state, data.num_new))
+
+
+def _add_kernel(model: ModelRecord, t: float, data: _Kernel, _run: RunRecord) -> None:
+    if len(model.compiled) < MAX_LISTED:
+        model.compiled.append(Compiled(t, data.family, data.kernel, data.rank))
+    else:
+        model.more_compiled += 1
+
+
+def _add_tail(model: ModelRecord, _t: float, data: Tail, _run: RunRecord) -> None:
+    model.tail = data
+
+
+_Data = TypeVar("_Data")
+
+
+@dataclass(frozen=True)
+class _Taker(Generic[_Data]):
+    """How events of one kind are taken: the type of their data, and what adds it."""
+
+    struct: type[_Data]
+    add: Callable[[Any, float, Any, Any], None]
+    is_models: bool
+    decoder: msgspec.json.Decoder[_Data]
+
+
+_TAKERS: dict[str, _Taker[Any]] = {
+    kind: _Taker(struct, add, is_models, msgspec.json.Decoder(struct))
+    for kind, struct, add, is_models in (
+        ("run_started", _RunStart, _start_run, False),
+        ("run_finished", _RunEnd, _finish_run, False),
+        ("warning", _Warning, _warn, False),
+        ("model_started", Start, _start_model, True),
+        ("model_finished", Outcome, _finish_model, True),
+        ("phase", _Phase, _add_phase, True),
+        ("step", _Step, _add_step, True),
+        ("compiled", _Kernel, _add_kernel, True),
+        ("log_tail", Tail, _add_tail, True),
+    )
+}
