@@ -69,7 +69,14 @@ def record_model(events: Events, result: ModelResult, index: int, tail: Sequence
         events.emit("phase", name, phase=phase, state="started")
         events.emit("phase", name, phase=phase, state="failed" if is_bad else "finished",
                     seconds=0.25)  # fmt: skip
-    events.emit("step", name, name=f"step of {name}", seconds=0.1, new_entries={"triton": 2})
+    events.emit(
+        "step",
+        name,
+        step=f"step of {name}",
+        state="answered",
+        seconds=0.1,
+        new_entries={"triton": 2},
+    )
     events.emit("compiled", name, family="triton", kernel=f"kernel of {name}", rank=1)
     events.emit("warning", name, text=f"warned of {name}")
     events.emit("log_tail", name, path=f"/runs/{name}.log", lines=list(tail), cut=True,

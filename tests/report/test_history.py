@@ -30,7 +30,7 @@ def test_a_run_is_read_as_it_was(tmp_path: Path) -> None:
     names = [span.name for span in model.spans]
     assert names[:4] == ["spawn", "ready", "request", "stop"]
     assert {span.seconds for span in model.spans} == {0.25}
-    assert (model.steps[0].new_entries, model.compiled[0].rank) == (2, 1)
+    assert (model.steps[0].new_entries, model.compiled[0].rank) == ({"triton": 2}, 1)
     assert (model.trouble, model.warnings) == ("x: error: bad", ["warned of org/a:8"])
     assert model.gpu_hours == pytest.approx(8 * 41.23 / 3600)
     assert run.gpu_hours == pytest.approx(12 * 41.23 / 3600)
@@ -96,7 +96,7 @@ def test_no_cut_and_no_flipped_byte_raises(
         {"t": 1, "kind": "teleported", "data": {"anything": [1]}},
         {"t": 1e300, "kind": "phase", "model": "a:1", "data": {"phase": "x", "seconds": -1e300}},
         {"t": -5, "kind": "model_finished", "model": "a:1", "data": {"state": "sublimated"}},
-        {"t": 1, "kind": "step", "model": "a:1", "data": {"name": "s", "new_entries": 7}},
+        {"t": 1, "kind": "step", "model": "a:1", "data": {"step": "s", "new_entries": 7}},
         {"t": 1, "kind": "run_started", "data": {"models": "not a list"}},
         {"t": 1, "kind": "model_finished", "model": None, "data": {"tp": "eight"}},
         {"t": "late", "kind": "phase"},

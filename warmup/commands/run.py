@@ -120,6 +120,7 @@ class _Run:
                 models=[launch.name for launch in launches],
                 version_key=self.session.vector.key,
                 price_per_gpu_hour=self.session.resolved.price_per_gpu_hour,
+                target=self.session.resolved.gpu_target,
             )
             if is_all_warm or run_dir is None:
                 for launch, check in zip(launches, checks, strict=True):

@@ -27,7 +27,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     result: of `model_finished`, whose `data` it is in the file; None for the other kinds.
 
     Kinds and their `data`:
-      run_started     {run_id, models: [name], version_key, price_per_gpu_hour}
+      run_started     {run_id, models: [name], version_key, price_per_gpu_hour, target}
       model_started   {index, total, engine, reason, argv, gpus, log}
       phase           {phase: kernels|spawn|ready|request|ladder|stop|memory, seconds?,
                        state: started|finished|failed}   `prove_spawn`, … in the boot that proves

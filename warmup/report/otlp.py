@@ -100,9 +100,8 @@ def _iter_model(
 
 def _make_phase(trace: str, own: str, parent: str, span: Span) -> dict[str, Any]:
     attributes: dict[str, Any] = {"warmup_ci.phase.state": span.state}
-    if span.new_entries:
-        attributes["warmup_ci.new_entries"] = span.new_entries
-    failed = None if span.state == "finished" else span.state
+    attributes |= {f"warmup_ci.new_entries.{name}": n for name, n in span.new_entries.items()}
+    failed = span.state if span.state in ("failed", "started") else None
     return _make_span(trace, own, parent, span.name, (span.begin, span.end), attributes, failed)
 
 

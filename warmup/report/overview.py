@@ -103,7 +103,7 @@ def _make_model(model: ModelRecord) -> dict[str, Any]:
         "why_cold": model.was_cold_for or None,
         "seconds": model.seconds,
         "phases": [[span.name, round(span.seconds, 3), span.state] for span in model.spans],
-        "steps": [[step.name, round(step.seconds, 3), step.new_entries] for step in model.steps],
+        "steps": [[step.name, round(step.seconds, 3), step.state] for step in model.steps],
         "num_compiled": len(model.compiled) + model.more_compiled,
         "new_entries": model.new_entries,
         "trouble": model.trouble,

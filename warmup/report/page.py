@@ -68,6 +68,9 @@ def _get_verdict(run: RunRecord) -> str:
     warm, total = sum(each.is_warm for each in models), len(models)
     if run.exit_code is None:
         return f"The run did not finish: {warm} of {get_count(total, 'model')} warm"
+    seeded = sum(each.state == "seeded" for each in models)
+    if seeded == total and total:
+        return f"{get_count(total, 'model')} seeded for {clip(run.target, 40) or 'another machine'}"
     if warm == total and total:
         return "The model is warm" if total == 1 else f"All {total} models are warm"
     return f"{warm} of {get_count(total, 'model')} {'is' if warm == 1 else 'are'} warm"
@@ -96,7 +99,7 @@ def _make_header(history: History, title: str) -> Markup:
             *key,
         ]
     )
-    state = "warm" if all(each.is_warm for each in run.models.values()) else run.brief.verdict
+    state = run.brief.verdict
     return element(
         "header",
         eyebrow,

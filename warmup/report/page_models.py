@@ -10,7 +10,7 @@ from warmup.report.markup import Markup, element, escape, join
 from warmup.report.page_trend import get_sign
 from warmup.report.record import ModelRecord, RunRecord
 from warmup.report.summary import HEAD, get_cells
-from warmup.report.text import clip, get_count, get_duration
+from warmup.report.text import clip, get_count, get_duration, get_entries, get_missed
 
 _MAX_NAME = 160
 _MAX_REASON = 600
@@ -112,6 +112,10 @@ def _make_detail(model: ModelRecord, budget: int) -> Markup:
     if model.argv:
         command = element("code", clip(shlex.join(model.argv), 1500))
         facts.append(element("p", join(["Command: ", command])))
+    if model.outcome and model.outcome.target:
+        missed = clip(get_missed(model.outcome.seed_missed), 600)
+        told = f"Its seed is for {clip(model.outcome.target, 60)}{missed and ': '}{missed}"
+        facts.append(element("p", told))
     survivors = model.outcome.survivors if model.outcome else []
     facts += [
         element("p", f"Not ended: {clip(text, 200)}", class_="trouble") for text in survivors[:8]
@@ -133,16 +137,14 @@ def _make_steps(model: ModelRecord) -> list[Markup]:
     rows = [
         (
             clip(step.name, 80),
+            step.state.replace("_", " "),
             get_duration(step.seconds),
-            f"+{step.new_entries}" if step.new_entries else "",
-            step.state if step.state != "finished" else "",
+            clip(get_entries(step.new_entries), 300),
         )
         for step in model.steps[:_MAX_ROWS]
     ]
-    return [
-        element("h3", "Requests of the ladder"),
-        _make_plain(("step", "seconds", "new entries", ""), rows),
-    ]
+    head = ("request", "state", "seconds", "new entries")
+    return [element("h3", "What it was asked"), _make_plain(head, rows)]
 
 
 def _make_kernels(model: ModelRecord) -> list[Markup]:

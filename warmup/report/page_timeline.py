@@ -13,7 +13,7 @@ from warmup.report.markup import Markup, element, join
 from warmup.report.record import ModelRecord, RunRecord
 from warmup.report.text import clip, get_count, get_duration
 
-PHASES = ("kernels", "spawn", "ready", "request", "stop", "memory")
+PHASES = ("kernels", "spawn", "ready", "request", "ladder", "stop", "memory")
 _WIDTH = 1000.0  # of a lane, in its own units
 _MIN_WIDTH = 2.0  # what is shorter would not be seen
 _MAX_RECTS = 400  # of a lane: two at one place look like one

@@ -61,15 +61,10 @@ class _Phase(msgspec.Struct, frozen=True):
 
 
 class _Step(msgspec.Struct, frozen=True):
-    name: str
+    step: str
+    state: str = "answered"
     seconds: float = 0.0
-    new_entries: dict[str, int] | int | None = None
-    state: str = "finished"
-
-    @property
-    def num_new(self) -> int:
-        new = self.new_entries
-        return sum(new.values()) if isinstance(new, dict) else new or 0
+    new_entries: dict[str, int] = {}
 
 
 class _Kernel(msgspec.Struct, frozen=True):
@@ -173,8 +168,7 @@ def _start_model(model: ModelRecord, t: float, data: Start, _run: RunRecord) -> 
 
 def _finish_model(model: ModelRecord, t: float, data: Outcome, run: RunRecord) -> None:
     model.end, model.outcome = t, data
-    target = run.target or (model.start and model.start.target)
-    model.is_target = bool(target) or data.state == "seeded"
+    model.is_target = bool(run.target) or data.state == "seeded"
 
 
 def _add_phase(model: ModelRecord, t: float, data: _Phase, _run: RunRecord) -> None:
@@ -196,7 +190,7 @@ def _add_step(model: ModelRecord, t: float, data: _Step, _run: RunRecord) -> Non
     if len(model.steps) < MAX_LISTED:
         seconds = bound_seconds(data.seconds)
         begin = max(t - seconds, 0.0)
-        model.steps.append(Span(data.name, begin, seconds, data.state, data.num_new))
+        model.steps.append(Span(data.step, begin, seconds, data.state, data.new_entries))
 
 
 def _add_kernel(model: ModelRecord, t: float, data: _Kernel, _run: RunRecord) -> None:

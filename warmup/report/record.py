@@ -30,16 +30,18 @@ class Outcome(msgspec.Struct, frozen=True):
     log: str | None = None
     argv: list[str] = []
     survivors: list[str] = []
+    target: str = ""
+    left_out: list[str] = []
+    seed_missed: list[str] = []
 
 
 class Start(msgspec.Struct, frozen=True):
-    """`model_started`. target: the GPU that it was warmed for, where that is not the one here."""
+    """`model_started`."""
 
     engine: str = ""
     reason: str = ""
     argv: list[str] = []
     log: str | None = None
-    target: str | None = None
 
 
 class Tail(msgspec.Struct, frozen=True):
@@ -53,13 +55,14 @@ class Tail(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Span:
-    """A phase, or a step of the ladder. begin: seconds since the epoch. state: `finished`, …"""
+    """A phase, or a step of the ladder. begin: seconds since the epoch. state: `finished`, …
+    new_entries: of a step, per family."""
 
     name: str
     begin: float
     seconds: float
     state: str = "finished"
-    new_entries: int = 0
+    new_entries: dict[str, int] = field(default_factory=dict)
 
     @property
     def end(self) -> float:
@@ -183,9 +186,9 @@ class RunBrief:
 
     @property
     def verdict(self) -> str:
-        """The worst that happened to a model of it: failed, unfinished, warmed or warm."""
+        """The worst that happened to a model of it; `warm` where all are warm now."""
         states = {state for state, _ in self.models.values()}
-        for state in ("failed", UNFINISHED, "skipped", "warmed"):
+        for state in ("failed", UNFINISHED, "skipped", "seeded"):
             if state in states:
                 return state
         return "warm" if self.exit_code is not None else UNFINISHED

@@ -6,11 +6,11 @@ STYLE = """
 :root{color-scheme:light dark;--bg:#f7f8fa;--card:#fff;--ink:#16202c;--soft:#5a6878;--line:#dde3ea;
 --good:#12805c;--goodbg:#e2f5ec;--bad:#c02b30;--badbg:#fdeaea;--meh:#8a5a00;--mehbg:#fdf1da;
 --link:#1c5fc4;--code:#f0f3f7;--kernels:#7a4fd0;--spawn:#5b7083;--ready:#2f7de0;--request:#0f9f8f;
---stop:#c77b12;--memory:#b04a86;--other:#78869a}
+--ladder:#5f9c1a;--stop:#c77b12;--memory:#b04a86;--other:#78869a}
 @media(prefers-color-scheme:dark){:root{--bg:#0e141b;--card:#161f29;--ink:#e7edf4;--soft:#9aabbd;
 --line:#2a3644;--good:#4fd19f;--goodbg:#12352a;--bad:#ff8a86;--badbg:#431d20;--meh:#f0b95a;
 --mehbg:#3b2c10;--link:#82b4ff;--code:#0f1720;--kernels:#a98bf0;--spawn:#8ea3b6;--ready:#5aa0f5;
---request:#35c4b3;--stop:#e6a13f;--memory:#d97bb3;--other:#8a9aae}}
+--request:#35c4b3;--ladder:#93cc4c;--stop:#e6a13f;--memory:#d97bb3;--other:#8a9aae}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--bg);color:var(--ink);font:16px/1.5 system-ui,-apple-system,
 "Segoe UI",Roboto,"Noto Sans","DejaVu Sans",sans-serif;-webkit-text-size-adjust:100%}
@@ -81,6 +81,7 @@ gap:.35rem .8rem;align-items:center;margin:0}
 .p-spawn{fill:var(--spawn);background:var(--spawn)}
 .p-ready{fill:var(--ready);background:var(--ready)}
 .p-request{fill:var(--request);background:var(--request)}
+.p-ladder{fill:var(--ladder);background:var(--ladder)}
 .p-stop{fill:var(--stop);background:var(--stop)}
 .p-memory{fill:var(--memory);background:var(--memory)}
 .p-other{fill:var(--other);background:var(--other)}
