@@ -223,13 +223,29 @@ def plan(**values: Any) -> int:
     return _call("plan", values)
 
 
+command_options = _options(
+    click.option("--timeout", "timeout_s", type=_SECONDS, help="Seconds until it is ended."),
+    root_option,
+    click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- CMD..."),
+)
+
+
+@cli.command("exec", context_settings={"allow_interspersed_args": False})
+@command_options
+def exec_command(**values: Any) -> int:
+    """Run any command, the tests say; nothing that it starts survives it.
+
+    Streams, terminal, signals and exit status stay the command's; 124 where its time was over.
+    """
+    return _call("exec.exec_command", values)
+
+
 @cli.command(context_settings={"allow_interspersed_args": False})
 @click.option("--json", "json_path", type=_PATH, help="Document to write.")
 @click.option("--fail-on-miss", is_flag=True, help="Exit 1 if it succeeded but compiled.")
-@root_option
-@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- CMD...")
+@command_options
 def observe(**values: Any) -> int:
-    """Run a command, then list every kernel that it had to compile.
+    """`exec`, and list every kernel that the command had to compile.
 
     Passes the command's exit status and its signals.
     """

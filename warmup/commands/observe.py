@@ -1,36 +1,23 @@
-"""`warmup-ci observe -- CMD…`: list every kernel a command had to compile that the warm-up had not.
-
-The command keeps our standard streams, process group and terminal. Its exit status is ours.
-"""
+"""`warmup-ci observe -- CMD…`: `exec`, and list every kernel that it had to compile."""
 
 from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from warmup.commands.exec import warn
 from warmup.commands.session import Session
 from warmup.report.api import Output
-from warmup.words.errors import EXIT_FAILED, HostError, UsageError, WarmupError
+from warmup.words.errors import EXIT_FAILED, HostError, UsageError
 from warmup.words.secrets import Redactor
 
-if TYPE_CHECKING:
-    from warmup.supervise.api import EntryHolders
-
-_LOOK_S = 0.5
 _MAX_LISTED = 50  # lines per family for people; the document holds all
-# What is handed on to the command. Not SIGTSTP and SIGCONT: the terminal stops the whole group.
-_FORWARDED = {
-    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
-}  # fmt: skip
-_SI_KERNEL = 0x80  # asm-generic/siginfo.h: the terminal's Ctrl-C, which the command got as well
 
 
 class ObservedEntry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -55,17 +42,17 @@ def observe(
     session: Session,
     *,
     command: tuple[str, ...],
+    timeout_s: float | None = None,
     json_path: Path | None = None,
     fail_on_miss: bool = False,
 ) -> int:
-    """Run `command`, then report its new cache entries. Returns its exit status.
+    """Run `command`, then report its new cache entries. Returns its exit status, as `exec` does.
 
-    128 + signal where a signal ended it; 127 or 126 where it cannot be executed. With
-    fail_on_miss, 1 where it succeeded but compiled. Raises UsageError for an empty command and
-    for a document that cannot be written, before anything runs.
+    With fail_on_miss, 1 where it succeeded but compiled. Raises UsageError for an empty command
+    and for a document that cannot be written, before anything runs, and HostError.
     """
     from warmup.caches.api import find_new_after, get_family, make_mark
-    from warmup.supervise.api import EntryHolders
+    from warmup.supervise.api import EntryHolders, NotExecutable, run_attached
     from warmup.words.names import FAMILY_NAMES
 
     if not command:
@@ -77,7 +64,18 @@ def observe(
     holders = EntryHolders(roots)
     mark = make_mark(FAMILY_NAMES, env)
     holders.look()
-    status = _run(command, env, holders)
+
+    def look(pid: int) -> None:
+        holders.root_pid = pid
+        holders.look()
+
+    try:
+        status = run_attached(
+            command, env=env, home=session.home, warn=warn, timeout_s=timeout_s, look=look
+        )
+    except NotExecutable as error:
+        Output(sys.stderr).line(error.render())
+        status = error.exit_status
     new = find_new_after(mark)
     if new and status == 0 and fail_on_miss:
         status = EXIT_FAILED
@@ -132,34 +130,6 @@ def _check_writable(path: Path) -> None:
 def _is_special(path: Path) -> bool:
     """A pipe, /dev/stdout: no other file can be put in its place."""
     return path.exists() and not path.is_file()
-
-
-def _run(command: tuple[str, ...], env: Mapping[str, str], holders: EntryHolders) -> int:
-    """Start the command, hand signals on to it, and look around until it ends."""
-    heard = _FORWARDED | {signal.SIGCHLD}
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, heard)
-    try:
-        try:
-            pid = os.posix_spawnp(command[0], command, env, setsigmask=previous)
-        except OSError as error:
-            failed = WarmupError(f"cannot run {command[0]}", cause=error.strerror)
-            Output(sys.stderr).line(failed.render())
-            return 127 if isinstance(error, FileNotFoundError) else 126
-        holders.root_pid = pid
-        while True:
-            ended, wait_status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                code = os.waitstatus_to_exitcode(wait_status)
-                return code if code >= 0 else 128 - code
-            info = signal.sigtimedwait(heard, _LOOK_S)
-            if info is not None and info.si_signo in _FORWARDED and info.si_code != _SI_KERNEL:
-                os.kill(pid, info.si_signo)  # not reaped yet, so the pid is still its own
-            holders.look()
-    finally:
-        # Signals that came since the command ended are not to end the report.
-        while signal.sigtimedwait(heard, 0) is not None:
-            pass
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 def _report(observed: Mapping[str, Sequence[ObservedEntry]]) -> None:

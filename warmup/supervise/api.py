@@ -5,11 +5,13 @@ The face of this room: other rooms import it alone.
 
 from __future__ import annotations
 
+from warmup.supervise.attached import run_attached
 from warmup.supervise.boot import HEARTBEAT_S, Boot
 from warmup.supervise.cancel import CancelWatch
 from warmup.supervise.gpu_memory import read_gpus
 from warmup.supervise.phases import Phases
 from warmup.supervise.ports import lease_ports, peek_ports
+from warmup.supervise.tree.exec_error import NotExecutable
 from warmup.supervise.tree.guarantees import find_missing_guarantees
 from warmup.supervise.tree.proc import get_command
 from warmup.supervise.tree.reap import ReapReport, has_to_be_reaped, reap_runs
@@ -21,6 +23,7 @@ __all__ = [
     "Boot",
     "CancelWatch",
     "EntryHolders",
+    "NotExecutable",
     "Phases",
     "ReapReport",
     "Supervisor",
@@ -31,4 +34,5 @@ __all__ = [
     "peek_ports",
     "read_gpus",
     "reap_runs",
+    "run_attached",
 ]

@@ -11,10 +11,18 @@ from pathlib import Path
 from warmup.words.errors import WarmupError
 
 
+class NotExecutable(WarmupError):
+    """exit_status: as a shell has it, 127 where the command was not found, else 126."""
+
+    def __init__(self, code: int, what: str, *, cause: str, hint: str | None = None) -> None:
+        super().__init__(what, cause=cause, hint=hint)
+        self.exit_status = 127 if code == errno.ENOENT else 126
+
+
 def check_command(argv: Sequence[str], env: Mapping[str, str]) -> None:
     """Raises WarmupError for what no kernel takes: no command, a NUL, a name with `=`."""
     if not argv or not argv[0]:
-        raise WarmupError("cannot start the server", cause="the command is empty")
+        raise NotExecutable(errno.ENOENT, "cannot start the server", cause="the command is empty")
     what = f"cannot start {argv[0]!r}"
     for index, word in enumerate(argv):
         if "\0" in word:
@@ -28,34 +36,36 @@ def check_command(argv: Sequence[str], env: Mapping[str, str]) -> None:
 
 def get_exec_error(
     code: int, stage: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path
-) -> WarmupError:
+) -> NotExecutable:
     """code: errno. stage: `cwd` where entering the folder failed, else `exec`."""
     name = argv[0]
     what = f"cannot start {name}"
     if stage == "cwd":
-        return WarmupError(what, cause=f"cannot enter its folder {cwd}: {os.strerror(code)}")
+        return NotExecutable(
+            code, what, cause=f"cannot enter its folder {cwd}: {os.strerror(code)}"
+        )
     if code == errno.ENOENT:
         return _get_not_found(what, name, env, cwd)
     if code == errno.EACCES:
-        return WarmupError(
-            what, cause="not executable", hint=f"chmod +x {name}, or name its program"
+        return NotExecutable(
+            code, what, cause="not executable", hint=f"chmod +x {name}, or name its program"
         )
     if code == errno.ENOEXEC:
         hint = "start it with a line such as #!/bin/sh"
-        return WarmupError(what, cause="neither a program nor a script", hint=hint)
-    return WarmupError(what, cause=os.strerror(code))
+        return NotExecutable(code, what, cause="neither a program nor a script", hint=hint)
+    return NotExecutable(code, what, cause=os.strerror(code))
 
 
-def _get_not_found(what: str, name: str, env: Mapping[str, str], cwd: Path) -> WarmupError:
+def _get_not_found(what: str, name: str, env: Mapping[str, str], cwd: Path) -> NotExecutable:
     if "/" not in name:
         path = env.get("PATH", os.defpath)
         hint = f"install it, or give its full path; PATH is {path}"
-        return WarmupError(what, cause="command not found", hint=hint)
+        return NotExecutable(errno.ENOENT, what, cause="command not found", hint=hint)
     if _is_file(cwd / name):
         hint = "its first line (#!) or its loader names a program that is not there"
-        return WarmupError(what, cause="its interpreter was not found", hint=hint)
+        return NotExecutable(errno.ENOENT, what, cause="its interpreter was not found", hint=hint)
     hint = "check the path" if name.startswith("/") else f"it was looked for in the folder {cwd}"
-    return WarmupError(what, cause="no such file", hint=hint)
+    return NotExecutable(errno.ENOENT, what, cause="no such file", hint=hint)
 
 
 def _is_file(path: Path) -> bool:

@@ -107,6 +107,15 @@ class Server:
                 self.messages.closed = True
         self.leader_pid = self.messages.started or 0
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the shim has nothing more to say: its tree is ended, or it died itself."""
+        return self.messages.ended is not None or self.messages.closed
+
+    def signal(self, signum: int) -> None:
+        """To the leader, by its parent, the shim: nothing happens where it has ended."""
+        self._tell_shim(b"signal %d\n" % signum)
+
     def find_exit(self) -> LeaderExit | None:
         """How the leader ended; None while it lives."""
         self.pump()
@@ -219,8 +228,11 @@ class Server:
 
     def _send_grace(self, grace_s: float) -> None:
         self._shim.send_signal(signal.SIGCONT)  # a stopped one would cost all of the slack
+        self._tell_shim(b"stop %.3f\n" % grace_s)
+
+    def _tell_shim(self, line: bytes) -> None:
         try:
-            os.write(self._control, b"stop %.3f\n" % grace_s)
+            os.write(self._control, line)
         except BrokenPipeError:
             return  # the shim has died; its tree has come to us
 

@@ -5,15 +5,21 @@ environment cannot break it. It is a subreaper in its own session, wears the run
 leader, and ends the whole tree when it is told to, when its lifeline ends, or when its parent dies:
 GitHub's runner kills the orchestrator alone. It never holds the step's stdout or stderr.
 
+An *attached* leader (`exec`) keeps the caller's streams, descriptors, session and process group, so
+that the terminal is its own; its tree ends with it. The shim is in a process group of its own then,
+where no key of the terminal reaches it, and lets go of the streams once the leader has them.
+
 Arguments: the parent's pid, the cookie (0: none), and the numbers of three descriptors.
-  job      JSON {argv, env, cwd, kill_timeout_s, max_processes, group}, read once; strings are
-           bytes as latin-1
-  control  lines `stop SECONDS`, a grace; end of file means that the orchestrator is gone
+  job      JSON {argv, env, cwd, kill_timeout_s, max_processes, group, attached}, read once; strings
+           are bytes as latin-1; attached: null or {process_group, ignored}, signals as numbers
+  control  lines `stop SECONDS`, a grace, or `signal NUMBER`, for the leader; end of file means that
+           the orchestrator is gone
   status   we write JSON lines: {started} or {failed, stage}, {exit}, at last {killed, survivors}
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -21,6 +27,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Set
 from typing import Any
 
 if __name__ == "__main__":
@@ -32,27 +39,35 @@ from warmup.supervise.tree.cgroup import NO_GROUP, Group
 
 _ORPHAN_GRACE_S = 0.5  # once the leader has ended, nobody will tell the others to end
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# What a terminal sends to the group in which an attached shim is for its first milliseconds.
+_KEYS = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP)
 
 
 class Shim:
     """One server from fork to the last of its processes.
 
-    parent: pid that must stay our parent. cookies: what the tree wears.
+    parent: pid that must stay our parent. cookies: what the tree wears. is_attached: whether the
+    leader keeps the terminal.
     """
 
-    def __init__(self, parent: int, cookies: range, control: int, status: int) -> None:
+    def __init__(
+        self, parent: int, cookies: range, control: int, status: int, *, is_attached: bool = False
+    ) -> None:
         self._parent = parent
         self._cookies = cookies
         self._kill_timeout_s = timing.DEADLINE_S
         self._group = NO_GROUP
         self._control = control
         self._status = status
-        self._wake, wake_end = os.pipe()
+        self._is_attached = is_attached
+        self._wake, self._wake_end = os.pipe()
         os.set_blocking(self._wake, False)
-        os.set_blocking(wake_end, False)
-        signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
+        os.set_blocking(self._wake_end, False)
+        signal.set_wakeup_fd(self._wake_end, warn_on_full_buffer=False)
         for signum in (signal.SIGCHLD, *_ENDING_SIGNALS):
             signal.signal(signum, lambda *_: None)
+        for signum in _KEYS if is_attached else ():
+            signal.signal(signum, signal.SIG_IGN)
         self._parent_pidfd = _find_pidfd(parent)
         self._leader = 0
         self._leader_lives = False
@@ -83,6 +98,9 @@ class Shim:
         self._leader_lives = True
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.close(exec_end)
+        if self._is_attached:
+            own = (self._wake, self._wake_end, self._control, self._status, self._exec_pipe)
+            _let_go({*own, self._parent_pidfd})
 
     def _watch(self) -> None:
         """Until there are no children, the grace is over, or we are to end at once."""
@@ -111,7 +129,7 @@ class Shim:
         if self._exec_pipe is not None:  # it ended before we saw its exec
             self._tell_exec()
         self._say({"exit": status})
-        if self._is_ending:
+        if self._is_ending or self._is_attached:
             self._shorten(_ORPHAN_GRACE_S)
 
     def _tell_exec(self) -> None:
@@ -129,9 +147,14 @@ class Shim:
         """
         for line in text.splitlines():
             try:
-                grace_s = float(line.split()[1])
-            except (ValueError, IndexError):
+                word, number = line.split()
+                grace_s = float(number)
+            except ValueError:
                 return False
+            if word == b"signal":
+                if self._leader_lives:
+                    _signal_child(self._leader, int(grace_s))
+                continue
             if self._leader_lives and not self._is_ending:
                 # A stopped leader hears the SIGTERM only when it goes on.
                 _signal_child(self._leader, signal.SIGTERM)
@@ -180,6 +203,17 @@ def _signal_child(pid: int, signum: int) -> None:
         return
 
 
+def _let_go(kept: Set[int | None]) -> None:
+    """Close what only the leader is to hold: whoever reads a pipe waits for its last writer."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in range(3):
+        os.dup2(null, fd)
+    for name in os.listdir("/proc/self/fd") if proc.list_pids() else ():  # noqa: PTH208 - as proc
+        if int(name) > 2 and int(name) not in kept:
+            with contextlib.suppress(OSError):  # the listing's own
+                os.close(int(name))
+
+
 def _become_leader(job: dict[str, Any], parent: int, exec_end: int) -> None:
     """In the child: never returns. Says on `exec_end` what failed; left empty, nothing did."""
     stage = "start"
@@ -187,9 +221,14 @@ def _become_leader(job: dict[str, Any], parent: int, exec_end: int) -> None:
         kernel.set_death_signal(signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(127)
-        os.setsid()
+        attached = job.get("attached")
+        if attached:
+            os.setpgid(0, attached["process_group"])
+        else:
+            os.setsid()
         for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            signal.signal(signum, signal.SIG_DFL)
+            is_ignored = attached and signum in attached["ignored"]
+            signal.signal(signum, signal.SIG_IGN if is_ignored else signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         Group(job["group"]).enter()
         if job["max_processes"]:
@@ -197,7 +236,8 @@ def _become_leader(job: dict[str, Any], parent: int, exec_end: int) -> None:
             limit = min(job["max_processes"], hard % (1 << 63))  # -1: without limit
             resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
         stage = "cwd"
-        os.chdir(job["cwd"].encode("latin-1"))
+        if not attached:
+            os.chdir(job["cwd"].encode("latin-1"))
         stage = "exec"
         argv = [word.encode("latin-1") for word in job["argv"]]
         env = {k.encode("latin-1"): v.encode("latin-1") for k, v in job["env"].items()}
@@ -215,12 +255,15 @@ def main(argv: list[str]) -> None:
         os.set_inheritable(fd, False)
     with open(job_fd, "rb") as file:  # noqa: PTH123 - a descriptor has no path
         job = json.loads(file.read())
+    if job.get("attached"):
+        os.setpgid(0, 0)
     kernel.set_subreaper(True)
     kernel.raise_priority()  # it sleeps, but must get its turn when its server has gone mad
     if own_cookie:
         cookie.wear(own_cookie)
     cookies = range(own_cookie, own_cookie + 1) if own_cookie else range(0)
-    Shim(parent, cookies, control, status).supervise(job)
+    is_attached = bool(job.get("attached"))
+    Shim(parent, cookies, control, status, is_attached=is_attached).supervise(job)
 
 
 if __name__ == "__main__":

@@ -9,16 +9,28 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from warmup.supervise.tree import shim
 from warmup.supervise.tree.cgroup import NO_GROUP, Group
 
 
 @dataclass(frozen=True)
+class Attached:
+    """A command that keeps our session, streams, descriptors and folder.
+
+    process_group: what it joins. ignored: signals that it finds ignored.
+    """
+
+    process_group: int
+    ignored: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Command:
-    """What the leader executes. env: its whole environment.
+    """What the leader executes. env: its whole environment. cwd: unused where it is attached.
 
     kill_timeout_s: how long to try to end what SIGKILL does not end at once. max_processes: of the
     server's user, as RLIMIT_NPROC counts them: each thread is one, those of its other programs too,
@@ -29,8 +41,9 @@ class Command:
     env: Mapping[str, str]
     cwd: Path
     kill_timeout_s: float
-    max_processes: int
+    max_processes: int = 0
     group: Group = NO_GROUP
+    attached: Attached | None = None
 
     def encode(self) -> bytes:
         """Strings as bytes in latin-1: the shim may not read our locale as we do."""
@@ -45,6 +58,7 @@ class Command:
             "kill_timeout_s": self.kill_timeout_s,
             "max_processes": self.max_processes,
             "group": encode(self.group.path),
+            "attached": None if self.attached is None else asdict(self.attached),
         }
         return json.dumps(job).encode()
 
@@ -58,9 +72,10 @@ class ShimEnds:
     status: int
 
 
-def spawn_shim(command: Command, cookie: int, log: int) -> ShimEnds:
-    """Start it; its leader is forked a moment later. log: descriptor, which stays the caller's.
+def spawn_shim(command: Command, cookie: int, log: int | None) -> ShimEnds:
+    """Start it; its leader is forked a moment later.
 
+    log: descriptor, which stays the caller's; None for a command that is attached.
     Raises OSError where no process can be had.
     """
     with ExitStack() as ours, ExitStack() as theirs:
@@ -72,22 +87,31 @@ def spawn_shim(command: Command, cookie: int, log: int) -> ShimEnds:
         status, status_write = os.pipe()
         theirs.callback(os.close, status_write)
         ours.callback(os.close, status)
-        process = _popen(log, cookie, (job, control_read, status_write))
+        fds = (job, control_read, status_write)
+        process = _popen(cookie, fds, _get_streams(log, fds))
         ours.pop_all()
     return ShimEnds(process, control, status)
 
 
-def _popen(log: int, cookie: int, fds: tuple[int, int, int]) -> subprocess.Popen[bytes]:
+def _get_streams(log: int | None, fds: tuple[int, ...]) -> dict[str, Any]:
+    """Popen's words for what the shim inherits."""
+    if log is not None:
+        streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+        return {**streams, "pass_fds": fds, "start_new_session": True}
+    for fd in fds:  # beside all that our caller left open for us: `<(…)`, a jobserver's pipe
+        os.set_inheritable(fd, True)
+    return {"close_fds": False}
+
+
+def _popen(
+    cookie: int, fds: tuple[int, ...], streams: Mapping[str, Any]
+) -> subprocess.Popen[bytes]:
     words = [os.getpid(), cookie, *fds]
     return subprocess.Popen(
         [sys.executable, "-I", "-S", shim.__file__, *(str(word) for word in words)],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        pass_fds=fds,
         # At the end of a job the runner kills whatever carries this: not the shim, of all.
         env={k: v for k, v in os.environ.items() if k != "RUNNER_TRACKING_ID"},
-        start_new_session=True,
+        **streams,
     )
 
 

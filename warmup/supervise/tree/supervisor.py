@@ -12,7 +12,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from warmup.supervise.tree import cookie, exec_error, kernel, ledger
 from warmup.supervise.tree.cgroup import Group, find_parent
 from warmup.supervise.tree.guarantees import find_missing_guarantees
 from warmup.supervise.tree.server import Server, StopReport
-from warmup.supervise.tree.spawn import Command, spawn_shim
+from warmup.supervise.tree.spawn import Attached, Command, spawn_shim
 from warmup.supervise.tree.timing import DEADLINE_S
 from warmup.words.errors import Cancelled, HostError, WarmupError
 from warmup.words.files import Folder
@@ -130,12 +130,27 @@ class Supervisor:
         Raises WarmupError where the command cannot be executed, Cancelled where we are told to end,
         and HostError where processes of an earlier server still run, or the log cannot be made.
         """
-        exec_error.check_command(argv, env)
-        self._check_nobody_is_left()
         if max_processes and os.geteuid() == 0:
             self.warn("max_processes has no effect: the kernel does not limit root's processes")
         env = {"SPT_NOENV": "1", **env}
         command = Command(argv, env, cwd, self._kill_timeout_s, max_processes)
+        return self._start(command, log_path)
+
+    def attach(
+        self, argv: Sequence[str], *, env: Mapping[str, str], ignored: Collection[int]
+    ) -> Server:
+        """Start a command that keeps our terminal, streams, folder and process group.
+
+        Its tree ends with it, without being told. ignored: signals that it finds ignored. Raises
+        what `start` raises.
+        """
+        attached = Attached(os.getpgrp(), tuple(map(int, ignored)))
+        command = Command(argv, env, Path(), self._kill_timeout_s, attached=attached)
+        return self._start(command, None)
+
+    def _start(self, command: Command, log_path: Path | None) -> Server:
+        exec_error.check_command(command.argv, command.env)
+        self._check_nobody_is_left()
         server = self._spawn(command, log_path)
         entry = ledger.ServerEntry(ledger.get_process(server.shim_pid))
         self._record(servers=(*self._ledger.servers, entry))
@@ -146,7 +161,8 @@ class Supervisor:
             raise
         if server.messages.failed is not None:
             server.stop(0)
-            raise exec_error.get_exec_error(*server.messages.failed, argv, env, cwd)
+            failed = server.messages.failed
+            raise exec_error.get_exec_error(*failed, command.argv, command.env, command.cwd)
         entry = ledger.ServerEntry(entry.shim, ledger.get_process(server.leader_pid))
         self._record(servers=(*self._ledger.servers[:-1], entry))
         return server
@@ -160,20 +176,23 @@ class Supervisor:
                 hint="no server is started beside them; `warmup-ci reap` ends what can be ended",
             )
 
-    def _spawn(self, command: Command, log_path: Path) -> Server:
+    def _spawn(self, command: Command, log_path: Path | None) -> Server:
         index = len(self._servers)
         cookies = cookie.get_server_cookies(self._cookie, index) if self._cookie else range(0)
         group = Group.make(self._ledger.cgroup_parent, cookies.start)
         try:
-            log = self._create_log(log_path)
+            log = None if log_path is None else self._create_log(log_path)
             try:
                 ends = spawn_shim(replace(command, group=group), cookies.start, log)
             finally:
-                os.close(log)
+                if log is not None:
+                    os.close(log)
         except OSError as error:
             group.remove()
             cause = error.strerror or str(error)
-            raise HostError("cannot start a server", cause=cause, log=str(log_path)) from error
+            raise HostError(
+                "cannot start a process", cause=cause, log=_to_text(log_path)
+            ) from error
         server = Server(ends, cookies, self, group=group, kill_timeout_s=self._kill_timeout_s)
         self._servers.append(server)
         return server
@@ -189,14 +208,14 @@ class Supervisor:
         with Folder.open(path.parent) as folder:
             return folder.create_file(path.name, append=True)
 
-    def _await_leader(self, server: Server, log_path: Path) -> None:
+    def _await_leader(self, server: Server, log_path: Path | None) -> None:
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not server.leader_pid and server.messages.failed is None:
             if server.messages.closed or server.messages.fault or time.monotonic() >= deadline:
                 raise WarmupError(
                     "cannot start the server",
                     cause="its supervisor process did not come up",
-                    log=str(log_path),
+                    log=_to_text(log_path),
                 )
             self.wait(deadline - time.monotonic())
             self.check_cancelled()
@@ -247,3 +266,7 @@ class Supervisor:
     def find_num_signals(self) -> int | None:
         """How many signals asked us to end; None where neither they nor the parent's death did."""
         return None if self.find_cancelled() is None else self._cancel.num_signals
+
+
+def _to_text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
