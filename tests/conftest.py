@@ -20,6 +20,11 @@ _GONE_WITHIN_S = 10.0
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--gpu", action="store_true", help="also run the tests that need a CUDA GPU")
+    parser.addoption(
+        "--target-python",
+        type=Path,
+        help="interpreter with CUDA wheels: also run the engine on the null device, with it",
+    )
 
 
 def pytest_configure() -> None:
@@ -35,6 +40,11 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """GPU tests last, and only with --gpu."""
     items.sort(key=lambda item: item.get_closest_marker("gpu") is not None)
+    if config.getoption("--target-python") is None:
+        for item in items:
+            if item.get_closest_marker("target") is not None:
+                reason = "needs --target-python (`make test-target`)"
+                item.add_marker(pytest.mark.skip(reason=reason))
     if not config.getoption("--gpu"):
         for item in items:
             if item.get_closest_marker("gpu") is not None:
