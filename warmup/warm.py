@@ -246,15 +246,17 @@ def _seed(
     attempt: _Attempt, engine: Engine, env: Mapping[str, str], port: int, before: Snapshot
 ) -> None:
     """One boot on the null device. What its autotuners wrote is taken away, however it ended."""
-    assert attempt.step.seeding is not None
+    seeding, launch = attempt.step.seeding, attempt.launch
+    assert seeding is not None
+    seeding.note_tuning(launch, before)
     try:
         _boot(attempt, engine, env, port)
     finally:
-        found = attempt.step.seeding.remove_tuning(before, env)
+        found = seeding.remove_tuning(launch, before, env)
         attempt.left_out = tuple(map(str, found))
     if found:
         text = f"left out of the seed, since nothing was timed: {_join(attempt.left_out)}"
-        attempt.step.events.emit("warning", attempt.launch.name, text=text)
+        attempt.step.events.emit("warning", launch.name, text=text)
 
 
 def _confirm(

@@ -3,7 +3,7 @@ NAME at /compile/NAME; /fail answers 500, /hang does not answer.
 
 `http_toy.py --port P [--answer STATUS] [--always-compile] [--die-on-request] [--raise-on-request]
 [--print TEXT] [--ignore-term] [--flood-on-term BYTES] [--freeze-on-term CGROUP] [--body TEXT]
-[--tune]`
+[--tune NAME]`
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ parser.add_argument("--answer", type=int, default=200)
 parser.add_argument("--answer-after", type=float, default=0.0, help="seconds")
 parser.add_argument("--kernel", default="add")
 parser.add_argument("--always-compile", action="store_true")
-parser.add_argument("--tune", action="store_true", help="at each boot, as Triton saves it")
+parser.add_argument("--tune", default="", help="a kernel, at each boot, as Triton saves it")
 parser.add_argument("--die-on-request", action="store_true")
 parser.add_argument("--raise-on-request", action="store_true", help="and leak, as Triton does")
 parser.add_argument("--never-ready", action="store_true")
@@ -49,9 +49,13 @@ def compile_kernel(name: str) -> None:
 
 
 def tune() -> None:
-    folder = Path(os.environ["TRITON_CACHE_DIR"]) / "HASHTUNED"
+    """Of `--tune`, where $NAME is expanded. TOY_HANGS: never answer after it."""
+    name = os.path.expandvars(args.tune)
+    folder = Path(os.environ["TRITON_CACHE_DIR"]) / f"HASHTUNED{name.upper()}"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{args.kernel}.autotune.json").write_text(f'{{"timed": {time.time_ns()}}}')
+    (folder / f"{name}.autotune.json").write_text(f'{{"timed": {time.time_ns()}}}')
+    if os.environ.get("TOY_HANGS"):
+        time.sleep(600)
 
 
 class Handler(BaseHTTPRequestHandler):

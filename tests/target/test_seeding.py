@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.commands.program import call, call_json, write_workflow
+from tests.commands.program import call, call_json, get_env, write_workflow
+from tests.state.helpers import wait_until
 from tests.target.gpu_host import call_json_on_gpu, call_on_gpu
 from tests.target.null_device import get_libraries
 
@@ -69,7 +72,7 @@ def test_plan_says_what_would_be_seeded(tmp_path: Path) -> None:
 
 
 def test_what_an_autotuner_wrote_is_left_out_and_named(tmp_path: Path) -> None:
-    model = seed(tmp_path, "--tune")
+    model = seed(tmp_path, "--tune", "add")
     assert model["left_out"] == ["triton tuning of add"]
     assert model["new_entries"] == {"triton": 1}
     assert not list(tmp_path.rglob("*.autotune.json"))
@@ -81,17 +84,37 @@ def test_tuning_goes_when_the_server_fails_and_that_of_others_stays(tmp_path: Pa
     theirs = tmp_path / "triton" / "HASHTHEIRS" / "mul.autotune.json"
     theirs.parent.mkdir(parents=True)
     theirs.write_text("{}")
-    write_workflow(tmp_path, "--tune", "--answer", "500")
+    write_workflow(tmp_path, "--tune", "add", "--answer", "500")
     assert call(tmp_path, *RUN, "--target", "h200x8").returncode == 1
     assert list(tmp_path.rglob("*.autotune.json")) == [theirs]
-    model = seed(tmp_path, "--tune")
+    model = seed(tmp_path, "--tune", "add")
     assert model["left_out"] == ["triton tuning of add"] and theirs.exists()
     (manifest,) = (tmp_path / "home" / "manifests").iterdir()
     assert ".autotune.json" not in manifest.read_text()
 
 
+def test_what_a_killed_run_left_is_taken_away_by_the_next(tmp_path: Path) -> None:
+    """The orchestrator is killed between the server's request and the removal."""
+    write_workflow(tmp_path, "--tune", "$TUNED")
+    command = [sys.executable, "-m", "warmup", *RUN, "--target", "h200x8"]
+    left = tmp_path / "triton" / "HASHTUNEDMUL" / "mul.autotune.json"
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=get_env(tmp_path, TUNED="mul", TOY_HANGS="1"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as run:
+        wait_until(left.exists)
+        run.kill()
+    assert left.exists()
+    (model,) = call_json(tmp_path, *RUN, "--target", "h200x8", TUNED="add")["models"]
+    assert (model["state"], model["left_out"]) == ("seeded", ["triton tuning of add"])
+    assert not list(tmp_path.rglob("*.autotune.json"))
+
+
 def test_one_boot_on_the_gpu_that_compiles_nothing_makes_it_warm(tmp_path: Path) -> None:
-    seed(tmp_path, "--tune")
+    seed(tmp_path, "--tune", "add")
     (planned,) = call_json_on_gpu(tmp_path, "h200x8", *PLAN)["models"]
     assert planned["state"] == "seeded"
     assert "driver assumed 580.65.06 → 580.95.05" in planned["reason"]

@@ -27,7 +27,7 @@ from warmup.caches.records import (
     encode,
 )
 from warmup.caches.remove import remove_inside
-from warmup.caches.tuning import Tuning, part_tuning, remove_new_tuning
+from warmup.caches.tuning import Tuning, find_new_tuning, part_tuning, remove_tuning
 from warmup.caches.unread import mark_unread
 from warmup.caches.verify import Mismatch, find_mismatch, find_snapshot_mismatch, verify_deep
 from warmup.caches.walk import File, Snapshot, take_snapshot, walk_root
@@ -56,6 +56,7 @@ __all__ = [
     "find_mismatch",
     "find_new",
     "find_new_after",
+    "find_new_tuning",
     "find_snapshot_mismatch",
     "find_tuning",
     "get_family",
@@ -70,7 +71,7 @@ __all__ = [
     "mark_unread",
     "part_tuning",
     "remove_inside",
-    "remove_new_tuning",
+    "remove_tuning",
     "rewrite_group",
     "summaries",
     "take_snapshot",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from warmup.caches.family import find_tuning
 from warmup.caches.manifest import find_new
 from warmup.caches.remove import remove_inside
 from warmup.caches.walk import File, RootSnapshot, Snapshot
-from warmup.words.escape import to_line
+from warmup.words.escape import to_line, to_text
 
 
 class Tuning(NamedTuple):
@@ -46,13 +47,13 @@ def find_in_entry(entry: str, files: list[File]) -> str | None:
     return next(filter(None, map(find_tuning, names)), None)
 
 
-def remove_new_tuning(before: Snapshot, after: Snapshot) -> list[Tuning]:
-    """Remove the results that `before` lacks or holds otherwise; which they were.
-
-    Raises OSError where one cannot be removed: whoever finds it would trust it.
-    """
+def find_new_tuning(before: Snapshot, after: Snapshot) -> list[Tuning]:
+    """The results that `before` lacks or holds otherwise."""
     new = {(name, one.entry) for name, found in find_new(before, after).items() for one in found}
-    tunings = [each for each in part_tuning(after)[1] if (each.family, each.entry) in new]
+    return [each for each in part_tuning(after)[1] if (each.family, to_text(each.entry)) in new]
+
+
+def remove_tuning(tunings: Iterable[Tuning]) -> None:
+    """Raises OSError where one cannot be removed: whoever finds it would trust it."""
     for each in tunings:
         remove_inside(Path(each.root), each.entry, prune=True)
-    return tunings

@@ -12,14 +12,23 @@ from pathlib import Path
 
 import msgspec
 
-from warmup.caches.api import Snapshot, Tuning, remove_new_tuning, take_snapshot
+from warmup.caches.api import (
+    Snapshot,
+    Tuning,
+    find_new_tuning,
+    part_tuning,
+    remove_tuning,
+    take_snapshot,
+)
 from warmup.launch.api import Launch, get_engine, parse
 from warmup.state.api import NONE, GpuFacts, VersionVector, make_assumed
 from warmup.target.environment import check_torch, find_real_driver, make_environment
 from warmup.target.profile import Target, parse_target
 from warmup.words.errors import HostError, UsageError, WarmupError
+from warmup.words.files import Folder
 
 _GIB = 1 << 30
+_MAX_BYTES = 64 << 20  # of the list of autotuners' results
 # torch 2.14.1, _inductor/config.py: what makes Inductor choose among kernels by timing them.
 _TIMED = (
     "TORCHINDUCTOR_MAX_AUTOTUNE",
@@ -104,9 +113,31 @@ class Seeding(msgspec.Struct, frozen=True, kw_only=True):
         """The server's environment with the null device in it. Raises HostError."""
         return {**env, **make_environment(self.target, env, self.home / "target", run_dir)}
 
-    def remove_tuning(self, before: Snapshot, env: Mapping[str, str]) -> list[Tuning]:
+    def note_tuning(self, launch: Launch, before: Snapshot) -> None:
+        """Write down which autotuners' results are there before the boot. Where an earlier run
+        of this launch wrote that and was killed, take away what its autotuners left since."""
+        found = {tuple(each): each for each in part_tuning(before)[1]}
+        with self._open_folder() as folder:
+            try:
+                data = folder.read(f"{launch.key}.tuning", _MAX_BYTES)
+            except FileNotFoundError:
+                folder.write_atomic(f"{launch.key}.tuning", msgspec.json.encode(sorted(found)))
+                return
+        noted = set(msgspec.json.decode(data, type=list[tuple[str, str, str, str]]))
+        remove_tuning([each for key, each in found.items() if key not in noted])
+
+    def remove_tuning(
+        self, launch: Launch, before: Snapshot, env: Mapping[str, str]
+    ) -> list[Tuning]:
         """Remove what an autotuner wrote since `before`: it timed nothing. What that was."""
-        return remove_new_tuning(before, take_snapshot(tuple(before.families), env))
+        found = find_new_tuning(before, take_snapshot(tuple(before.families), env))
+        remove_tuning(found)
+        with self._open_folder() as folder:
+            folder.remove(f"{launch.key}.tuning")
+        return found
+
+    def _open_folder(self) -> Folder:
+        return Folder.open(self.home / "target", create=True)
 
     def explain(self, error: WarmupError, launch: Launch) -> None:
         """Say of a model that is too large that it is so on the real GPUs as well."""
