@@ -372,10 +372,13 @@ def gc(**values: Any) -> int:
     metavar="[GPU]",
     help="Print GPU 0's profile instead, or how it differs from ours of that name.",
 )
+@click.option("--gate", is_flag=True, help="Exit 3 where a runner must not take jobs.")
 @json_option
-def doctor(kind: str | None, **values: Any) -> int:
+def doctor(kind: str | None, gate: bool, **values: Any) -> int:
     """Is this host fit: driver, disk, locks, /dev/shm, cache ownership."""
-    return _call("doctor", values) if kind is None else _call("profile", {**values, "kind": kind})
+    if kind is not None:
+        return _call("profile", {**values, "kind": kind})
+    return _call("doctor", {**values, "gate": gate})
 
 
 @cli.command()

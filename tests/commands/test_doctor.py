@@ -47,9 +47,9 @@ def test_the_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_kernel_that_lacks_something(monkeypatch: pytest.MonkeyPatch) -> None:
-    from warmup.supervise.tree import guarantees
+    from warmup.supervise import api
 
-    monkeypatch.setattr(guarantees, "find_missing_guarantees", lambda: ["no pidfd: …"])
+    monkeypatch.setattr(api, "find_missing_guarantees", lambda: ["no pidfd: …"])
     assert check_kernel() == [HostCheck("warn", "kernel", "no pidfd: …")]
 
 
@@ -59,13 +59,50 @@ def test_what_holds_a_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
             index=0, uuid="u", name="H200", used_bytes=used, total_bytes=141 << 30, pids=pids
         )
 
-    monkeypatch.setattr(gpu_memory, "read_gpus", lambda: [make((os.getpid(),), 1 << 20)])
+    monkeypatch.setattr("warmup.supervise.api.read_gpus", lambda: [make((os.getpid(),), 1 << 20)])
     [finding] = check_gpu_processes()
     assert (finding.level, f"pid {os.getpid()}" in finding.detail) == ("warn", True)
-    monkeypatch.setattr(gpu_memory, "read_gpus", lambda: [make((), 100 << 30)])
+    monkeypatch.setattr("warmup.supervise.api.read_gpus", lambda: [make((), 100 << 30)])
     [finding] = check_gpu_processes()
     assert (finding.level, "cannot be seen" in finding.detail) == ("warn", True)
-    monkeypatch.setattr(gpu_memory, "read_gpus", lambda: [make((), 1 << 20)])
+    monkeypatch.setattr("warmup.supervise.api.read_gpus", lambda: [make((), 1 << 20)])
     assert get_levels(check_gpu_processes()) == {"gpu processes": "ok"}
-    monkeypatch.setattr(gpu_memory, "read_gpus", list)
+    monkeypatch.setattr("warmup.supervise.api.read_gpus", list)
     assert check_gpu_processes() == []
+
+
+def test_the_gate_lets_a_fit_host_pass_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environ = {"HOME": str(tmp_path), "WARMUP_CI_HOME": str(make_home(tmp_path).path)}
+    status = doctor(Session(environ=environ), gate=True, json_output=True)
+    document = json.loads(capsys.readouterr().out)
+    assert status == document["exit_code"]
+    assert document["verdict"] == ("fit" if status == 0 else "unfit")
+    assert bool(document["reasons"]) == (status == 3)
+
+
+def test_the_gate_stops_where_others_may_change_a_cache(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A warning to a user, and a reason to give the runner no jobs."""
+    cache = tmp_path / "triton"
+    cache.mkdir()
+    cache.chmod(0o777)
+    environ = {"HOME": str(tmp_path), "TRITON_CACHE_DIR": str(cache)}
+    assert doctor(Session(environ=environ), gate=True, json_output=True) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert (document["exit_code"], document["verdict"]) == (3, "unfit")
+    assert any("is writable by others" in reason for reason in document["reasons"])
+
+
+def test_the_gate_stops_where_memory_is_held_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    def give(pids: tuple[int, ...]) -> list[bool]:
+        gpu = gpu_memory.Gpu(
+            index=0, uuid="u", name="H200", used_bytes=90 << 30, total_bytes=141 << 30, pids=pids
+        )
+        monkeypatch.setattr("warmup.supervise.api.read_gpus", lambda: [gpu])
+        return [each.is_unsafe for each in check_gpu_processes()]
+
+    assert give(()) == [True]
+    assert give((os.getpid(),)) == [False]

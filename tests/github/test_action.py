@@ -13,7 +13,7 @@ import pytest
 from tests.github.actions_yaml import ACTIONS, ROOT, get_step, start_script, write_program
 
 (ACTION,) = ACTIONS
-INPUTS = ("MODELS", "WORKFLOW", "PYTHON", "ARGS", "CACHE_ROOT", "HOME")
+INPUTS = ("MODELS", "WORKFLOW", "PYTHON", "ARGS", "CACHE_ROOT", "HOME", "COMMAND")
 # Its argv, its process and its home, where the test can read them.
 RECORD = r"""
 printf '%s\0' "$@" > "$RECORD/argv"
@@ -152,3 +152,17 @@ def test_this_repository_is_what_gets_installed(tmp_path: Path) -> None:
     argv = (tmp_path / "pip").read_text().split("\0")[:-1]
     assert argv[:3] == ["-m", "pip", "install"]
     assert Path(argv[-1]).resolve() == ROOT
+
+
+def test_the_command_runs_under_exec_as_it_was_given(tmp_path: Path) -> None:
+    command = 'echo "$HOME" | cat; exit 3\n# it\'s all one word'
+    inputs = {"COMMAND": command, "CACHE_ROOT": "/cache dir", "HOME": "/home dir"}
+    environ = make_environ(tmp_path, inputs) | {"STATUS": "3"}
+    pid, status, output = run_step(tmp_path, "Run the command", environ)
+    assert (status, output) == (3, "")
+    assert int((tmp_path / "pid").read_text()) == pid  # exec: bash is gone
+    assert (tmp_path / "argv").read_text().split("\0")[:-1] == [
+        *("exec", "--cache-root=/cache dir", "--"),
+        *("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", command),
+    ]
+    assert (tmp_path / "home").read_text() == "/home dir"

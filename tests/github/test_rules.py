@@ -60,7 +60,8 @@ def test_every_script_says_its_shell() -> None:
 
 def test_the_composite_action_ends_as_it_must() -> None:
     steps = get_steps(ACTIONS[0])
-    assert steps[-2]["run"].strip().splitlines()[-1].startswith("exec warmup-ci run ")
+    assert steps[-3]["run"].strip().splitlines()[-1].startswith("exec warmup-ci run ")
+    assert steps[-2]["run"].strip().splitlines()[-1].startswith("exec warmup-ci exec ")
     assert steps[-1]["if"] == "always()"
     assert steps[-1]["run"].strip().splitlines()[-1] == "exec warmup-ci reap"
 
@@ -68,8 +69,11 @@ def test_the_composite_action_ends_as_it_must() -> None:
 def test_every_input_of_an_action_reaches_it_through_the_environment() -> None:
     document = load(ACTIONS[0])
     run = document["runs"]["steps"][1]
-    assert set(run["env"].values()) == {f"${{{{ inputs.{name} }}}}" for name in document["inputs"]}
-    assert all(name in run["run"] for name in run["env"])
+    command = document["runs"]["steps"][2]
+    given = {*run["env"].values(), *command["env"].values()}
+    assert given == {f"${{{{ inputs.{name} }}}}" for name in document["inputs"]}
+    for step in (run, command):
+        assert all(name in step["run"] for name in step["env"])
 
 
 def test_the_linters_find_nothing() -> None:

@@ -22,15 +22,26 @@ from warmup.words.errors import EXIT_HOST, EXIT_OK
 _MIB = 1 << 20
 
 
-def doctor(session: Session, *, json_output: bool = False) -> int:
+def doctor(session: Session, *, gate: bool = False, json_output: bool = False) -> int:
     """Print a line per check: `ok|warn|fail  name  detail  hint`. Returns 0, or 3 if any failed.
 
-    Leaves nothing behind.
+    gate: whether a runner may take jobs; also 3 where a check found the host unsafe for that, and a
+    verdict with its reasons. Leaves nothing behind.
     """
     checks = examine(session.home, session.env)
-    status = EXIT_HOST if any(each.level == "fail" for each in checks) else EXIT_OK
-    document = {"schema": 1, "exit_code": status, "checks": checks}
-    show(document, _render(checks), json_output=json_output)
+    reasons = [
+        f"{each.name}: {each.detail}"
+        for each in checks
+        if each.level == "fail" or (gate and each.is_unsafe)
+    ]
+    status = EXIT_HOST if reasons else EXIT_OK
+    document: dict[str, object] = {"schema": 1, "exit_code": status, "checks": checks}
+    lines = [*_render(checks)]
+    if gate:
+        verdict = "unfit" if reasons else "fit"
+        document |= {"verdict": verdict, "reasons": reasons}
+        lines += [f"verdict: {verdict}", *(f"  {reason}" for reason in reasons)]
+    show(document, lines, json_output=json_output)
     return status
 
 
@@ -42,6 +53,7 @@ def examine(home: Home, env: Mapping[str, str]) -> list[HostCheck]:
     return [
         *check_driver(env),
         *check_gpu_processes(),
+        *check_stuck(),
         *check_home(home),
         *check_disk(home, env),
         *check_locks(home),
@@ -65,10 +77,23 @@ def check_gpu_processes() -> list[HostCheck]:
             detail = f"{gpu.used_bytes // _MIB} of {gpu.total_bytes // _MIB} MiB of GPU {gpu.index}"
             detail += f" are held by {holders or 'processes that cannot be seen from here'}"
             hint = "`warmup-ci reap` ends what earlier runs left; other jobs may own the rest"
-            found.append(HostCheck("warn", "gpu processes", detail, hint))
+            is_unsafe = not holders  # nobody whose end would give it back
+            found.append(HostCheck("warn", "gpu processes", detail, hint, is_unsafe=is_unsafe))
     if gpus and not found:
         found.append(HostCheck("ok", "gpu processes", f"none on {get_count(len(gpus), 'GPU')}"))
     return found
+
+
+def check_stuck() -> list[HostCheck]:
+    """A process that hangs in the driver cannot be ended, and each job there fails after minutes
+    (sglang#29408)."""
+    from warmup.supervise.api import list_stuck_in_driver
+
+    hint = "only a reset of the GPU or a reboot ends it"
+    return [
+        HostCheck("warn", "stuck", f"{each}, waits in the driver", hint, is_unsafe=True)
+        for each in list_stuck_in_driver()
+    ]
 
 
 def check_kernel() -> list[HostCheck]:

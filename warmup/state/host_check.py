@@ -32,12 +32,16 @@ Level = Literal["ok", "warn", "fail"]
 
 
 class HostCheck(msgspec.Struct, frozen=True):
-    """level: `warn` leaves the host usable, `fail` does not. hint: what to do, "" if nothing."""
+    """level: `warn` leaves the host usable, `fail` does not. hint: what to do, "" if nothing.
+
+    is_unsafe: a host on which a command may still be tried, but that must not take jobs.
+    """
 
     level: Level
     name: str
     detail: str
     hint: str = ""
+    is_unsafe: bool = False
 
 
 def check_home(home: Home) -> list[HostCheck]:
@@ -112,8 +116,9 @@ def check_caches(env: Mapping[str, str]) -> list[HostCheck]:
             num_found += 1
             problem = _find_exposure(root)
             if problem is not None:
+                hint = f"chmod go-w {root}"
                 found.append(
-                    HostCheck("warn", f"cache {name}", f"{root} {problem}", f"chmod go-w {root}")
+                    HostCheck("warn", f"cache {name}", f"{root} {problem}", hint, is_unsafe=True)
                 )
             elif not os.access(root, os.W_OK | os.X_OK):
                 detail = f"{root} is not writable: what a server compiles is lost"

@@ -11,6 +11,7 @@ from warmup.supervise.cancel import CancelWatch
 from warmup.supervise.gpu_memory import read_gpus
 from warmup.supervise.phases import Phases
 from warmup.supervise.ports import lease_ports, peek_ports
+from warmup.supervise.stuck import list_stuck_in_driver
 from warmup.supervise.tree.exec_error import NotExecutable
 from warmup.supervise.tree.guarantees import find_missing_guarantees
 from warmup.supervise.tree.proc import get_command
@@ -31,6 +32,7 @@ __all__ = [
     "get_command",
     "has_to_be_reaped",
     "lease_ports",
+    "list_stuck_in_driver",
     "peek_ports",
     "read_gpus",
     "reap_runs",
