@@ -44,7 +44,7 @@ def make_triton_jobs() -> list[CompileJob]:
     import torch
 
     from warmup.engine.kernels import aot
-    from warmup.engine.kernels.rms_norm import rms_norm
+    from warmup.engine.kernels.norms import rms_norm
 
     with aot.listing(aot.parse_target(TARGET)) as found:
         for index in range(NUM_TRITON):

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from tests.engine.gloo import run_ranks
+from warmup.engine.images import make_warmup_image, write_image
 from warmup.engine.messages import RequestError
 from warmup.engine.ranks import Ranks
-from warmup.engine.warmup_image import make_warmup_image, write_image
 
 
 def _make(ranks: Ranks, good: str, bad: str) -> tuple[str, str]:

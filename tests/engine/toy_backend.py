@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from warmup.engine.args import ServerArgs
-from warmup.engine.backends import Backend
+from warmup.engine.backends import Backend, Warmup
 from warmup.engine.client import RankClient
-from warmup.engine.frontend import Warmup
 from warmup.engine.messages import Failure, RankReply, Request
 
 TOY = Backend("toy", "tests.engine.toy_backend:ToyRunner", "tests.engine.toy_backend:ToyFrontend")

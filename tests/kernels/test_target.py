@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,8 @@ def test_what_is_compiled_here_is_what_the_engine_looks_up(tmp_path: Path, model
 def repair_groups(cache: Path) -> int:
     """As `warmup-ci audit --fix` does; how many groups named files elsewhere."""
     family = get_family("triton")
-    scope = Scope(family, walk_root(family, cache), Facts(env={}))
-    findings = [each for each in check(scope) if each.rule == DANGLING.id]
+    with closing(Scope(family, walk_root(family, cache), Facts(env={}))) as scope:
+        findings = [each for each in check(scope) if each.rule == DANGLING.id]
     for each in findings:
         repair(each)
     return len(findings)

@@ -29,7 +29,7 @@ from warmup.caches.records import (
 from warmup.caches.remove import remove_inside
 from warmup.caches.tuning import Tuning, find_new_tuning, part_tuning, remove_tuning
 from warmup.caches.unread import mark_unread
-from warmup.caches.verify import Mismatch, find_mismatch, find_snapshot_mismatch, verify_deep
+from warmup.caches.verify import Mismatch, find_mismatch, verify_deep
 from warmup.caches.walk import File, Snapshot, take_snapshot, walk_root
 
 __all__ = [
@@ -57,7 +57,6 @@ __all__ = [
     "find_new",
     "find_new_after",
     "find_new_tuning",
-    "find_snapshot_mismatch",
     "find_tuning",
     "get_family",
     "get_log_variables",

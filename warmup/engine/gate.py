@@ -12,8 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from warmup.engine.failures import error_response
 from warmup.engine.messages import Failure
-from warmup.engine.metrics import Metrics
-from warmup.engine.states import State, StateMachine
+from warmup.engine.states import Metrics, State, StateMachine
 
 OPEN_PATHS = frozenset(
     ("/liveness", "/health", "/health_generate", "/model_info", "/server_info", "/metrics")

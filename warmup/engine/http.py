@@ -16,8 +16,7 @@ from warmup.engine.client import RankClient
 from warmup.engine.failures import add_error_handlers
 from warmup.engine.gate import Gate
 from warmup.engine.messages import RequestError
-from warmup.engine.metrics import Metrics
-from warmup.engine.states import State, StateMachine
+from warmup.engine.states import Metrics, State, StateMachine
 
 PING_TIMEOUT_S = 20.0
 

@@ -13,9 +13,8 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from warmup.engine.args import ServerArgs
-from warmup.engine.backends import Backend
+from warmup.engine.backends import Backend, Frontend
 from warmup.engine.client import RankClient
-from warmup.engine.frontend import Frontend
 from warmup.engine.launcher import RankProcesses
 from warmup.engine.messages import Broken
 from warmup.engine.states import State, StateMachine

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from warmup.engine.args import ServerArgs
+from warmup.engine.backends import HTTP, Warmup
 from warmup.engine.client import RankClient
-from warmup.engine.frontend import HTTP, Warmup
 from warmup.engine.messages import RequestError
 
 _log = logging.getLogger("warmup.engine")

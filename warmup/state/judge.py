@@ -14,7 +14,6 @@ from warmup.caches.api import (
     Mismatch,
     Snapshot,
     find_mismatch,
-    find_snapshot_mismatch,
     verify_deep,
 )
 from warmup.launch.api import Launch
@@ -25,7 +24,6 @@ from warmup.state.marker import Marker
 from warmup.state.marker_files import MarkerProblem, list_markers
 from warmup.state.version_vector import GPU_INGREDIENTS, VersionVector
 from warmup.words.errors import IntegrityError, UsageError
-from warmup.words.escape import from_text
 
 MarkerState = Literal[
     "fresh",
@@ -248,20 +246,8 @@ def _judge_manifest(
     if deep:
         judged.verify(manifest)
     env = view.get_env(get_launch(view, marker))
-    if snapshot is None or not _has_roots(snapshot, manifest):
-        mismatch = find_mismatch(manifest, env)
-    else:
-        mismatch = find_snapshot_mismatch(manifest, env, snapshot)
+    mismatch = find_mismatch(manifest, env, snapshot)
     return (state, reason) if mismatch is None else ("dangling", mismatch)
-
-
-def _has_roots(snapshot: Snapshot, manifest: Manifest) -> bool:
-    """Whether all that the manifest speaks of was walked: a launch can have places of its own."""
-    return all(
-        {from_text(record.root) for record in roots}
-        <= {root.root for root in snapshot.families.get(name, [])}
-        for name, roots in manifest.families.items()
-    )
 
 
 def _describe(home: Home, marker: Marker, state: MarkerState, reason: str) -> AuditedMarker:

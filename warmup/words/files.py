@@ -12,13 +12,14 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Ours alone, so that collecting what a SIGKILL left can never take a foreign file.
 _PREFIX = ".warmup-ci-"
 _SUFFIX = ".tmp"
 _MAX_DEPTH = 200  # of a tree to remove; each level holds a descriptor
+Opener = Callable[[str | Path], int]
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -52,10 +53,10 @@ def read_regular(
     return data
 
 
-def read_head(path: str | Path, size: int = 65536) -> bytes:
-    """The first bytes of a regular file; b"" where it cannot be read."""
+def read_head(path: str | Path, size: int = 65536, opener: Opener = open_regular) -> bytes:
+    """The first bytes of a regular file, as `opener` opens it; b"" where it cannot be read."""
     try:
-        with os.fdopen(open_regular(path), "rb", buffering=0) as file:
+        with os.fdopen(opener(path), "rb", buffering=0) as file:
             return file.read(size) or b""
     except OSError:
         return b""
@@ -219,8 +220,7 @@ class Folder:
         """Rename within this folder, or into another one; what has the new name is replaced."""
         _check_name(name)
         _check_name(new_name)
-        target = self if into is None else into
-        os.rename(name, new_name, src_dir_fd=self.fd, dst_dir_fd=target.fd)
+        os.rename(name, new_name, src_dir_fd=self.fd, dst_dir_fd=(into or self).fd)
 
     def unlink(self, name: str) -> None:
         """Remove a file, or a link itself."""

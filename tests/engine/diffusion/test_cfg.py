@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.engine.gloo import run_ranks
-from warmup.engine.diffusion.cfg import get_own_branches, run_branches
+from warmup.engine.diffusion.stages import get_own_branches, run_branches
 from warmup.engine.messages import RequestError
 from warmup.engine.ranks import Ranks
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from warmup.engine.diffusion.latents import (
+from warmup.engine.diffusion.model import (
     from_tokens,
     get_latents,
     patchify,

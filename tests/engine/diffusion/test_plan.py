@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from warmup.engine.args import ServerArgs
+from warmup.engine.backends import Warmup
 from warmup.engine.diffusion.families import flux2, qwen_image_edit, sd3, wan_i2v
 from warmup.engine.diffusion.params import Sampling, merge
 from warmup.engine.diffusion.plan import get_smaller, parse_sampling_params, plan_warmups
 from warmup.engine.diffusion.spec import FamilySpec
-from warmup.engine.frontend import Warmup
 from warmup.words.errors import UsageError
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from warmup.engine.diffusion.params import Sampling
-from warmup.engine.diffusion.requests import parse_request
+from warmup.engine.diffusion.routes import parse_request
 from warmup.engine.messages import RequestError
 
 DATA = b"\x89PNG of a sort"

@@ -15,9 +15,8 @@ import torch
 
 from warmup.engine.kernels import fp8, plain
 from warmup.engine.kernels.gated import gated_activation, silu_and_mul
-from warmup.engine.kernels.modulate import norm_modulate
+from warmup.engine.kernels.norms import norm_modulate, rms_norm
 from warmup.engine.kernels.plain import Activation
-from warmup.engine.kernels.rms_norm import rms_norm
 from warmup.engine.kernels.rotary import rotate
 
 Pair = tuple[torch.Tensor, torch.Tensor]

@@ -8,8 +8,7 @@ from triton.backends.compiler import GPUTarget
 from warmup.engine.kernels.fp8 import quantise_rows
 from warmup.engine.kernels.gated import gated_activation
 from warmup.engine.kernels.launch import compile_only
-from warmup.engine.kernels.modulate import norm_modulate
-from warmup.engine.kernels.rms_norm import rms_norm
+from warmup.engine.kernels.norms import norm_modulate, rms_norm
 from warmup.engine.kernels.rotary import rotate
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from warmup.engine.args import ServerArgs
-from warmup.engine.frontend import HTTP, Warmup
+from warmup.engine.backends import HTTP, Warmup
 from warmup.engine.images import open_image
 from warmup.engine.tiny import qwen2_5_vl
 from warmup.engine.vlm.chat import parse_chat

@@ -16,7 +16,7 @@ from tests.launch.helpers import (
     make_pipeline,
     make_qwen_vl,
 )
-from warmup.engine.diffusion.pipelines import _FAMILIES
+from warmup.engine.diffusion.spec import _FAMILIES
 from warmup.engine.flags import parse
 from warmup.engine.vlm.families import FAMILIES
 from warmup.launch.engine_table import get_engine

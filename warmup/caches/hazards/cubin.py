@@ -11,9 +11,9 @@ import struct
 from collections.abc import Iterator
 
 from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
-from warmup.caches.remove import remove_inside
+from warmup.caches.remove import open_below, remove_inside
 from warmup.words.escape import from_text
-from warmup.words.files import open_regular
+from warmup.words.files import Opener, open_regular
 
 EM_CUDA = 190
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -21,10 +21,10 @@ _SECTION = struct.Struct("<IIQQQQIIQQ")
 _SHT_NOBITS = 8
 
 
-def find_fault(path: str) -> str | None:
+def find_fault(path: str, opener: Opener = open_regular) -> str | None:
     """What is wrong with a cubin as a file; None if it is whole, or gone meanwhile."""
     try:
-        fd = open_regular(path)
+        fd = opener(path)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -85,16 +85,23 @@ def find_architecture(data: bytes) -> int | None:
 
 def check(scope: Scope) -> Iterator[Finding]:
     for entry, _, path in scope.iter_files(".cubin"):
-        fault = find_fault(path)
+        fault = find_fault(path, scope.open_file)
         if fault is not None:
             yield BROKEN.make_finding(scope, path, f"the cubin {fault}", entry=entry)
 
 
 def repair(finding: Finding) -> str:
     """Remove the whole entry, so that it is compiled again."""
-    if find_fault(from_text(finding.path)) is None:
+    root = from_text(finding.root)
+    folder, _, name = finding.relative.rpartition("/")
+    try:
+        with open_below(root, folder) as opened:
+            is_whole = find_fault(name, lambda _: opened.open_file(name)) is None
+    except FileNotFoundError:
+        is_whole = True
+    if is_whole:
         return "nothing left to do"
-    remove_inside(from_text(finding.root), from_text(finding.entry))
+    remove_inside(root, from_text(finding.entry))
     return f"removed the entry {finding.entry}"
 
 

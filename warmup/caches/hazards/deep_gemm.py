@@ -71,7 +71,7 @@ def _check_include_path(scope: Scope) -> Iterator[Finding]:
         return
     for entry, _, path in scope.iter_files("meta.json"):
         try:
-            meta = msgspec.json.decode(read_head(Path(path), 1 << 20), type=_Meta)
+            meta = msgspec.json.decode(read_head(path, 1 << 20, scope.open_file), type=_Meta)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             continue
         used = [each for each in meta.config.include_dirs if "deep_gemm" in Path(each).parts]

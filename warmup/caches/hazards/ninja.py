@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
-from warmup.words.files import read_head
+from warmup.words.files import Opener, open_regular, read_head
 
 Edge = tuple[list[str], list[str]]
 
@@ -23,12 +23,14 @@ _BUILD = re.compile(r"^build (.*?[^$]): *\S+ ?(.*)$", re.MULTILINE)
 _REFERENCE = re.compile(r"\$\{?([A-Za-z_]\w*)\}?")
 
 
-def read_ninja(path: Path) -> tuple[dict[str, str], list[Edge]]:
+def read_ninja(
+    path: str | Path, opener: Opener = open_regular
+) -> tuple[dict[str, str], list[Edge]]:
     """Top-level variables, and (outputs, inputs) of each build statement, paths expanded.
 
     Enough of the language for what torch, tvm_ffi and FlashInfer write: no scopes, no includes.
     """
-    text = read_head(path, _MAX_BYTES).decode("utf-8", "surrogateescape").replace("$\n", "")
+    text = read_head(path, _MAX_BYTES, opener).decode("utf-8", "surrogateescape").replace("$\n", "")
     variables = {name: value.strip() for name, value in _VARIABLE.findall(text)}
 
     def split(part: str) -> list[str]:
@@ -42,7 +44,7 @@ def read_ninja(path: Path) -> tuple[dict[str, str], list[Edge]]:
 
 def check(scope: Scope) -> Iterator[Finding]:
     for entry, _, path in scope.iter_files("build.ninja"):
-        variables, edges = read_ninja(Path(path))
+        variables, edges = read_ninja(path, scope.open_file)
         if scope.family.name == "flashinfer":
             message = _find_other_spelling(variables.get("cuda_home", ""), scope.facts.cuda_home)
             if message:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from warmup.caches.hazards.cubin import find_architecture
 from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
-from warmup.words.files import read_head
+from warmup.words.files import Opener, open_regular, read_head
 
 _MAX_BYTES = 16 << 20
 _NAMED = re.compile(rb"\bsm_(\d{2,3})[af]?\b")
 
 
-def find_architectures(path: Path) -> set[int]:
+def find_architectures(path: str | Path, opener: Opener = open_regular) -> set[int]:
     """SM numbers of the code inside an object: of the cubins it embeds, else as it names them."""
-    data = read_head(path, _MAX_BYTES)
+    data = read_head(path, _MAX_BYTES, opener)
     found, start = set(), data.find(b"\x7fELF", 4)
     while start >= 0:
         architecture = find_architecture(data[start : start + 64])
@@ -31,7 +31,7 @@ def check(scope: Scope) -> Iterator[Finding]:
     present = {int(each.replace(".", "")) for each in scope.facts.capabilities}
     seen: dict[str, set[int]] = {}
     for entry, _, path in scope.iter_files(".o"):
-        architectures = find_architectures(Path(path))
+        architectures = find_architectures(path, scope.open_file)
         if not architectures:
             continue
         told = "/".join(f"sm_{each}" for each in sorted(architectures))

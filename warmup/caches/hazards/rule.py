@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,8 @@ import msgspec
 from warmup.caches.family import Env, Family
 from warmup.caches.walk import File, RootSnapshot
 from warmup.words.escape import from_text, to_line, to_text
+from warmup.words.files import open_regular
+from warmup.words.tree import Tree
 
 # A note is worth knowing and no reason to fail: `audit` exits 0 if there is nothing else.
 Severity = Literal["error", "warning", "note"]
@@ -43,13 +46,26 @@ class Scope:
     found: RootSnapshot
     facts: Facts
 
-    @property
-    def root(self) -> Path:
-        return Path(self.found.root)
-
     def get_kernel(self, entry: str) -> str:
         names = [file.name for file in self.found.entries.get(entry, [])]
-        return self.family.get_kernel(self.root, entry, names)
+        return self.family.get_kernel(Path(self.found.root), entry, names)
+
+    def open_file(self, path: str | Path) -> int:
+        """A regular file below the root by its absolute path; no link on the way is followed.
+
+        Raises OSError.
+        """
+        dir_fd, name = self._tree.locate(str(path).removeprefix(f"{self.found.root}/"))
+        return open_regular(name, dir_fd=dir_fd)
+
+    def close(self) -> None:
+        """Give back the folders that `open_file` keeps open."""
+        if "_tree" in vars(self):
+            self._tree.close()
+
+    @cached_property
+    def _tree(self) -> Tree:
+        return Tree(self.found.root)
 
     def iter_files(self, suffix: str) -> Iterator[tuple[str, File, str]]:
         """(entry, file, absolute path) of each file whose name has this suffix."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 from warmup.caches.family_table import get_family
 from warmup.caches.hazards import (
@@ -45,7 +46,7 @@ def find_hazards(snapshot: Snapshot, facts: Facts) -> Iterator[Finding]:
     for name, roots in snapshot.families.items():
         family = get_family(name)
         for root in roots:
-            scope = Scope(family, root, facts)
-            for group in GROUPS:
-                if name in group.families:
-                    yield from group.check(scope)
+            with closing(Scope(family, root, facts)) as scope:
+                for group in GROUPS:
+                    if name in group.families:
+                        yield from group.check(scope)

@@ -20,7 +20,7 @@ from warmup.words.tree import Tree
 
 def check(scope: Scope) -> Iterator[Finding]:
     try:
-        with Tree(scope.root) as tree:
+        with Tree(Path(scope.found.root)) as tree:
             yield from _check_tree(scope, tree)
     except OSError:
         return  # gone, or not ours to read: the walk tells of it
@@ -28,7 +28,7 @@ def check(scope: Scope) -> Iterator[Finding]:
 
 def _check_tree(scope: Scope, tree: Tree) -> Iterator[Finding]:
     for entry in _iter_locked(tree):
-        lock = scope.root / entry / "lock"
+        lock = Path(scope.found.root) / entry / "lock"
         if find_holder(lock) is None:
             is_ours = lock.lstat().st_uid == os.geteuid() or os.geteuid() == 0
             message = "no process holds this lock; whoever builds here waits for ever"

@@ -97,7 +97,7 @@ def _iter_groups(scope: Scope) -> Iterator[tuple[str, str, set[str], _Group | No
                     other.name[len(start) :] for other in files if other.name.startswith(start)
                 }
                 path = f"{scope.found.root}/{entry}/{file.name}"
-                yield entry, path, names, _decode(read_head(path, _MAX_BYTES))
+                yield entry, path, names, _decode(read_head(path, _MAX_BYTES, scope.open_file))
 
 
 def _decode(data: bytes) -> _Group | None:

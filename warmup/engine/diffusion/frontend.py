@@ -9,11 +9,10 @@ from typing import Any
 import msgspec
 
 from warmup.engine.args import ServerArgs
+from warmup.engine.backends import Warmup
 from warmup.engine.client import RankClient
-from warmup.engine.diffusion.pipelines import get_spec
 from warmup.engine.diffusion.plan import parse_sampling_params, plan_warmups
 from warmup.engine.diffusion.spec import get_defaults, read_index
-from warmup.engine.frontend import Warmup
 from warmup.words.errors import UsageError
 
 _log = logging.getLogger("warmup.engine")
@@ -23,8 +22,7 @@ class DiffusionFrontend:
     def __init__(self, args: ServerArgs) -> None:
         folder = Path(args.model)
         self.args = args
-        self.spec = get_spec(folder)
-        read_index(folder, self.spec)
+        self.spec = read_index(folder).spec
         self.defaults = get_defaults(folder, self.spec)
         self._check()
 

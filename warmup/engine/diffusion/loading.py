@@ -15,7 +15,6 @@ import torch
 from warmup.engine.args import ServerArgs
 from warmup.engine.backends import load
 from warmup.engine.diffusion.model import DiffusionModel
-from warmup.engine.diffusion.pipelines import get_spec
 from warmup.engine.diffusion.spec import get_defaults, read_index
 from warmup.engine.kernels.install import install
 from warmup.engine.model_files import read_json
@@ -31,18 +30,19 @@ def load_model(args: ServerArgs, device: torch.device) -> DiffusionModel:
     Raises `WarmupError` naming the component's folder for one that cannot be loaded.
     """
     folder = Path(args.model)
-    spec = get_spec(folder)
+    index = read_index(folder)
+    spec = index.spec
     dtype = get_dtype(args, device)
     parts = SimpleNamespace(**dict.fromkeys(spec.components))
     torch.manual_seed(args.seed)
-    for name, (library, class_name) in read_index(folder, spec).items():
+    for name, (library, class_name) in index.components.items():
         own_dtype = torch.float32 if spec.components[name].in_float32 else dtype
         try:
             part = _load_component(folder / name, library, class_name, args, device, own_dtype)
         except Exception as error:
             raise WarmupError(f"cannot load {folder / name} as {class_name}: {error}") from error
         setattr(parts, name, part)
-    parts.index = read_json(folder / "model_index.json")
+    parts.index = index.entries
     parts.defaults = get_defaults(folder, spec)
     model: DiffusionModel = load(spec.model)(spec, parts, device, dtype)
     tune(model, args)
@@ -74,8 +74,6 @@ def _load_processor(folder: Path) -> SimpleNamespace:
     Never the combined class: it wants torchvision, which has no CPU build beside a CPU torch.
     """
     from transformers import AutoTokenizer
-
-    from warmup.engine.diffusion.processors import find_image_processor
 
     tokenizer = None
     if any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
@@ -130,3 +128,23 @@ def tune(model: DiffusionModel, args: ServerArgs) -> None:
                 transformer.compile_repeated_blocks()
             else:
                 transformer.compile()
+
+
+# `image_processor_type` of preprocessor_config.json, "Fast" and "Pil" cut off.
+_PIL = {
+    "CLIPImageProcessor": "clip.image_processing_pil_clip:CLIPImageProcessorPil",
+    "Qwen2VLImageProcessor": "qwen2_vl.image_processing_pil_qwen2_vl:Qwen2VLImageProcessorPil",
+}
+
+
+def find_image_processor(folder: Path) -> Any:
+    """The image processor of a folder in its Pillow form, since the others need torchvision; None
+    if it has none, or one without a Pillow form here."""
+    path = folder / "preprocessor_config.json"
+    if not path.is_file():
+        return None
+    kind = str(read_json(path).get("image_processor_type", ""))
+    target = _PIL.get(kind.removesuffix("Pil").removesuffix("Fast"))
+    if target is None:
+        return None
+    return load(f"transformers.models.{target}").from_pretrained(folder, local_files_only=True)

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from warmup.engine.args import ServerArgs
+from warmup.engine.backends import Warmup
 from warmup.engine.diffusion.params import Sampling, merge
 from warmup.engine.diffusion.spec import FamilySpec
-from warmup.engine.frontend import Warmup
 from warmup.words.errors import UsageError
 
 _log = logging.getLogger("warmup.engine")

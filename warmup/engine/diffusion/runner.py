@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from warmup.engine.args import ServerArgs
-from warmup.engine.diffusion.contain import contain
 from warmup.engine.diffusion.loading import load_model
 from warmup.engine.diffusion.model import DiffusionModel
 from warmup.engine.diffusion.params import Job, merge
-from warmup.engine.diffusion.stages import Encoded, TextEncoding, denoise, load_picture
+from warmup.engine.diffusion.stages import Encoded, TextEncoding, contain, denoise, load_picture
 from warmup.engine.diffusion.validation import validate
-from warmup.engine.images import encode_apng, encode_png
+from warmup.engine.images import encode_apng, encode_png, make_warmup_image
 from warmup.engine.messages import RankReply, Request, RequestError
 from warmup.engine.ranks import Ranks
-from warmup.engine.warmup_image import make_warmup_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image

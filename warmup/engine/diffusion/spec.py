@@ -9,9 +9,11 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from warmup.engine.backends import load
 from warmup.engine.diffusion.params import Sampling
 from warmup.engine.model_files import read_json
 from warmup.words.errors import UsageError
@@ -83,16 +85,42 @@ class FamilySpec:
         return self.requires_image or self.task.requires_image
 
 
-def read_index(folder: Path, spec: FamilySpec) -> dict[str, tuple[str, str]]:
-    """Component → (library, class) of model_index.json; those that are null are left out.
+@dataclass(frozen=True)
+class ModelIndex:
+    """A folder's model_index.json, read once a process.
 
-    Raises `UsageError` naming the file: a missing component, a wrong class, a missing folder.
+    components: name → (library, class); those that are null are left out. entries: all of it.
     """
+
+    spec: FamilySpec
+    components: Mapping[str, tuple[str, str]]
+    entries: Mapping[str, Any]
+
+
+# By `_class_name` of model_index.json.
+_FAMILIES = {
+    "StableDiffusion3Pipeline": "warmup.engine.diffusion.families.sd3:SPEC",
+    "QwenImageEditPipeline": "warmup.engine.diffusion.families.qwen_image_edit:SPEC",
+    "WanImageToVideoPipeline": "warmup.engine.diffusion.families.wan_i2v:SPEC",
+    "Flux2Pipeline": "warmup.engine.diffusion.families.flux2:SPEC",
+}
+
+
+def read_index(folder: Path) -> ModelIndex:
+    """Raises `UsageError` naming the file: a pipeline that no family runs, a missing component, a
+    wrong class, a missing folder."""
     path = folder / "model_index.json"
-    index = read_json(path)
+    entries = read_json(path)
+    pipeline = entries.get("_class_name")
+    if pipeline not in _FAMILIES:
+        raise UsageError(
+            f"{path}: no family runs pipeline {pipeline!r}",
+            hint=f"known: {', '.join(sorted(_FAMILIES))}",
+        )
+    spec: FamilySpec = load(_FAMILIES[pipeline])
     found: dict[str, tuple[str, str]] = {}
     for name, component in spec.components.items():
-        entry = index.get(name)
+        entry = entries.get(name)
         if not isinstance(entry, list) or len(entry) != 2 or None in entry:
             if component.required:
                 raise UsageError(f"{path}: component {name!r} is missing")
@@ -106,7 +134,7 @@ def read_index(folder: Path, spec: FamilySpec) -> dict[str, tuple[str, str]]:
         if not (folder / name).is_dir():
             raise UsageError(f"{path} names component {name!r}, but {folder / name} is missing")
         found[name] = (library, class_name)
-    return found
+    return ModelIndex(spec, found, entries)
 
 
 def get_defaults(folder: Path, spec: FamilySpec) -> Sampling:

@@ -3,22 +3,89 @@ image encoding → denoising → decoding. Every rank runs them together."""
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from warmup.engine.diffusion.cfg import get_own_branches, run_branches
-from warmup.engine.diffusion.contain import contain
 from warmup.engine.diffusion.model import Conditioning, DiffusionModel
 from warmup.engine.diffusion.params import Job
 from warmup.engine.images import decode, open_image
+from warmup.engine.messages import Failure, RequestError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
     from warmup.engine.ranks import Ranks
+
+T = TypeVar("T")
+_log = logging.getLogger("warmup.engine")
+
+
+def contain(ranks: Ranks, work: Callable[[], T]) -> T:
+    """Run `work`, which enters no collective, on every rank; all succeed or all raise alike, so
+    that one request's failure stays that request's.
+
+    Raises `RequestError` with the failure of the lowest rank that has one.
+    """
+    from warmup.engine.ranks import RankLost
+
+    result: T
+    failure: Failure | None = None
+    try:
+        result = work()
+    except RankLost:
+        raise
+    except RequestError as error:
+        failure = error.failure
+    except Exception as error:
+        failure = _describe(error)
+    agreed = ranks.agree(failure)
+    if agreed is not None:
+        raise RequestError(agreed)
+    return result
+
+
+def _describe(error: Exception) -> Failure:
+    from warmup.engine.ranks import is_out_of_memory
+
+    if is_out_of_memory(error):
+        return Failure("oom", f"out of memory: {error}")
+    _log.exception("a request failed")
+    return Failure("internal", f"{type(error).__name__}: {error}")
+
+
+def get_own_branches(num_branches: int, cfg_rank: int, cfg_size: int) -> list[int]:
+    """The branches that this rank computes: none, if there are fewer branches than ranks."""
+    return list(range(cfg_rank, num_branches, cfg_size))
+
+
+def run_branches(
+    ranks: Ranks, num_branches: int, like: Tensor, run: Callable[[int], Tensor]
+) -> Sequence[Tensor]:
+    """The prediction of every branch, in branch order, on every rank: branch i is computed on rank
+    i mod n of the group.
+
+    Every rank enters the same collectives whatever the number of branches, so none can be left
+    alone in one (sglang#36489): a rank without a branch contributes zeros.
+    run: computes one branch, of the shape and type of `like`. Raises the same `RequestError` on
+    every rank if one of them fails.
+    """
+    own = get_own_branches(num_branches, ranks.cfg_rank, ranks.cfg_size)
+    computed = contain(ranks, lambda: [run(branch).to(like.dtype) for branch in own])
+    if ranks.cfg_size == 1:
+        return computed
+    num_slots = -(-num_branches // ranks.cfg_size)
+    padding = [like.new_zeros(like.shape)] * (num_slots - len(computed))
+    gathered = ranks.gather_cfg([*computed, *padding])
+    return [
+        gathered[branch % ranks.cfg_size][branch // ranks.cfg_size]
+        for branch in range(num_branches)
+    ]
+
 
 NEGATIVES_KEPT = 16
 

@@ -16,8 +16,7 @@ from typing import Any
 import torch
 
 from warmup.engine.kernels.gated import gated_activation, silu_and_mul
-from warmup.engine.kernels.modulate import norm_modulate
-from warmup.engine.kernels.rms_norm import rms_norm
+from warmup.engine.kernels.norms import norm_modulate, rms_norm
 
 
 @dataclass(frozen=True)

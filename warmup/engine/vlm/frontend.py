@@ -18,9 +18,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from warmup.engine.args import ServerArgs
+from warmup.engine.backends import Warmup
 from warmup.engine.body import read_json
 from warmup.engine.client import RankClient
-from warmup.engine.frontend import Warmup
 from warmup.engine.gate import is_own
 from warmup.engine.messages import RequestError, invalid
 from warmup.engine.model_files import read_generation_config

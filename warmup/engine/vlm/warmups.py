@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from warmup.engine.args import ServerArgs
-from warmup.engine.frontend import HTTP, Warmup
+from warmup.engine.backends import HTTP, Warmup
 from warmup.engine.shm.tensors import make_inline
 from warmup.engine.vlm.chat import Chat, Image, Message
 from warmup.engine.vlm.generation import Generation

@@ -6,14 +6,17 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from warmup.engine.diffusion.latents import (
+from warmup.engine.diffusion.model import (
+    Conditioning,
+    DiffusionModel,
     from_tokens,
     get_latents,
     patchify,
+    to_pictures,
+    to_pixels,
     to_tokens,
     unpatchify,
 )
-from warmup.engine.diffusion.model import Conditioning, DiffusionModel, to_pictures, to_pixels
 from warmup.engine.diffusion.params import Job, Sampling
 from warmup.engine.diffusion.spec import Component, FamilySpec, Task
 from warmup.engine.messages import invalid

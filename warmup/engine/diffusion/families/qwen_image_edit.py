@@ -7,20 +7,18 @@ import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from warmup.engine.diffusion.latents import (
-    from_tokens,
-    get_channel_stats,
-    get_latents,
-    patchify,
-    to_tokens,
-    unpatchify,
-)
 from warmup.engine.diffusion.model import (
     Conditioning,
     DiffusionModel,
+    from_tokens,
+    get_channel_stats,
+    get_latents,
     get_shift,
+    patchify,
     to_pictures,
     to_pixels,
+    to_tokens,
+    unpatchify,
 )
 from warmup.engine.diffusion.params import Job, Sampling
 from warmup.engine.diffusion.spec import Component, FamilySpec, Task

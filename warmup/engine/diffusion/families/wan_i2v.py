@@ -7,8 +7,14 @@ import html
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from warmup.engine.diffusion.latents import get_channel_stats, get_latents
-from warmup.engine.diffusion.model import Conditioning, DiffusionModel, to_pictures, to_pixels
+from warmup.engine.diffusion.model import (
+    Conditioning,
+    DiffusionModel,
+    get_channel_stats,
+    get_latents,
+    to_pictures,
+    to_pixels,
+)
 from warmup.engine.diffusion.params import Job, Sampling
 from warmup.engine.diffusion.spec import Component, FamilySpec, Task
 from warmup.words.errors import UsageError
