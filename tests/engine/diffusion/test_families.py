@@ -143,7 +143,7 @@ def test_negative_prompts_are_encoded_once(tiny: Callable[[str], Path]) -> None:
 
 def test_flux2_refuses_an_image_without_a_token(tiny: Callable[[str], Path]) -> None:
     runner = make_local_runner(tiny("flux2"))
-    for size, said in (((64, 40), "smaller than 64"), ((1024, 64), "longer than 8:1")):
+    for size, said in (((64, 40), "sides must be at least 64"), ((1024, 64), "longer than 8:1")):
         job = merge(Sampling(prompt="x"), runner.model.parts.defaults, make_picture(*size))
         with pytest.raises(RequestError, match=said):
             runner.generate(job)
