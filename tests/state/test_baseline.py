@@ -40,7 +40,7 @@ def test_a_workflows_vector_may_name_more_than_a_launchs(tmp_path: Path) -> None
 def test_what_is_no_baseline(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.json"
     path.write_text(text)
-    with pytest.raises(UsageError, match="no baseline"):
+    with pytest.raises(UsageError, match="is not a baseline"):
         read_baseline(path)
     with pytest.raises(UsageError, match="cannot read"):
         read_baseline(tmp_path)
