@@ -11,7 +11,7 @@ from tests.commands.hosts import HostSession, make_session
 from tests.commands.warmed import Warmed, make_launch, make_vector
 from warmup.commands.forecast import forecast
 from warmup.launch.launch import Launch
-from warmup.state.baseline import make_baseline, write_baseline
+from warmup.state.forecast import make_baseline, write_baseline
 from warmup.state.home import Home
 from warmup.state.version_vector import VersionVector
 from warmup.words.errors import UsageError

@@ -10,7 +10,7 @@ import pytest
 from tests.commands.hosts import make_session
 from tests.state.helpers import make_home, make_launch, make_vector, warm
 from warmup.commands.key import key
-from warmup.state.baseline import read_baseline
+from warmup.state.forecast import read_baseline
 from warmup.words.errors import HostError, UsageError
 
 VECTOR = make_vector()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.state.helpers import make_home, make_launch, make_vector, warm
-from warmup.state.baseline import make_baseline, read_baseline, write_baseline
+from warmup.state.forecast import make_baseline, read_baseline, write_baseline
 from warmup.words.errors import HostError, UsageError
 
 VECTOR = make_vector()

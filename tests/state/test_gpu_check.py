@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from warmup.state import gpu_check
+from warmup.state import gpus
 from warmup.state.gpus import GpuFacts
 from warmup.state.host_check import HostCheck
 
@@ -27,6 +27,6 @@ def get_levels(found: list[HostCheck]) -> dict[str, str]:
 def test_drivers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, facts: GpuFacts, levels: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(gpu_check, "read_gpus", lambda: facts)
+    monkeypatch.setattr(gpus, "read_gpus", lambda: facts)
     env = {"CUDA_HOME": str(tmp_path)}
-    assert get_levels(gpu_check.check_driver(env)) == levels
+    assert get_levels(gpus.check_driver(env)) == levels

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.state.helpers import make_launch
-from warmup.state.installed import find_missing_engine
+from warmup.state.distributions import find_missing_engine
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from warmup.caches.family_table import get_family, get_variables
-from warmup.state.relevant_env import get_relevant, is_relevant
-from warmup.state.touched import find_touched
+from warmup.state.relevant_env import find_touched, get_relevant, is_relevant
 from warmup.words.locations import is_location
 from warmup.words.names import FAMILY_NAMES
 

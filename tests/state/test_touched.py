@@ -10,7 +10,7 @@ import pytest
 
 from warmup.caches.family_table import list_families
 from warmup.launch.engine_table import get_engine
-from warmup.state.touched import find_touched
+from warmup.state.relevant_env import find_touched
 from warmup.words.names import ENGINE_NAMES, FAMILY_NAMES
 
 

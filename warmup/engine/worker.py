@@ -6,7 +6,7 @@ A *backend* (`engine/backends.py`) names two factories, each imported only where
 
 - `make_runner(args, ranks) -> Runner`, called on every rank: loads the model onto `ranks.device`.
   It may raise; the ranks agree on that before anyone goes on.
-- `make_frontend(args) -> Frontend` (`engine/frontend.py`), called in the HTTP process: routes,
+- `make_frontend(args) -> Frontend` (`engine/backends.py`), called in the HTTP process: routes,
   parameter checks, the plan of warm-up requests. It imports no torch unless the backend must.
 
 Every rank runs the loop below with the same data, in the same order:

@@ -6,13 +6,12 @@ The face of this room: other rooms import it alone.
 from __future__ import annotations
 
 from warmup.state.audit import Audit, get_facts, make_audit
-from warmup.state.baseline import make_baseline, read_baseline, write_baseline
 from warmup.state.check import MarkerCheck, check_launch, read_bound_manifest, tell_changes
+from warmup.state.distributions import find_missing_engine
 from warmup.state.explain import Explanation, TouchedChange, explain, get_state
-from warmup.state.forecast import Comparison, compare
+from warmup.state.forecast import Comparison, compare, make_baseline, read_baseline, write_baseline
 from warmup.state.gc import GcDocument, collect
-from warmup.state.gpu_check import check_driver
-from warmup.state.gpus import GpuFacts, read_gpus
+from warmup.state.gpus import GpuFacts, check_driver, read_gpus
 from warmup.state.home import Home, get_home, make_run_id
 from warmup.state.host_check import (
     HostCheck,
@@ -23,16 +22,14 @@ from warmup.state.host_check import (
     check_open_files,
     check_shm,
 )
-from warmup.state.installed import find_missing_engine
 from warmup.state.judge import BAD_STATES, HostView
 from warmup.state.locks import hold_launch_lock
-from warmup.state.manifests import write_manifest
+from warmup.state.manifests import find_stale_entries, write_manifest
 from warmup.state.marker import PACK_PREFIX, Marker, WarmedBy, get_slug, make_marker
 from warmup.state.marker_files import list_markers, write_marker
 from warmup.state.needed import list_needed
 from warmup.state.nvcc import find_release, get_nvcc_text
 from warmup.state.relevant_env import get_relevant
-from warmup.state.stale import find_stale_entries
 from warmup.state.values import NONE, make_assumed
 from warmup.state.version_vector import (
     Ingredient,

@@ -1,4 +1,5 @@
-"""The manifests of a home: which cache entries each warm-up left."""
+"""The manifests of a home: which cache entries each warm-up left, and which of them
+only warm-ups under other version vectors made."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ from hashlib import sha256
 
 from warmup.caches.api import MAX_BYTES, Manifest, decode
 from warmup.state.home import Home
+from warmup.state.marker import Marker
+from warmup.state.marker_files import list_markers
 from warmup.words.errors import HostError, IntegrityError
 from warmup.words.escape import to_line
 
@@ -63,3 +66,28 @@ def list_manifests(home: Home) -> list[str]:
 def write_manifest(home: Home, name: str, data: bytes) -> None:
     """Raises OSError, HostError."""
     home.get_folder("manifests").write_atomic(name, data)
+
+
+def find_stale_entries(home: Home, version_key: str) -> dict[str, frozenset[str]]:
+    """Family → entries that a warm-up under another key added and none under this key lists.
+
+    What `manifest.make_manifest` may leave out if the new warm-up does not read it: listed
+    there, the rubbish of every earlier version would be needed for ever.
+    """
+    made: dict[str, set[str]] = {}
+    kept: dict[str, set[str]] = {}
+    for marker in list_markers(home):
+        if not isinstance(marker, Marker):
+            continue
+        is_present = marker.version_key == version_key
+        try:
+            manifest = read_manifest(home, marker.manifest)
+        except IntegrityError:
+            continue  # `audit` tells of it; here it means that nothing is known to be stale
+        for family, roots in manifest.families.items():
+            chosen = (kept if is_present else made).setdefault(family, set())
+            for root in roots:
+                chosen.update(one.path for one in root.entries if is_present or one.added)
+    return {
+        family: frozenset(entries - kept.get(family, set())) for family, entries in made.items()
+    }

@@ -3,6 +3,9 @@
 Each family names its own (`Family.env_names`), from the packages that it cites. Left out: where a
 cache lies (a family's root is checked instead), what only prints, addresses and ports, which
 differ on every run and caused false misses elsewhere (dynamo#10695), and secrets.
+
+By the same tables: which families an ingredient of the version vector can invalidate, towards
+naming a family rather than not. Asked only once something changed: a warm run imports no engine.
 """
 
 from __future__ import annotations
@@ -12,7 +15,9 @@ from collections.abc import Mapping
 from functools import cache
 
 from warmup.caches.api import list_families
+from warmup.launch.api import get_engine
 from warmup.words.locations import is_location
+from warmup.words.names import ENGINE_NAMES, FAMILY_NAMES
 from warmup.words.secrets import Redactor, is_secret_name
 
 # The engines' own variables, by prefix, with the distribution whose families they can change.
@@ -44,3 +49,33 @@ def is_relevant(name: str) -> bool:
 def get_relevant(env: Mapping[str, str]) -> dict[str, str]:
     """The variables of `env` that `is_relevant` knows, sorted by name, without secrets."""
     return Redactor().redact_env({name: env[name] for name in sorted(env) if is_relevant(name)})
+
+
+@cache
+def find_touched(ingredient: str) -> tuple[str, ...]:
+    """Names of the families, in their table's order; () for an ingredient that none names."""
+    kind, _, name = ingredient.partition(":")
+    touched: set[str] = set()
+    if kind == "env":
+        touched = _find_of_variable(name)
+    elif kind == "engine":
+        touched = _find_filled(name) or set(FAMILY_NAMES)
+    else:
+        touched = {each.name for each in list_families() if kind in each.ingredients}
+    return tuple(each for each in FAMILY_NAMES if each in touched)
+
+
+def _find_filled(distribution: str) -> set[str]:
+    """What the engines of this Python distribution fill; nothing where none is known."""
+    engines = [each for each in map(get_engine, ENGINE_NAMES) if each.distribution == distribution]
+    return {family for engine in engines for family in engine.families}
+
+
+def _find_of_variable(name: str) -> set[str]:
+    if not is_relevant(name):
+        return set()
+    found = {each.name for each in list_families() if each.is_changed_by(name)}
+    for prefix, distribution in ENGINE_PREFIXES.items():
+        if name.startswith(prefix):
+            found |= _find_filled(distribution)
+    return found

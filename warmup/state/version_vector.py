@@ -2,7 +2,7 @@
 
 Everything is read without importing torch (design.md section 6). Which families an ingredient can
 invalidate is not written down here: each family's file says what its key holds, each engine's file
-which families it fills (`warmup.state.touched`).
+which families it fills (`warmup.state.relevant_env`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from warmup.state.distributions import (
 from warmup.state.gpus import GpuFacts, read_gpus
 from warmup.state.interpreter import get_interpreter
 from warmup.state.nvcc import find_toolkit, get_nvcc_version
-from warmup.state.relevant_env import get_relevant
+from warmup.state.relevant_env import find_touched, get_relevant
 from warmup.state.source_tree import get_tree_hash
-from warmup.state.touched import find_touched
 from warmup.state.values import NONE, is_assumed, is_unreadable, make_unreadable
 from warmup.words import encoding
 from warmup.words.errors import HostError
