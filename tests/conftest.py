@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import json
 import os
 import signal
-import stat
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from warmup.supervise.tree import cookie, kernel, proc
+from warmup.supervise.tree.segments import list_own, list_used
 
 _FORBIDDEN_PREFIXES = ("GITHUB_", "RUNNER_", "WARMUP_CI_")
-_SHM = Path("/dev/shm")
 _GONE_WITHIN_S = 10.0
 
 
@@ -69,16 +73,17 @@ def nothing_left_behind() -> Iterator[None]:
     """No process of a run and no segment of shared memory outlives the session.
 
     As a subreaper this process gets whatever a killed orchestrator drops, so that the processes of
-    another session on this machine are not taken for ours.
+    another session on this machine are not taken for ours. Nor are its segments: a process of ours
+    notes what our descendants use.
     """
     was = kernel.is_subreaper()
     kernel.set_subreaper(True)
-    segments = _list_segments()
-    yield
-    deadline = time.monotonic() + _GONE_WITHIN_S
-    while left := _list_own_bearers() + _list_unused(_list_segments() - segments):
-        assert time.monotonic() < deadline, f"left behind: {left}"
-        time.sleep(0.05)
+    with _watched_segments() as list_segments:
+        yield
+        deadline = time.monotonic() + _GONE_WITHIN_S
+        while left := _list_own_bearers() + list_segments():
+            assert time.monotonic() < deadline, f"left behind: {left}"
+            time.sleep(0.05)
     kernel.set_subreaper(was)
 
 
@@ -104,33 +109,29 @@ def _is_descendant(pid: int, parents: dict[int, int]) -> bool:
     return False
 
 
-def _list_segments() -> set[tuple[int, int]]:
-    """(device, inode) of every segment in /dev/shm that is ours by user."""
-    if not _SHM.is_dir():
-        return set()
-    found = set()
-    for entry in os.scandir(_SHM):
-        try:
-            status = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
-            continue
-        if status.st_uid == os.getuid() and stat.S_ISREG(status.st_mode):
-            found.add((status.st_dev, status.st_ino))
-    return found
+@contextlib.contextmanager
+def _watched_segments() -> Iterator[Callable[[], list[str]]]:
+    """Yields what tells, once, which segments that our descendants made nobody uses any more."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.segment_watch", str(os.getpid())],
+        cwd=Path(__file__).parents[1],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as watch:
+        assert watch.stdin is not None and watch.stdout is not None
+        watch.stdout.readline()
 
+        @functools.cache
+        def get_seen() -> set[tuple[int, int]]:
+            text, _ = watch.communicate()
+            return {(device, inode) for device, inode in json.loads(text)}
 
-def _list_unused(segments: set[tuple[int, int]]) -> list[str]:
-    """Those that nobody maps: a neighbour's are in use as long as its processes live."""
-    if not segments:
-        return []
-    mapped: set[tuple[int, int]] = set()
-    for pid in proc.list_pids():
+        def list_left() -> list[str]:
+            left = {each: name for each, name in list_own().items() if each in get_seen()}
+            used = list_used(proc.list_pids()) if left else set()
+            return [f"/dev/shm/{name}" for each, name in left.items() if each not in used]
+
         try:
-            lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
-        except OSError:
-            continue
-        for line in lines:
-            _, _, _, device, inode, *_ = line.split()
-            major, minor = device.split(":")
-            mapped.add((os.makedev(int(major, 16), int(minor, 16)), int(inode)))
-    return [f"/dev/shm inode {inode}" for device, inode in segments - mapped]
+            yield list_left
+        finally:
+            watch.stdin.close()

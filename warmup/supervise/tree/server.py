@@ -15,6 +15,7 @@ from warmup.supervise.tree.cgroup import Group
 from warmup.supervise.tree.exits import ExitKind, LeaderExit
 from warmup.supervise.tree.members import Orphans, describe_all
 from warmup.supervise.tree.messages import Messages
+from warmup.supervise.tree.segments import Segments
 from warmup.supervise.tree.spawn import ShimEnds
 from warmup.supervise.tree.timing import DEADLINE_S
 
@@ -62,12 +63,14 @@ class Server:
         ends: ShimEnds,
         cookies: range,
         waiter: ServerOwner,
-        *,
         group: Group,
+        segments: Segments,
+        *,
         kill_timeout_s: float = DEADLINE_S,
     ) -> None:
         self.leader_pid = 0
         self._group = group
+        self._segments = segments
         self._kill_timeout_s = kill_timeout_s
         self._num_oom_kills = oom.find_num_kills()
         shim = proc.find_stat(ends.process.pid)
@@ -106,6 +109,8 @@ class Server:
             else:
                 self.messages.closed = True
         self.leader_pid = self.messages.started or 0
+        if not self.is_stopped:
+            self._segments.look(self.list_pids)
 
     @property
     def has_ended(self) -> bool:
@@ -168,12 +173,14 @@ class Server:
     def _stop(self, grace_s: float, on_poll: Callable[[], None]) -> StopReport:
         began = time.monotonic()
         self.pump()
+        self._segments.look(self.list_pids, is_due=True)
         has_lived = self.messages.exit_status is None
         self._ask_shim(grace_s, on_poll)
         shim_survivors = self._end_shim()
         num_killed, _ = self.messages.ended or (0, ())
         rest = self._end_rest()
         self.remove_group()
+        self._segments.remove()
         for fd in (self._control, self._status):
             os.close(fd)
         status = self.messages.exit_status

@@ -24,6 +24,7 @@ from warmup.supervise.cancel import CancelWatch
 from warmup.supervise.tree import cookie, exec_error, kernel, ledger
 from warmup.supervise.tree.cgroup import Group, find_parent
 from warmup.supervise.tree.guarantees import find_missing_guarantees
+from warmup.supervise.tree.segments import Segments
 from warmup.supervise.tree.server import Server, StopReport
 from warmup.supervise.tree.spawn import Attached, Command, spawn_shim
 from warmup.supervise.tree.timing import DEADLINE_S
@@ -180,6 +181,7 @@ class Supervisor:
         index = len(self._servers)
         cookies = cookie.get_server_cookies(self._cookie, index) if self._cookie else range(0)
         group = Group.make(self._ledger.cgroup_parent, cookies.start)
+        segments = Segments()
         try:
             log = None if log_path is None else self._create_log(log_path)
             try:
@@ -193,7 +195,8 @@ class Supervisor:
             raise HostError(
                 "cannot start a process", cause=cause, log=_to_text(log_path)
             ) from error
-        server = Server(ends, cookies, self, group=group, kill_timeout_s=self._kill_timeout_s)
+        timeout_s = self._kill_timeout_s
+        server = Server(ends, cookies, self, group, segments, kill_timeout_s=timeout_s)
         self._servers.append(server)
         return server
 
