@@ -118,7 +118,7 @@ def _watched_segments() -> Iterator[Callable[[], list[str]]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as watch:
-        assert watch.stdin is not None and watch.stdout is not None
+        assert watch.stdout is not None
         watch.stdout.readline()
 
         @functools.cache
@@ -134,4 +134,4 @@ def _watched_segments() -> Iterator[Callable[[], list[str]]]:
         try:
             yield list_left
         finally:
-            watch.stdin.close()
+            get_seen()  # and it has ended

@@ -10,13 +10,13 @@ import select
 import sys
 
 from warmup.supervise.tree import proc
-from warmup.supervise.tree.segments import Segments
+from warmup.supervise.tree.segments import LeakWatch
 
 _LOOK_S = 0.1
 
 
 def main() -> None:
-    root, segments = int(sys.argv[1]), Segments()
+    root, segments = int(sys.argv[1]), LeakWatch()
     print(flush=True)
     while not select.select([sys.stdin], [], [], _LOOK_S)[0]:
         segments.look(lambda: proc.list_descendants(root), is_due=True)

@@ -17,7 +17,7 @@ IDLE = [
 ]
 
 
-class Waiter:
+class SignalWaiter:
     def __init__(self, signum: int | None = None) -> None:
         self.signum = signum
 
@@ -40,19 +40,19 @@ def answer(*readings: list[Gpu]) -> Callable[[], list[Gpu]]:
 
 
 def test_without_a_gpu_there_is_nothing_to_wait_for() -> None:
-    assert wait_until_free([], Waiter(), timeout_s=0, read=answer([])) < 60
+    assert wait_until_free([], SignalWaiter(), timeout_s=0, read=answer([])) < 60
 
 
 def test_memory_that_comes_back() -> None:
     read = answer(hold(90 * GIB, 42), hold(50 * GIB), hold(GIB + 1000))
-    assert wait_until_free(IDLE, Waiter(), timeout_s=60, tolerance_bytes=1000, read=read) >= 0
+    assert wait_until_free(IDLE, SignalWaiter(), timeout_s=60, tolerance_bytes=1000, read=read) >= 0
     assert read() == hold(GIB + 1000)
 
 
 def test_memory_that_stays_names_gpu_bytes_and_holder() -> None:
     read = answer(hold(90 * GIB, os.getpid()))
     with pytest.raises(WarmupError, match="GPU memory was not given back") as caught:
-        wait_until_free(IDLE, Waiter(), timeout_s=0.01, tolerance_bytes=0, read=read)
+        wait_until_free(IDLE, SignalWaiter(), timeout_s=0.01, tolerance_bytes=0, read=read)
     cause = caught.value.cause or ""
     assert cause.startswith("GPU 1 (NVIDIA H200) holds 91136 MiB more than before, by pid ")
     assert f"pid {os.getpid()} (" in cause
@@ -61,19 +61,21 @@ def test_memory_that_stays_names_gpu_bytes_and_holder() -> None:
 
 def test_holder_that_cannot_be_seen() -> None:
     with pytest.raises(WarmupError) as caught:
-        wait_until_free(IDLE, Waiter(), timeout_s=0, tolerance_bytes=0, read=answer(hold(2 * GIB)))
+        wait_until_free(
+            IDLE, SignalWaiter(), timeout_s=0, tolerance_bytes=0, read=answer(hold(2 * GIB))
+        )
     assert (caught.value.cause or "").endswith("by processes that cannot be seen from here")
 
 
 def test_gpu_that_is_gone() -> None:
     with pytest.raises(WarmupError) as caught:
-        wait_until_free(IDLE, Waiter(), timeout_s=0, read=answer(IDLE[:1]))
+        wait_until_free(IDLE, SignalWaiter(), timeout_s=0, read=answer(IDLE[:1]))
     assert caught.value.cause == "GPU 1 (NVIDIA H200) is gone"
 
 
 def test_cancelled_while_waiting() -> None:
     with pytest.raises(Cancelled):
-        wait_until_free(IDLE, Waiter(15), timeout_s=60, read=answer(hold(90 * GIB)))
+        wait_until_free(IDLE, SignalWaiter(15), timeout_s=60, read=answer(hold(90 * GIB)))
 
 
 def test_reading_never_raises_where_there_is_no_driver() -> None:

@@ -23,14 +23,14 @@ from tests.supervise.trees import (
     wait_until_gone,
 )
 from warmup.supervise.tree import cgroup, clear, cookie, proc
-from warmup.supervise.tree.cgroup import NO_GROUP, Group, list_groups
+from warmup.supervise.tree.cgroup import NO_GROUP, ControlGroup, list_groups
 from warmup.supervise.tree.supervisor import Supervisor
 
 _COOKIE = cookie.find_new_cookie() or 0
 pytestmark = pytest.mark.skipif(not cgroup.find_parent(), reason="no control group is to be had")
 
 
-def list_own(run_dir: Path) -> list[Group]:
+def list_own(run_dir: Path) -> list[ControlGroup]:
     book = read_ledger(run_dir)
     return list_groups(book.cgroup_parent, cookie.get_run_cookies(book.cookie))
 
@@ -75,7 +75,7 @@ def test_a_group_is_killed_at_one_blow_if_it_is_large(
 ) -> None:
     """Also those that wear no cookie, and without looking at each of them first."""
     monkeypatch.setattr(cgroup, "_MANY", 1 if is_large else 2)
-    group = Group.make(cgroup.find_parent(), _COOKIE)
+    group = ControlGroup.make(cgroup.find_parent(), _COOKIE)
     pid = os.fork()
     if pid == 0:
         group.enter()
@@ -94,18 +94,18 @@ def test_a_group_is_killed_at_one_blow_if_it_is_large(
 
 def test_no_group_is_made_where_its_name_is_taken_or_nobody_can_be_marked(tmp_path: Path) -> None:
     parent = cgroup.find_parent()
-    group = Group.make(parent, _COOKIE)
-    assert Group.make(parent, _COOKIE) == NO_GROUP
+    group = ControlGroup.make(parent, _COOKIE)
+    assert ControlGroup.make(parent, _COOKIE) == NO_GROUP
     group.remove()
-    assert Group.make(parent, 0) == Group.make("", _COOKIE) == NO_GROUP
-    assert Group.make(str(tmp_path), _COOKIE) == NO_GROUP  # a folder that is no group's
+    assert ControlGroup.make(parent, 0) == ControlGroup.make("", _COOKIE) == NO_GROUP
+    assert ControlGroup.make(str(tmp_path), _COOKIE) == NO_GROUP  # a folder that is no group's
     assert list(tmp_path.iterdir()) == []
     NO_GROUP.enter()
     assert NO_GROUP.kill() == NO_GROUP.list_pids() == []
 
 
 def test_a_group_that_only_a_survivor_holds_goes_later(tmp_path: Path) -> None:
-    group = Group.make(cgroup.find_parent(), _COOKIE)
+    group = ControlGroup.make(cgroup.find_parent(), _COOKIE)
     pid = os.fork()
     if pid == 0:
         group.enter()

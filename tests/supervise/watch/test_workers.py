@@ -18,7 +18,7 @@ from warmup.supervise.watch.workers import WorkerWatch
 SLEEP = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"]
 
 
-class Tree:
+class OwnTree:
     """This process as a leader; what it starts are its workers. Nothing is reaped unless asked."""
 
     leader_pid = os.getpid()
@@ -54,9 +54,9 @@ def reap_strangers() -> None:
 
 
 @contextmanager
-def watch_tree() -> Iterator[tuple[Tree, WorkerWatch]]:
+def watch_tree() -> Iterator[tuple[OwnTree, WorkerWatch]]:
     reap_strangers()
-    tree = Tree()
+    tree = OwnTree()
     try:
         with WorkerWatch(tree) as watch:
             yield tree, watch

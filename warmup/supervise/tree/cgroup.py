@@ -34,13 +34,13 @@ def find_parent() -> str:
 
 
 @dataclass(frozen=True)
-class Group:
+class ControlGroup:
     """The group of one server; "" as its path is a group that never has members."""
 
     path: str
 
     @classmethod
-    def make(cls, parent: str, number: int) -> Group:
+    def make(cls, parent: str, number: int) -> ControlGroup:
         """A new one for the server that wears this cookie; without a path where none can be had."""
         group = cls(f"{parent}/{_PREFIX}{number}")
         try:
@@ -96,10 +96,10 @@ class Group:
             os.close(fd)
 
 
-NO_GROUP = Group("")
+NO_GROUP = ControlGroup("")
 
 
-def list_groups(parent: str, cookies: range) -> list[Group]:
+def list_groups(parent: str, cookies: range) -> list[ControlGroup]:
     """Those that a run left behind, by its cookies."""
     try:
         names = os.listdir(parent) if parent else []  # noqa: PTH208
@@ -107,7 +107,7 @@ def list_groups(parent: str, cookies: range) -> list[Group]:
         return []
     numbers = [name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX)]
     return [
-        Group(f"{parent}/{_PREFIX}{number}")
+        ControlGroup(f"{parent}/{_PREFIX}{number}")
         for number in numbers
         if number.isdigit() and int(number) in cookies
     ]

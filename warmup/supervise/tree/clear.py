@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from warmup.supervise.tree import cookie, kernel, proc
-from warmup.supervise.tree.cgroup import Group
+from warmup.supervise.tree.cgroup import ControlGroup
 from warmup.supervise.tree.members import Members, describe_all
 from warmup.supervise.tree.timing import DEADLINE_S, Clock, SparedTrackers
 
@@ -61,7 +61,7 @@ def end_children(
     note: Callable[[int, int], None],
     cookies: range,
     *,
-    groups: Sequence[Group] = (),
+    groups: Sequence[ControlGroup] = (),
     timeout_s: float = DEADLINE_S,
 ) -> tuple[int, tuple[str, ...]]:
     """Kill and reap until this single-threaded process has no children, or for `timeout_s`.
@@ -110,7 +110,7 @@ def _kill_child(pid: int) -> None:
 def end_bearers(
     cookies: range,
     *,
-    groups: Sequence[Group] = (),
+    groups: Sequence[ControlGroup] = (),
     list_orphans: Callable[[], list[int]] = list,
     num_scans: int = 1,
     timeout_s: float = DEADLINE_S,
@@ -142,7 +142,7 @@ class _Search:
     def __init__(
         self,
         cookies: range,
-        groups: Sequence[Group],
+        groups: Sequence[ControlGroup],
         list_orphans: Callable[[], list[int]],
         timeout_s: float,
     ) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from warmup.supervise.tree import cookie, kernel, proc
-from warmup.supervise.tree.cgroup import Group
+from warmup.supervise.tree.cgroup import ControlGroup
 
 _MAX_SWEEPS = 10
 _NUM_AT_ONCE = 16
@@ -57,7 +57,7 @@ class Members:
     cookies: range
     list_roots: Callable[[], list[int]]
     is_anywhere: bool
-    groups: Sequence[Group] = ()
+    groups: Sequence[ControlGroup] = ()
 
     def is_member(self, pid: int) -> bool:
         if cookie.find_cookie(pid) in self.cookies:

@@ -22,7 +22,7 @@ _LOOK_S = 1.0
 Identity = tuple[int, int]  # device, inode
 
 
-class Segments:
+class LeakWatch:
     """Those of one server; made before it starts. seen: in use by a process of its tree."""
 
     def __init__(self) -> None:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from warmup.supervise.tree import clear, cookie, kernel, oom, proc
-from warmup.supervise.tree.cgroup import Group
+from warmup.supervise.tree.cgroup import ControlGroup
 from warmup.supervise.tree.exits import ExitKind, LeaderExit
 from warmup.supervise.tree.members import Orphans, describe_all
 from warmup.supervise.tree.messages import Messages
-from warmup.supervise.tree.segments import Segments
+from warmup.supervise.tree.segments import LeakWatch
 from warmup.supervise.tree.spawn import ShimEnds
 from warmup.supervise.tree.timing import DEADLINE_S
 
@@ -63,8 +63,8 @@ class Server:
         ends: ShimEnds,
         cookies: range,
         waiter: ServerOwner,
-        group: Group,
-        segments: Segments,
+        group: ControlGroup,
+        segments: LeakWatch | None,
         *,
         kill_timeout_s: float = DEADLINE_S,
     ) -> None:
@@ -109,7 +109,7 @@ class Server:
             else:
                 self.messages.closed = True
         self.leader_pid = self.messages.started or 0
-        if not self.is_stopped:
+        if self._segments and not self.is_stopped:
             self._segments.look(self.list_pids)
 
     @property
@@ -173,14 +173,16 @@ class Server:
     def _stop(self, grace_s: float, on_poll: Callable[[], None]) -> StopReport:
         began = time.monotonic()
         self.pump()
-        self._segments.look(self.list_pids, is_due=True)
+        if self._segments:
+            self._segments.look(self.list_pids, is_due=True)
         has_lived = self.messages.exit_status is None
         self._ask_shim(grace_s, on_poll)
         shim_survivors = self._end_shim()
         num_killed, _ = self.messages.ended or (0, ())
         rest = self._end_rest()
         self.remove_group()
-        self._segments.remove()
+        if self._segments:
+            self._segments.remove()
         for fd in (self._control, self._status):
             os.close(fd)
         status = self.messages.exit_status

@@ -35,7 +35,7 @@ if __name__ == "__main__":
     sys.path.append(os.path.abspath(__file__).rsplit(os.sep, 4)[0])  # noqa: PTH100
 
 from warmup.supervise.tree import clear, cookie, kernel, proc, timing
-from warmup.supervise.tree.cgroup import NO_GROUP, Group
+from warmup.supervise.tree.cgroup import NO_GROUP, ControlGroup
 
 _ORPHAN_GRACE_S = 0.5  # once the leader has ended, nobody will tell the others to end
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -80,7 +80,7 @@ class Shim:
         if os.getppid() != self._parent:
             return
         self._kill_timeout_s = job["kill_timeout_s"]
-        self._group = Group(job["group"])
+        self._group = ControlGroup(job["group"])
         try:
             self._fork_leader(job)
             self._watch()
@@ -230,7 +230,7 @@ def _become_leader(job: dict[str, Any], parent: int, exec_end: int) -> None:
             is_ignored = attached and signum in attached["ignored"]
             signal.signal(signum, signal.SIG_IGN if is_ignored else signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
-        Group(job["group"]).enter()
+        ControlGroup(job["group"]).enter()
         if job["max_processes"]:
             hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
             limit = min(job["max_processes"], hard % (1 << 63))  # -1: without limit

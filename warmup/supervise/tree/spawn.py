@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from warmup.supervise.tree import shim
-from warmup.supervise.tree.cgroup import NO_GROUP, Group
+from warmup.supervise.tree.cgroup import NO_GROUP, ControlGroup
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Command:
     cwd: Path
     kill_timeout_s: float
     max_processes: int = 0
-    group: Group = NO_GROUP
+    group: ControlGroup = NO_GROUP
     attached: Attached | None = None
 
     def encode(self) -> bytes:

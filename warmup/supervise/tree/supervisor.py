@@ -22,9 +22,9 @@ import msgspec
 
 from warmup.supervise.cancel import CancelWatch
 from warmup.supervise.tree import cookie, exec_error, kernel, ledger
-from warmup.supervise.tree.cgroup import Group, find_parent
+from warmup.supervise.tree.cgroup import ControlGroup, find_parent
 from warmup.supervise.tree.guarantees import find_missing_guarantees
-from warmup.supervise.tree.segments import Segments
+from warmup.supervise.tree.segments import LeakWatch
 from warmup.supervise.tree.server import Server, StopReport
 from warmup.supervise.tree.spawn import Attached, Command, spawn_shim
 from warmup.supervise.tree.timing import DEADLINE_S
@@ -180,8 +180,9 @@ class Supervisor:
     def _spawn(self, command: Command, log_path: Path | None) -> Server:
         index = len(self._servers)
         cookies = cookie.get_server_cookies(self._cookie, index) if self._cookie else range(0)
-        group = Group.make(self._ledger.cgroup_parent, cookies.start)
-        segments = Segments()
+        group = ControlGroup.make(self._ledger.cgroup_parent, cookies.start)
+        # A user's command may mean to leave files in /dev/shm; a server that was stopped does not.
+        segments = None if log_path is None else LeakWatch()
         try:
             log = None if log_path is None else self._create_log(log_path)
             try:
