@@ -35,6 +35,17 @@ class Seconds(click.FloatRange):
         return seconds
 
 
+class Jobs(click.ParamType[str]):
+    """A whole number from 1, or `auto`."""
+
+    name = "jobs"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value != "auto" and not (value.isascii() and value.isdigit() and 0 < int(value) < 10000):
+            self.fail(f"{value!r} is neither a whole number from 1 nor `auto`", param, ctx)
+        return str(value)
+
+
 _SECONDS = Seconds(min=0, min_open=True, max=1_000_000)
 _COUNT = click.IntRange(min=0)
 _LOG_BYTES = click.IntRange(min=4096)
@@ -201,6 +212,7 @@ def cli() -> None:
 @_option("--ladder", type=click.Choice(["short", "full", "off"]), help="Requests sent.")
 @_option("--log-lines", type=_COUNT, default=30, help="Lines of each server's log to show.")
 @_option("--max-log-bytes", type=_LOG_BYTES, default=64 << 20, help="Disk that one log may take.")
+@_option("--jobs", type=Jobs(), metavar="N|auto", help="Models at once, each on its own GPUs.")
 @_option("--shard", metavar="I/N", help="Only this machine's share, from 1/N to N/N.")
 @_option("--report", "report_dir", type=_PATH, help="Folder for every file of `report`.")
 @json_option

@@ -54,7 +54,8 @@ class RunContext:
     env: the caller's environment with the cache variables laid over it. check: holds a launch's
     marker against reality. visible_gpus: names that CUDA_VISIBLE_DEVICES takes. seeding: for GPUs
     that are not here, None without. deadline: monotonic seconds by which the whole step must have
-    ended, None without one.
+    ended, None without one. is_alone: whether no neighbour warms another model
+    meanwhile, in the same caches and on the GPUs beside these.
     """
 
     home: Home
@@ -72,6 +73,7 @@ class RunContext:
     seeding: Seeding | None = None
     deadline: float | None = None
     force: bool = False
+    is_alone: bool = True
 
 
 @dataclass
@@ -221,7 +223,9 @@ def _warm_cold(attempt: _Attempt, check: MarkerCheck) -> ModelResult:
         if step.seeding is not None:
             env, attempt.target = step.seeding.lay_over(env, step.run_dir), str(step.seeding.target)
         families = FAMILIES if launch.strategy == "kernels" else engine.families
-        before = mark_unread(take_snapshot(families, env))
+        before = take_snapshot(families, env)
+        if step.is_alone:  # else a neighbour's marking would hide what this one reads
+            before = mark_unread(before)
         _tell_start(attempt, reason, gpus)
         if step.seeding is not None:
             _seed(attempt, engine, env, allocation.port, before)
@@ -390,6 +394,7 @@ def _boot(
         deadline=step.deadline,
         log_lines=step.log_lines,
         max_log_bytes=step.max_log_bytes,
+        own_gpus=None if step.is_alone else step.visible_gpus,
     )
     boot.run(step.supervisor, step.events, attempt.phases, step.redactor)
     return boot.log_path

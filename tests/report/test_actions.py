@@ -163,3 +163,32 @@ def test_a_group_is_closed_on_every_way_out() -> None:
     view.close()
     view.close()
     assert stream.getvalue().splitlines() == ["::group::a:1", "::endgroup::"]
+
+
+def test_models_warmed_at_once_have_whole_groups() -> None:
+    screen = Screen(actions=True)
+    one, two = make_result("a/one"), make_result("a/two", state="failed", reason="exit 3")
+    screen.events.emit("run_started", run_id="r1", models=[one.name, two.name], jobs="2")
+    for each in (one, two):
+        screen.events.emit("model_started", each.name, index=1, total=2, engine="command")
+    for phase in ("spawn", "ready"):
+        for each in (one, two):
+            screen.events.emit("phase", each.name, phase=phase, state="finished", seconds=1.0)
+    screen.events.emit("heartbeat", one.name, phase="request", seconds=30.0)
+    screen.events.emit("log_tail", two.name, path="/r/two.log", lines=["two"], cut=False)
+    screen.events.finish(two)
+    screen.events.finish(one)
+    groups: dict[str, list[str]] = {"": []}
+    name = ""
+    for line in screen.err:
+        if line.startswith("::group::"):
+            name = line[9:]
+            groups[name] = []
+        elif line.startswith("::endgroup::"):
+            name = ""
+        else:
+            groups[name].append(line)
+    assert list(groups) == ["", "a/two:1", "a/one:1"]
+    assert any("waiting for the answer 30 s" in line for line in groups[""])
+    assert [line.split()[0] for line in groups["a/one:1"]] == ["one:1"] * 3
+    assert "  | two" in groups["a/two:1"]

@@ -85,13 +85,13 @@ print("rich" in sys.modules)
 """
 
 
-def run_on_terminal(columns: int, **environ: str) -> str:
+def run_on_terminal(columns: int, *, driver: str = DRIVER, **environ: str) -> str:
     """What a terminal that wide receives from both streams of a run."""
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS", "FORCE_COLOR")}
     child = subprocess.Popen(
-        [sys.executable, "-c", DRIVER],
+        [sys.executable, "-c", driver],
         stdin=subprocess.DEVNULL,
         stdout=theirs,
         stderr=theirs,
@@ -142,3 +142,35 @@ def test_a_dumb_terminal_gets_plain_lines_and_no_rich() -> None:
     assert "\x1b" not in text
     assert "toy:1 waiting for ready 120 s, last line: Loading 50%" in text
     assert text.endswith("False\r\n")
+
+
+AT_ONCE = """
+import os, sys
+from tests.report.helpers import make_result
+from warmup.report.console import Console
+from warmup.report.events import Events
+from warmup.report.output import Output
+events = Events()
+console = Console(Output(sys.stdout), Output(sys.stderr), environ=os.environ)
+events.subscribe(console)
+one, two = make_result("org/one"), make_result("org/two")
+events.emit("run_started", run_id="r1", models=[one.name, two.name], jobs="auto")
+for each in (one, two):
+    events.emit("phase", each.name, phase="ready", state="started")
+events.emit("heartbeat", one.name, phase="ready", seconds=31.0, last_line="shard 3")
+events.finish(two)
+events.emit("phase", one.name, phase="request", state="started")
+events.finish(one)
+events.emit("run_finished", exit_code=0, seconds=1.0)
+console.close()
+"""
+
+
+def test_models_warmed_at_once_have_a_moving_line_each() -> None:
+    text = run_on_terminal(120, driver=AT_ONCE, TERM="xterm-256color")
+    before, _, after = text.partition("two:1 ...... ")
+    assert "one:1" in before and "two:1" in before and "shard 3" in before
+    assert "\x1b[1A\x1b[2K" in before, "both lines are taken away before a verdict is written"
+    moving = after[: after.index("one:1 ...... ")]
+    assert "one:1" in moving and "two:1" not in moving
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")

@@ -44,14 +44,16 @@ def run(
     max_log_bytes: int,
     force: bool = False,
     fail_fast: bool = False,
+    jobs: str | None = None,
     json_output: bool = False,
     report_dir: Path | None = None,
 ) -> int:
     """Warm the models that the session names. Returns the exit status.
 
-    log_lines: of a server's log to show. max_log_bytes: of one log to keep on disk. report_dir:
-    where every file of `report` is written at the end, however it comes. Raises UsageError before
-    anything is launched, and HostError where the home cannot be used.
+    jobs: how many at once, or `auto`; None for one after the other. log_lines: of a server's log
+    to show. max_log_bytes: of one log to keep on disk. report_dir: where every file of `report` is
+    written at the end, however it comes. Raises UsageError before anything is launched, and
+    HostError where the home cannot be used.
     """
     begin = time.monotonic()
     if session.seeding is not None:
@@ -71,6 +73,7 @@ def run(
         max_log_bytes=max_log_bytes,
         force=force,
         fail_fast=fail_fast,
+        jobs=jobs,
         json_output=json_output,
         report_dir=report_dir,
     )
@@ -89,6 +92,7 @@ class _Run:
     max_log_bytes: int
     force: bool
     fail_fast: bool
+    jobs: str | None
     json_output: bool
     report_dir: Path | None
     run_id: str = field(default_factory=make_run_id)
@@ -125,8 +129,10 @@ class _Run:
             if is_all_warm or run_dir is None:
                 for launch, check in zip(launches, checks, strict=True):
                     self._finish(events, make_unlaunched(launch, check, "warm"))
-            else:
+            elif self.jobs is None:
                 self._warm(events, run_dir, checks)
+            else:
+                self._warm_at_once(events, run_dir, checks, self.jobs)
             status = self._get_exit_status()
             events.emit("run_finished", exit_code=status, seconds=time.monotonic() - self.begin)
         finally:
@@ -205,6 +211,52 @@ class _Run:
                     if result.survivors and not why_skipped:
                         left = "; ".join(result.survivors)
                         why_skipped = f"processes of {launch.name} could not be ended: {left}"
+
+    def _warm_at_once(
+        self, events: Events, run_dir: Path, checks: Sequence[MarkerCheck], num_jobs: str
+    ) -> None:
+        """The same with a child process for each model, as many as fit."""
+        from warmup.commands.side_by_side import make_slots, make_tasks
+        from warmup.jobs import Jobs
+        from warmup.supervise.api import Supervisor
+
+        resolved, launches = self.session.resolved, self.session.launches
+        deadline_s = resolved.deadline_s
+        slots = make_slots(self.session, num_jobs)
+        with Supervisor(run_dir, warn=lambda text: events.emit("warning", text=text)) as supervisor:
+
+            def finish(result: ModelResult, error: WarmupError | None) -> None:
+                self._finish(events, result)
+                if error is not None and not isinstance(error, Cancelled):
+                    self.errors.append(error)
+
+            cold = []
+            for index, (launch, check) in enumerate(zip(launches, checks, strict=True)):
+                if is_done(check, launch, force=self.force):
+                    finish(make_unlaunched(launch, check, "warm"), None)
+                else:
+                    cold.append((index, launch, check))
+            found = Jobs(
+                home=self.session.home,
+                run_dir=run_dir,
+                supervisor=supervisor,
+                events=events,
+                redactor=self.session.redactor,
+                resolved=resolved,
+                slots=slots,
+                log_names=make_log_names(launches),
+                finish=finish,
+                deadline=None if deadline_s is None else self.begin + deadline_s,
+                force=self.force,
+                fail_fast=self.fail_fast,
+                log_lines=self.log_lines,
+                max_log_bytes=self.max_log_bytes,
+            )
+            found.run(make_tasks(self.session, slots, cold, force=self.force))
+            if (cancelled := supervisor.find_cancelled()) is not None:
+                self.errors.append(cancelled)
+        names = [launch.name for launch in launches]
+        self.results.sort(key=lambda result: names.index(result.name))
 
     def _note(self, launch: Launch, error: WarmupError | None, cancelled: Cancelled | None) -> str:
         """Keep the errors. Returns why the models after this one are skipped; "" if they are not.

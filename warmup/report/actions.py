@@ -53,9 +53,28 @@ class Actions:
         self._run_id, self._version_key = "", ""
         self._results: list[ModelResult] = []
         self._in_group = False
+        self._held: dict[str, list[Event]] | None = None
         self._mask(secret_values)
 
     def __call__(self, event: Event) -> None:
+        """With several models at once, the events of one are held back until it is done: groups
+        cannot be interleaved. Its start and its heartbeats are told at once, outside any group."""
+        if event.kind == "run_started" and event.data.get("jobs") is not None:
+            self._held = {}
+        if self._held is None or event.model is None:
+            self._take(event)
+        elif event.result is not None:
+            for held in self._held.pop(event.model, []):
+                self._take(held)
+            self._take(event)
+        elif event.kind == "heartbeat":
+            self._show(event)
+        else:
+            if event.kind == "model_started":
+                self._err.line(f"{get_printable(event.model)} starting")
+            self._held.setdefault(event.model, []).append(event)
+
+    def _take(self, event: Event) -> None:
         if event.kind == "run_started":
             self._run_id = str(event.data.get("run_id") or "")
             self._version_key = str(event.data.get("version_key") or "")

@@ -19,7 +19,7 @@ from warmup.report.document import (
     StepResult,
     StepState,
 )
-from warmup.report.events import PROOF_PREFIX, Events
+from warmup.report.events import PROOF_PREFIX, Event, Events
 from warmup.report.output import Output, flush_standard_streams, is_actions, show
 from warmup.report.sarif import SarifResult, SarifRule, make_sarif
 from warmup.report.summary import get_output
@@ -61,6 +61,7 @@ __all__ = [
     "Console",
     "CountBar",
     "ErrorDocument",
+    "Event",
     "Events",
     "ModelResult",
     "Output",

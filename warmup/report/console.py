@@ -13,7 +13,7 @@ from typing import Any
 from warmup.report.document import ModelResult
 from warmup.report.events import PROOF_PREFIX, Event
 from warmup.report.output import Output
-from warmup.report.terminal import Spinner
+from warmup.report.terminal import JobLines, Spinner
 from warmup.report.text import (
     get_column,
     get_count,
@@ -56,6 +56,7 @@ class Console:
         self._verdicts = err if json else out
         self._has_color = can_color(self._verdicts, environ)
         self._spinner = Spinner(err.stream) if can_animate(err, environ) else None
+        self._lines: JobLines | None = None  # in place of the spinner, with several models at once
         self._shorts: dict[str, str] = {}
         self._results: list[ModelResult] = []
         self._total = 0
@@ -64,19 +65,31 @@ class Console:
         name = event.model or ""
         short = self._shorts.get(name) or get_printable(name)
         handler = getattr(self, f"_on_{event.kind}", None)
+        is_moving = self._lines is not None and event.kind in ("phase", "heartbeat")
+        if not is_moving:
+            self._hide_lines()
         if event.result is not None:
             self._finish(short, event.result)
         elif handler is not None:  # a kind that a later version emits is for its own views
             handler(short, event.data)
+        if self._lines is not None and event.kind != "run_finished":
+            self._lines.show()
 
     def close(self) -> None:
         if self._spinner is not None:
             self._spinner.stop()
+        self._hide_lines()
+
+    def _hide_lines(self) -> None:
+        if self._lines is not None:
+            self._lines.hide()
 
     def _on_run_started(self, _: str, data: dict[str, Any]) -> None:
         names = data.get("models", [])
         self._shorts = get_short_names(names)
         self._total = len(names)
+        if data.get("jobs") is not None and self._spinner is not None:
+            self._lines = JobLines(self._err.stream)
         self._err.line(f"run {data.get('run_id', '')}: {get_count(self._total, 'model')}")
 
     def _on_model_started(self, short: str, data: dict[str, Any]) -> None:
@@ -89,7 +102,10 @@ class Console:
 
     def _on_phase(self, short: str, data: dict[str, Any]) -> None:
         phase = str(data.get("phase", ""))
-        if data.get("state") == "started":
+        if self._lines is not None:
+            if data.get("state") == "started":
+                self._lines.update(short, _get_activity(phase))
+        elif data.get("state") == "started":
             # The moving line has a thread: none may run while the server is being forked.
             if phase.removeprefix(PROOF_PREFIX) == "spawn":
                 self.close()
@@ -130,7 +146,9 @@ class Console:
         text = f"{_get_activity(phase)} {data.get('seconds', 0):.0f} s"
         if last := get_printable(str(data.get("last_line") or "").strip()):
             text += f", last line: {last}"
-        if self._spinner is not None:
+        if self._lines is not None:
+            self._lines.update(short, text)
+        elif self._spinner is not None:
             self._spinner.update(text)
         else:
             self._err.line(f"{short} {text}")
@@ -145,6 +163,8 @@ class Console:
 
     def _finish(self, short: str, result: ModelResult) -> None:
         self.close()
+        if self._lines is not None:
+            self._lines.end(short)
         self._results.append(result)
         label = get_label(short, get_column(self._shorts.values()) or get_width(short))
         state, rest = result.state, get_verdict(result)[len(result.state) :]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 from warmup.report.output import Output
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, ProgressColumn
+    from rich.progress import Progress, ProgressColumn, TaskID
 
 HEARTBEAT_S = 30.0  # a log without a line for longer looks stuck
 
@@ -56,6 +56,46 @@ class Spinner:
             progress, self._progress = self._progress, None
             with contextlib.suppress(OSError):
                 progress.stop()
+
+
+class JobLines:
+    """One moving line for each model that is being warmed; all are hidden while text is written."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def update(self, name: str, text: str) -> None:
+        """What a model is doing now; its line is new where it has none."""
+        if self._progress is None:
+            from rich.progress import SpinnerColumn, TimeElapsedColumn
+
+            columns = [
+                SpinnerColumn(),
+                _make_column("{task.description}", 2),
+                TimeElapsedColumn(),
+                _make_column("{task.fields[text]}", 3),
+            ]
+            self._progress = _make_progress(self._stream, columns)
+        if name in self._tasks:
+            self._progress.update(self._tasks[name], text=text)
+        else:
+            self._tasks[name] = self._progress.add_task(name, total=None, text=text)
+
+    def end(self, name: str) -> None:
+        if self._progress is not None and name in self._tasks:
+            self._progress.remove_task(self._tasks.pop(name))
+
+    def show(self) -> None:
+        if self._progress is not None and self._tasks:
+            with contextlib.suppress(OSError):
+                self._progress.start()
+
+    def hide(self) -> None:
+        if self._progress is not None:
+            with contextlib.suppress(OSError):
+                self._progress.stop()
 
 
 class CountBar:

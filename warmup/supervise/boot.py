@@ -12,7 +12,7 @@ from pathlib import Path
 
 from warmup.launch.api import Engine, Launch
 from warmup.report.api import Events
-from warmup.supervise.gpu_memory import Gpu, read_gpus, wait_until_free
+from warmup.supervise.gpu_memory import Gpu, read_gpus, select_gpus, wait_until_free
 from warmup.supervise.ladder import Climb
 from warmup.supervise.log.exceptions import find_trouble
 from warmup.supervise.log.file import LogFile
@@ -66,6 +66,7 @@ class Boot:
 
     cwd: the server's own folder (servers litter). deadline: monotonic seconds by which the whole
     step must have ended; None without one. log_lines, max_log_bytes: see `run --help`.
+    own_gpus: names of those that are its own, where neighbours use the others; None: all are.
     """
 
     launch: Launch
@@ -78,6 +79,7 @@ class Boot:
     deadline: float | None
     log_lines: int
     max_log_bytes: int
+    own_gpus: tuple[str, ...] | None = None
 
     def run(
         self, supervisor: Supervisor, events: Events, phases: Phases, redactor: Redactor
@@ -85,6 +87,8 @@ class Boot:
         """Raises WarmupError where the server does not start, answer as expected, or end."""
         # NVML is asked before the server starts: what others hold is not ours to wait for.
         gpus = read_gpus()
+        if self.own_gpus is not None:
+            gpus = select_gpus(gpus, self.own_gpus)
         try:
             self._serve(supervisor, events, phases, redactor)
         except Cancelled:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from warmup.supervise.protocols import Waiter
@@ -43,6 +43,18 @@ def read_gpus() -> list[Gpu]:
         return []
     finally:
         pynvml.nvmlShutdown()
+
+
+def select_gpus(gpus: list[Gpu], names: Sequence[str]) -> list[Gpu]:
+    """Those that CUDA_VISIBLE_DEVICES would mean: an index, or a uuid that may be cut short.
+
+    A MIG slice is none of them: its memory is its GPU's, which it shares.
+    """
+    return [
+        gpu
+        for gpu in gpus
+        if any(name == str(gpu.index) or gpu.uuid.startswith(name) for name in names)
+    ]
 
 
 def wait_until_free(

@@ -6,33 +6,42 @@ The face of this room: other rooms import it alone.
 from __future__ import annotations
 
 from warmup.workflow.gpus import assign, get_visible
+from warmup.workflow.job_spec import JobError, JobSpec, merge_proof
 from warmup.workflow.selection import Resolved, Selection, load
 from warmup.workflow.settings import FIELDS, Settings
 from warmup.workflow.shards import (
     Matrix,
     find_recorded,
+    get_default_seconds,
     make_matrix,
     parse_runner,
     pin_seconds,
     split,
 )
+from warmup.workflow.slots import Need, Slots
 from warmup.workflow.verdict import NOT_PROVEN, get_reason, is_done, make_unlaunched
 
 __all__ = [
     "FIELDS",
     "NOT_PROVEN",
+    "JobError",
+    "JobSpec",
     "Matrix",
+    "Need",
     "Resolved",
     "Selection",
     "Settings",
+    "Slots",
     "assign",
     "find_recorded",
+    "get_default_seconds",
     "get_reason",
     "get_visible",
     "is_done",
     "load",
     "make_matrix",
     "make_unlaunched",
+    "merge_proof",
     "parse_runner",
     "pin_seconds",
     "split",

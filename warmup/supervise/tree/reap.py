@@ -68,6 +68,12 @@ def reap_runs(folder: Folder, warn: Callable[[str], None]) -> ReapReport:
     return ReapReport(runs)
 
 
+def reap_run(runs: Folder, name: str, warn: Callable[[str], None]) -> tuple[str, ...]:
+    """End whatever the dead run `name` left; descriptions of what could not be ended."""
+    run = _reap_name(runs, name, warn)
+    return () if run is None else run.survivors
+
+
 def _reap_name(runs: Folder, name: str, warn: Callable[[str], None]) -> ReapedRun | None:
     """None where it is not a folder, or holds no ledger: nothing was ever started there."""
     try:

@@ -12,7 +12,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -237,13 +237,15 @@ class Supervisor:
         except OSError as error:
             self.warn(f"the ledger of {self._run_dir} could not be updated: {error}")
 
-    def wait(self, timeout_s: float) -> None:
+    def wait(self, timeout_s: float, more_fds: Iterable[int] = ()) -> None:
         """Sleep until a signal, the parent's death or news of a server; at most `timeout_s`.
 
-        News is told once: look at `check_cancelled` and `Server.find_exit` before the next wait.
+        more_fds: others that end the sleep when they are readable. News is told once: look at
+        `check_cancelled` and `Server.find_exit` before the next wait.
         """
         poll = select.poll()
-        for fd in (*self._cancel.fds, *(fd for server in self._servers for fd in server.fds)):
+        server_fds = (fd for server in self._servers for fd in server.fds)
+        for fd in (*self._cancel.fds, *server_fds, *more_fds):
             poll.register(fd, select.POLLIN)
         poll.poll(max(0.0, timeout_s) * 1000)
         self._cancel.drain()

@@ -1,0 +1,103 @@
+"""One model of `run --jobs`, in a process of its own: `python -m warmup.commands.job`.
+
+Reads what to do from stdin, and writes events, the result and its error to stdout, one JSON a line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from warmup.commands.run import make_log_names
+from warmup.commands.session import Session
+from warmup.report.api import Event, Events
+from warmup.supervise.api import Supervisor, die_with, find_missing_guarantees
+from warmup.warm import RunContext, warm_model
+from warmup.words.encoding import encode_json
+from warmup.words.errors import WarmupError
+from warmup.workflow.api import JobError, JobSpec, Resolved
+
+
+@dataclass(frozen=True, kw_only=True)
+class _JobSession(Session):
+    """The session of the run, whose workflow was read once, by the run."""
+
+    given: Resolved
+
+    @cached_property
+    def resolved(self) -> Resolved:
+        return self.given
+
+
+def job() -> None:
+    """Warm the one model that stdin tells of. Where no result is told, an error is."""
+    spec = JobSpec.decode(sys.stdin.buffer.read())
+    if not die_with(spec.parent):
+        return  # nobody is left to be told
+    try:
+        _warm(spec)
+    except WarmupError as error:
+        _tell("job_error", None, JobError.make(error))
+
+
+def _warm(spec: JobSpec) -> None:
+    session = _JobSession(given=spec.resolved)
+    launches = session.launches
+    launch = launches[spec.index]
+    if not spec.is_alone:
+        launch = msgspec.structs.replace(launch, prove=False)
+    events = Events(None, session.redactor)
+    events.subscribe(_forward)
+    session.home.make_run_dir(spec.run_id)
+    told = set(find_missing_guarantees())  # the run itself has told of these
+
+    def warn(text: str) -> None:
+        if text not in told:
+            events.emit("warning", launch.name, text=text)
+
+    with Supervisor(session.home.runs / spec.run_id, warn=warn) as supervisor:
+        step = RunContext(
+            home=session.home,
+            run_dir=Path(spec.run_dir),
+            supervisor=supervisor,
+            events=events,
+            redactor=session.redactor,
+            env=session.env,
+            check=session.check,
+            get_vector=session.get_vector,
+            log_names=make_log_names(launches),
+            visible_gpus=spec.gpus if session.seeding is None else session.seeding.visible_gpus,
+            seeding=session.seeding,
+            deadline=spec.deadline,
+            force=spec.force,
+            is_alone=spec.is_alone,
+            log_lines=spec.log_lines,
+            max_log_bytes=spec.max_log_bytes,
+        )
+        result, error = warm_model(launch, step, (spec.index + 1, len(launches)))
+    if error is not None:
+        _tell("job_error", launch.name, JobError.make(error))
+    _tell("job_result", launch.name, result.redact(session.redactor))
+    if not result.survivors:  # else `reap` needs the ledger
+        session.home.get_folder("runs").remove(spec.run_id)
+
+
+def _forward(event: Event) -> None:
+    _tell(event.kind, event.model, event.data)
+
+
+def _tell(kind: str, model: str | None, data: Any) -> None:
+    line = encode_json({"kind": kind, "model": model, "data": data}) + b"\n"
+    with contextlib.suppress(BrokenPipeError):  # the run is dead, and so are we in a moment
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    job()
