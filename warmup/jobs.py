@@ -155,7 +155,11 @@ class Jobs:
     def _start(self, task: Task, gpus: tuple[str, ...]) -> None:
         self._num_started += 1
         spec = JobSpec(
-            resolved=msgspec.structs.replace(self.resolved, workflow=None),
+            launches=self.resolved.launches,
+            default=self.resolved.default,
+            cache_root=self.resolved.cache_root,
+            gpu_target=self.resolved.gpu_target,
+            target_driver=self.resolved.target_driver,
             index=task.index,
             run_id=f"{self.run_dir.name}-{self._num_started}",
             run_dir=str(self.run_dir),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from warmup.launch.launch import Launch
@@ -39,6 +39,7 @@ class Record:
     seconds: float
 
 
+@settings(deadline=None)  # of one example, on a busy machine
 @given(
     st.lists(st.tuples(st.sampled_from([1, 2, 4, 8]), st.integers(1, 900)), max_size=30),
     st.integers(1, 12),

@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from warmup.launch.launch import Launch
@@ -16,6 +16,7 @@ def make_slots(
     return Slots(max_jobs=jobs, gpus=names, cores=cores, size_bytes=size)
 
 
+@settings(deadline=None)  # of one example, on a busy machine
 @given(st.lists(st.integers(1, 9), max_size=20), st.integers(0, 8))
 def test_no_gpu_is_given_twice(sizes: list[int], gpus: int) -> None:
     slots = make_slots(gpus)

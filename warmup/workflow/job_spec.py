@@ -6,19 +6,24 @@ import json
 
 import msgspec
 
+from warmup.launch.api import Launch
 from warmup.report.api import ModelResult
 from warmup.words.errors import EXIT_HOST, HostError, WarmupError
 from warmup.workflow.selection import Resolved
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """resolved: of the whole run; index: of this child's launch in it, from 0. run_id: of its own
-    ledger. run_dir: where logs go. gpus: its own. deadline: monotonic seconds, which are the same
-    in every process. is_alone: nobody else warms meanwhile; else the proof is left for later.
-    parent: pid of the run.
+    """launches, default, cache_root, gpu_target, target_driver: what the whole run resolved. index:
+    of this child's launch among them, from 0. run_id: of its own ledger. run_dir: where logs go.
+    gpus: its own. deadline: monotonic seconds, which are the same in every process. is_alone:
+    nobody else warms meanwhile; else the proof is left for later. parent: pid of the run.
     """
 
-    resolved: Resolved
+    launches: tuple[Launch, ...]
+    default: Launch
+    cache_root: str
+    gpu_target: str
+    target_driver: str
     index: int
     run_id: str
     run_dir: str
@@ -29,6 +34,16 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     log_lines: int
     max_log_bytes: int
     parent: int
+
+    @property
+    def resolved(self) -> Resolved:
+        return Resolved(
+            launches=self.launches,
+            default=self.default,
+            cache_root=self.cache_root,
+            gpu_target=self.gpu_target,
+            target_driver=self.target_driver,
+        )
 
     def encode(self) -> bytes:
         """ASCII: a path may hold what is not valid UTF-8."""
