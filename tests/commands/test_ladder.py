@@ -129,8 +129,7 @@ def test_transformers_serve_is_cold_warm_and_proven_with_its_ladder(
     (cold,) = call_json(tmp_path, *args, "--prove", HF_HUB_OFFLINE="1")["models"]
     assert (cold["state"], cold["proven"]) == ("warmed", True), cold["reason"]
     first = [step["step"] for step in cold["steps"] if not step["step"].startswith("prove_")]
-    assert first[:2] == ["first", "sampled, streamed"]
-    assert first[2].startswith("prefill of ")
+    assert first == ["first", "long prompt, sampled, streamed"]
     assert {step["state"] for step in cold["steps"]} == {"answered"}
     (warm,) = call_json(tmp_path, *args, "--prove")["models"]
     assert (warm["state"], warm["phases"]) == ("warm", {})

@@ -265,7 +265,8 @@ BODIES: dict[str, tuple[dict[str, Any], str]] = {
     "max_tokens in words": ({"messages": USER, "max_tokens": "four"}, "max_tokens"),
     "max_tokens true": ({"messages": USER, "max_tokens": True}, "max_tokens"),
     "too many tokens": ({"messages": USER, "max_tokens": 2048}, "max_tokens"),
-    "sampling": ({"messages": USER, "temperature": 0.7}, "temperature"),
+    "no temperature": ({"messages": USER, "temperature": -0.7}, "temperature"),
+    "a share above all": ({"messages": USER, "temperature": 0.7, "top_p": 2}, "top_p"),
     "two answers": ({"messages": USER, "n": 2}, "n"),
     "tools": ({"messages": USER, "tools": [{}]}, "tools"),
     "stop": ({"messages": USER, "stop": [1]}, "stop"),
@@ -286,6 +287,19 @@ def test_what_is_no_json_object_is_a_400(server: Server, body: bytes) -> None:
     _check_refused(requests.post(url, data=body, timeout=30), "body")
 
 
+def test_a_seed_repeats_a_sampled_answer_and_one_candidate_is_greedy(server: Server) -> None:
+    def ask(**fields: Any) -> str:
+        answer = server.chat("words", max_tokens=24, ignore_eos=True, **fields)
+        text: str = answer.json()["choices"][0]["message"]["content"]
+        return text
+
+    greedy = ask()
+    assert ask(temperature=0.9, top_k=1) == greedy
+    sampled = ask(temperature=0.9, seed=3)
+    assert sampled == ask(temperature=0.9, seed=3) != greedy
+    assert len({ask(temperature=0.9) for _ in range(3)}) == 3, "each its own seed"
+
+
 def test_after_all_that_the_server_is_healthy(server: Server) -> None:
     assert server.get("/health").status_code == 200
     assert server.chat(make_content(1)).status_code == 200
@@ -302,7 +316,7 @@ def test_warmup_covered_text_both_image_sizes_and_both_batch_sizes(server: Serve
         "image 224x224",
         "decode at batch 3",
         "chat over HTTP, streamed",
-        "chat over HTTP, whole",
+        "chat over HTTP, whole, sampled",
     ]
     facts = server.get("/model_info").json()
     assert facts["tp"] == 1 and facts["kernels"] == {} and facts["max_model_len"] == 2048

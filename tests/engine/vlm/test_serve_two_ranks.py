@@ -42,6 +42,21 @@ def test_one_barrier_per_image_batch_and_none_for_text(server: Server) -> None:
     assert server.get_metric("shm_barriers_total") == before + 2
 
 
+def test_two_ranks_draw_what_one_draws(
+    server: Server, model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    def ask(of: Server, seed: int) -> str:
+        fields = {"temperature": 0.8, "top_p": 0.95, "top_k": 200, "seed": seed}
+        answer = of.chat(make_content(seed), max_tokens=24, ignore_eos=True, **fields)
+        text: str = answer.json()["choices"][0]["message"]["content"]
+        return text
+
+    with serve(model, tmp_path_factory.mktemp("one")) as one:
+        alone = [ask(one, seed) for seed in range(4)]
+    assert [ask(server, seed) for seed in range(4)] == alone
+    assert len(set(alone)) == 4
+
+
 def test_concurrent_image_requests_all_get_their_own_answer(server: Server) -> None:
     """200 of 8 kinds: equal requests get equal answers, whatever they were batched with."""
     contents = [make_content(seed, f"number {seed}") for seed in range(8)]

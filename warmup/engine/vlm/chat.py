@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
 from warmup.engine.messages import invalid
+from warmup.engine.vlm.generation import TokenSampling
 
 ROLES = ("system", "developer", "user", "assistant")
 MAX_STOPS = 4
+MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-5, 100.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Chat:
     include_usage: bool
     ignore_eos: bool
     stop: tuple[str, ...]
+    sampling: TokenSampling | None = None
 
     @property
     def images(self) -> list[Image]:
@@ -59,16 +63,18 @@ def parse_chat(body: dict[str, Any]) -> Chat:
         include_usage=_get(options, "include_usage", bool, False, "stream_options."),
         ignore_eos=_get(body, "ignore_eos", bool, False),
         stop=_get_stop(body.get("stop")),
+        sampling=_get_sampling(body),
     )
 
 
 def _refuse_unserved(body: dict[str, Any]) -> None:
     """What would change the answer must not be passed over in silence."""
     _get(body, "model", str, "")
-    if _get_number(body, "temperature", 0) > 0:
-        raise invalid("this engine decodes greedily: temperature must be 0", "temperature")
     if _get_number(body, "n", 1) != 1:
-        raise invalid("greedy decoding has one answer: n must be 1", "n")
+        raise invalid("one answer a request: n must be 1", "n")
+    for name in ("frequency_penalty", "presence_penalty"):
+        if body.get(name):
+            raise invalid(f"{name} is not served by this engine", name)
     for name in ("tools", "functions", "logprobs", "top_logprobs", "audio"):
         if body.get(name):
             raise invalid(f"{name} is not served by this engine", name)
@@ -104,6 +110,33 @@ def _get_max_tokens(body: dict[str, Any]) -> int | None:
                 raise invalid(f"{name} must be a whole number, 1 or more", name)
             return value
     return None
+
+
+def _get_sampling(body: dict[str, Any]) -> TokenSampling | None:
+    """None decodes greedily, which is what a request without a temperature gets.
+
+    Without a seed one is chosen here, since all ranks must draw the same.
+    """
+    temperature = _get_number(body, "temperature", 0)
+    top_p, top_k = _get_number(body, "top_p", 1), body.get("top_k")
+    seed = body.get("seed")
+    if not temperature <= MAX_TEMPERATURE:
+        raise invalid(f"temperature must be at most {MAX_TEMPERATURE:g}", "temperature")
+    if not 0 < top_p <= 1:
+        raise invalid("top_p must be above 0 and at most 1", "top_p")
+    if top_k is not None and not (_is_whole(top_k) and top_k >= -1):
+        raise invalid("top_k must be a whole number, 1 or more; 0 and -1 take all tokens", "top_k")
+    if seed is not None and not (_is_whole(seed) and 0 <= seed < 1 << 63):
+        raise invalid("seed must be a whole number from 0 to 2^63 - 1", "seed")
+    # Below it the likeliest token is all that is left, and a division by it is no number.
+    if temperature < MIN_TEMPERATURE:
+        return None
+    drawn = secrets.randbits(63) if seed is None else seed
+    return TokenSampling(float(temperature), drawn, float(top_p), max(top_k or 0, 0))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _get_stop(value: Any) -> tuple[str, ...]:

@@ -106,7 +106,14 @@ class VlmFrontend:
                 f" model's {self._max_len}",
                 "max_tokens",
             )
-        return Generation(prompt.ids, None, prompt.grids, max_tokens, chat.ignore_eos)
+        return Generation(
+            prompt.ids,
+            None,
+            prompt.grids,
+            max_tokens,
+            chat.ignore_eos,
+            sampling=chat.sampling,
+        )
 
     def _share(self, prompt: Prompt) -> Any:
         return None if prompt.pixels is None else self._outbox.share(prompt.pixels)

@@ -15,8 +15,18 @@ def get_num_tokens(grid: Grid, merge: int) -> int:
 
 
 @dataclass(frozen=True)
+class TokenSampling:
+    """How tokens are drawn. temperature: above 0. top_k: 0 for all. seed: 0 ≤ seed < 2⁶³."""
+
+    temperature: float
+    seed: int
+    top_p: float = 1.0
+    top_k: int = 0
+
+
+@dataclass(frozen=True)
 class Generation:
-    """Greedy tokens after `ids`.
+    """Tokens after `ids`; the likeliest ones where `sampling` is None.
 
     pixels: (patches, values) of all images in order: sent as `engine/shm` has it, a tensor where
     it is run; None without images. grids: of each image.
@@ -30,6 +40,7 @@ class Generation:
     max_tokens: int
     ignore_eos: bool = False
     copies: int = 1
+    sampling: TokenSampling | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from warmup.engine.ranks import Ranks, is_out_of_memory
 from warmup.engine.shm.exchange import FeatureExchange, Setup
 from warmup.engine.vlm.generation import Generation, Progress
 from warmup.engine.vlm.model import VisionLanguageModel
+from warmup.engine.vlm.sampling import Draw, choose
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,11 @@ class Sequence:
     generation: Generation
     last: int = -1
     num_tokens: int = 0
+    draw: Draw | None = None
+
+    def __post_init__(self) -> None:
+        if self.generation.sampling is not None:
+            self.draw = Draw(self.generation.sampling)
 
 
 class VlmRunner:
@@ -84,7 +90,7 @@ class VlmRunner:
         if self._running:
             logits = self._model.decode([each.last for each in self._running])
             self._counts["decode_steps_total"] += 1
-            tokens = logits.argmax(-1).tolist()
+            tokens = choose(logits, [each.draw for each in self._running])
             # From the last row down: `_remove` moves the last row into the gap.
             for row in reversed(range(len(tokens))):
                 replies += self._take(row, tokens[row])
@@ -109,7 +115,8 @@ class VlmRunner:
         self._running.append(sequence)
         if not sequence.request.warmup:
             self._counts["prompt_tokens_total"] += len(wanted.ids)
-        return self._take(len(self._running) - 1, int(logits.argmax()))
+        (token,) = choose(logits[None], [sequence.draw])
+        return self._take(len(self._running) - 1, token)
 
     def _take(self, row: int, token: int) -> list[RankReply]:
         """`token` is the next of `row`; the reply that says so, and the row's end if it is one."""

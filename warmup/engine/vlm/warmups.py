@@ -92,8 +92,12 @@ def _make_chat_request(side: int, file_format: str, stream: bool) -> Warmup:
         "max_tokens": NUM_TOKENS,
         "ignore_eos": True,
         "stream": stream,
+        "temperature": 0 if stream else 0.8,
+        "top_p": 0.9,
+        "top_k": 40,
+        "seed": 0,
     }
-    name = f"chat over HTTP, {'streamed' if stream else 'whole'}"
+    name = f"chat over HTTP, {'streamed' if stream else 'whole, sampled'}"
     return Warmup(name, HTTP, {"path": "/v1/chat/completions", "body": body})
 
 

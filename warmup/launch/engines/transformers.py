@@ -73,35 +73,27 @@ class TransformersEngine(Adapter):
     def make_ladder(
         self, launch: Launch, env: Mapping[str, str], info: Mapping[str, Any]
     ) -> Sequence[LadderStep]:
-        """One sampled answer, streamed, and a longer prompt; with continuous batching a burst.
+        """A long prompt whose answer is sampled and streamed; with continuous batching a burst.
 
         It has no structured output, and without continuous batching no batches.
         """
         files = launch.find_files(env)
         room, _ = read_text_limits(None if files is None else read_folder(files).config)
-        words = min(_LONG_WORDS, room // 8) if room else _LONG_WORDS
+        words = "warm " * (min(_LONG_WORDS, room // 8) if room else _LONG_WORDS)
+        options = {"generation_config": _SAMPLED, "temperature": 0.8, "max_tokens": NUM_TOKENS}
         steps = [
             LadderStep(
-                "sampled, streamed",
-                (
-                    _make(
-                        launch,
-                        generation_config=_SAMPLED,
-                        stream=True,
-                        max_tokens=4,
-                        temperature=0.8,
-                    ),
-                ),
+                "long prompt, sampled, streamed", (_make(launch, words, **options, stream=True),)
             ),
-            LadderStep(
-                f"prefill of {words} words", (_make(launch, "warm " * words, max_tokens=1),)
-            ),
+            LadderStep("greedy, streamed", (_make(launch, stream=True),), is_full=True),
+            LadderStep("sampled", (_make(launch, **options),), is_full=True),
         ]
         if can_show_image(launch, env):
             image = make_chat_request(image_px=IMAGE_PX, model=_get_pinned(launch))
             steps.append(LadderStep(f"image {IMAGE_PX}", (image,)))
         if parse(launch.fallback_args, self.name).find("--continuous-batching") is not None:
-            steps.append(LadderStep(f"burst {_BURST}", (_make(launch, max_tokens=4),) * _BURST))
+            request = _make(launch, max_tokens=NUM_TOKENS)
+            steps.append(LadderStep(f"burst {_BURST}", (request,) * _BURST))
         return steps
 
     def find_answer_fault(self, path: str, body: bytes, *, accept_empty_text: bool) -> str | None:
