@@ -13,6 +13,7 @@ from pathlib import Path
 
 from warmup.caches.api import (
     Snapshot,
+    drop_loads,
     encode,
     find_compile_lines,
     find_new,
@@ -296,7 +297,7 @@ def _list_compiled(
     new = find_new(before, part_tuning(after)[0] if is_tuning_new else after)
     found = [f"{family} {entry.kernel}" for family, each in new.items() for entry in each]
     dir_fd = attempt.step.supervisor.find_dir_fd(log_path.parent)
-    lines = find_compile_lines(log_path, families, dir_fd=dir_fd)
+    lines = drop_loads(find_compile_lines(log_path, families, dir_fd=dir_fd), before)
     return found + [f"{each.family} {each.text}" for each in lines]
 
 

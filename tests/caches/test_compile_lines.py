@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from warmup.caches.compile_lines import find_compile_lines, get_log_variables
+from warmup.caches.compile_lines import drop_loads, find_compile_lines, get_log_variables
+from warmup.caches.walk import take_snapshot
 from warmup.words.names import FAMILY_NAMES
 
 LOG = (
@@ -55,3 +56,46 @@ def test_the_variables_that_make_servers_say_so() -> None:
     variables = get_log_variables(FAMILY_NAMES)
     assert variables["DG_JIT_PRINT_COMPILER_COMMAND"] == "1"
     assert variables["TILELANG_PRINT_ON_COMPILATION"] == "1"
+
+
+# As vllm 0.33.0 writes them (utils/jit_monitor.py; the third is of later releases), flashinfer
+# 0.7.2 (jit/core.py) and sglang 0.5.23 (kernels/jit/utils/compile/ninja.py).
+MONITORS = (
+    b"(EngineCore pid=7) WARNING 11-24 [jit_monitor.py:140] Triton kernel JIT compilation during "
+    b"inference: _topk_topp_kernel. This causes a latency spike; consider extending warmup\n"
+    b"RuntimeError: Triton kernel JIT compilation during inference: fused_moe_kernel (key=[])."
+    b" This causes a latency spike\n"
+    b"WARNING CuTeDSL JIT compilation during inference: FlashAttentionForwardSm90. This causes\n"
+    b"WARNING TileLang JIT compilation during inference: mhc_pre_tilelang. This causes\n"
+    b"INFO Kernel JIT monitor activated; monitored JIT compilations during inference will use\n"
+    b"flashinfer.jit: Building JIT module batch_prefill_bf16; this can take several minutes\n"
+    b"flashinfer.jit: Generated BGMV MoE JIT spec: bgmv\n"
+    b"JIT resource usage for sgl_norm_bf16:\n"
+)
+
+
+def test_the_lines_of_engines_monitors(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(MONITORS)
+    found = find_compile_lines(tmp_path / "log", FAMILY_NAMES)
+    assert [(line.family, line.kernel, line.may_be_load) for line in found] == [
+        ("triton", "_topk_topp_kernel", True),
+        ("triton", "fused_moe_kernel", True),
+        ("cute_dsl", "FlashAttentionForwardSm90", False),
+        ("tilelang", "mhc_pre_tilelang", True),
+        ("flashinfer", "batch_prefill_bf16", False),
+        ("tvm_ffi", "sgl_norm_bf16", False),
+    ]
+
+
+def test_a_monitor_that_speaks_of_loads_is_believed_of_kernels_that_were_not_there(
+    tmp_path: Path,
+) -> None:
+    """Triton calls vLLM's hook behind a load from disk, too: a warm boot would never be proven."""
+    entry = tmp_path / "triton" / "HASH"
+    entry.mkdir(parents=True)
+    (entry / "_topk_topp_kernel.cubin").write_bytes(b"x")
+    env = {"TRITON_CACHE_DIR": str(tmp_path / "triton"), "HOME": str(tmp_path)}
+    (tmp_path / "log").write_bytes(MONITORS)
+    before = take_snapshot(["triton", "tilelang"], env)
+    left = drop_loads(find_compile_lines(tmp_path / "log", ["triton", "cute_dsl"]), before)
+    assert [line.kernel for line in left] == ["fused_moe_kernel", "FlashAttentionForwardSm90"]

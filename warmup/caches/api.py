@@ -5,7 +5,7 @@ The face of this room: other rooms import it alone.
 
 from __future__ import annotations
 
-from warmup.caches.compile_lines import find_compile_lines, get_log_variables
+from warmup.caches.compile_lines import drop_loads, find_compile_lines, get_log_variables
 from warmup.caches.families.triton import GROUP_PREFIX
 from warmup.caches.family import find_tuning
 from warmup.caches.family_table import get_family, get_variables, list_families
@@ -50,6 +50,7 @@ __all__ = [
     "Snapshot",
     "Tuning",
     "decode",
+    "drop_loads",
     "encode",
     "find_compile_lines",
     "find_hazards",

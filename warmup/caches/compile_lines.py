@@ -1,7 +1,8 @@
 """Lines in a server's log that say it compiled a kernel, for `--prove` and `observe`.
 
-What says so, and the variables that make it: each family's `compile_line` and `log_variables`.
-New entries are the other half of the proof; these lines catch compiles that leave none.
+What says so, and the variables that make it: each family's `compile_line`, `monitor_line` and
+`log_variables`. New entries are the other half of the proof; these lines catch compiles that leave
+none.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from warmup.caches.family_table import get_family
+from warmup.caches.walk import Snapshot
 from warmup.words.files import open_regular
 
 _CHUNK_BYTES = 1 << 20
@@ -20,11 +22,15 @@ _MAX_LINE_BYTES = 1 << 16  # a longer one is looked at in pieces
 
 
 class CompileLine(NamedTuple):
-    """kernel: "" where the line does not name it. text: the line as it can be printed."""
+    """kernel: "" where the line does not name it. text: the line as it can be printed.
+
+    may_be_load: whether whoever wrote it says the same of a kernel that it loads from disk.
+    """
 
     family: str
     kernel: str
     text: str
+    may_be_load: bool = False
 
 
 def get_log_variables(families: Sequence[str]) -> dict[str, str]:
@@ -44,19 +50,40 @@ def find_compile_lines(
     Reads in chunks: memory does not grow with the log. Raises OSError where it cannot be read.
     """
     patterns = [
-        (name, re.compile(expression))
+        (name, re.compile(expression), may_be_load)
         for name in families
-        if (expression := get_family(name).compile_line)
+        for expression, may_be_load in (
+            (get_family(name).compile_line, False),
+            (get_family(name).monitor_line, True),
+        )
+        if expression
     ]
     found = []
     for line in _iter_lines(path, offset, dir_fd):
-        for name, pattern in patterns:
+        for name, pattern, may_be_load in patterns:
             match = pattern.search(line)
             if match is not None:
                 kernel = match.groupdict().get("kernel", b"").decode(errors="backslashreplace")
                 text = match[0].decode(errors="backslashreplace").strip()
-                found.append(CompileLine(name, kernel, text))
+                found.append(CompileLine(name, kernel, text, may_be_load))
     return found
+
+
+def drop_loads(lines: Sequence[CompileLine], before: Snapshot) -> list[CompileLine]:
+    """Without what a monitor said of kernels that lay in the caches before.
+
+    Such a kernel may have been loaded; where it was compiled for another shape, it left an entry,
+    and that counts. One that no entry has the name of was compiled, and leaves none.
+    """
+    known: dict[str, set[str]] = {}
+    for name in {line.family for line in lines if line.may_be_load}:
+        get_kernel = get_family(name).get_kernel
+        known[name] = {
+            get_kernel(Path(root.root), entry, [file.name for file in files])
+            for root in before.families.get(name, [])
+            for entry, files in root.entries.items()
+        }
+    return [line for line in lines if not (line.may_be_load and line.kernel in known[line.family])]
 
 
 def _iter_lines(path: Path, offset: int, dir_fd: int | None) -> Iterator[bytes]:

@@ -61,6 +61,7 @@ class Family:
     touched: file names whose mtime a mere hit moves, so that it proves nothing.
     log_variables: what makes a server say that it compiles. compile_line: a regular
         expression of how it then says so; compiled when a log is read, not when this is.
+    monitor_line: likewise, of an engine's monitor that says so of loads from disk, too.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Family:
     touched: frozenset[str] = frozenset()
     log_variables: dict[str, str] = field(default_factory=dict)
     compile_line: bytes = b""
+    monitor_line: bytes = b""
 
     def is_changed_by(self, variable: str) -> bool:
         """Whether this variable of a server's environment is one of `env_names`."""

@@ -59,4 +59,7 @@ FAMILY = Family(
     repair="none needed: a copy is used",
     is_atomic=True,
     is_temporary=is_temporary_path,
+    # vLLM's monitor (0.33.0, utils/jit_monitor.py) stands before `cute.compile`, which looks into
+    # no cache of its own.
+    compile_line=rb"CuTeDSL JIT compilation during inference: (?P<kernel>[\w<>]+).*",
 )

@@ -75,5 +75,9 @@ FAMILY = Family(
     is_temporary=is_temporary_path,
     # FLASHINFER_JIT_VERBOSE would name more, but it also compiles without optimisation
     # (jit/core.py, gen_jit_spec: "debug"), under the same name.
-    compile_line=rb"flashinfer\.jit: Compiling CuTe-DSL kernel (?P<kernel>\S+).*",
+    # 0.7.2 says `Building JIT module` before a build of nothing there (jit/core.py, build), where
+    # 0.6 said nothing; a rebuild for newer sources leaves its entry alone.
+    compile_line=(
+        rb"flashinfer\.jit: (?:Compiling CuTe-DSL kernel|Building JIT module) (?P<kernel>[^\s;]+).*"
+    ),
 )

@@ -59,4 +59,6 @@ FAMILY = Family(
     is_temporary=is_temporary_path,
     log_variables={"TILELANG_PRINT_ON_COMPILATION": "1"},
     compile_line=rb"TileLang begins to compile kernel `(?P<kernel>[^`]*)`.*",
+    # vLLM's monitor, in releases after 0.33.0 (vllm#46718); of loads from disk nothing is known.
+    monitor_line=rb"TileLang JIT compilation during inference: (?P<kernel>[\w<>]+).*",
 )

@@ -74,4 +74,7 @@ FAMILY = Family(
     repair="rewrite `child_paths` of every __grp__*.json to the folder that holds it",
     is_atomic=True,
     is_temporary=is_temporary_path,
+    # vLLM's monitor (0.20 on; utils/jit_monitor.py) hangs on `jit_post_compile_hook`, which Triton
+    # (3.9.0, runtime/jit.py, _do_compile) calls behind a load from disk as well.
+    monitor_line=rb"Triton kernel JIT compilation during inference: (?P<kernel>[\w<>]+).*",
 )

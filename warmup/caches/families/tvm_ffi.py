@@ -68,4 +68,7 @@ FAMILY = Family(
     repair="sglang's entries are used wherever they lie; ninja's are rebuilt in place",
     is_atomic=False,
     is_temporary=is_temporary_path,
+    # sglang 0.5.23 says so behind a build, under SGLANG_JIT_LOG_RESOURCE_USAGE alone: that adds a
+    # flag to the compiler's command line, and so is not among `log_variables`.
+    compile_line=rb"JIT resource usage for (?P<kernel>[^\s:]+):.*",
 )

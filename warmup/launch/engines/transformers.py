@@ -80,7 +80,11 @@ class TransformersEngine(Adapter):
         files = launch.find_files(env)
         room, _ = read_text_limits(None if files is None else read_folder(files).config)
         words = "warm " * (min(_LONG_WORDS, room // 8) if room else _LONG_WORDS)
-        options = {"generation_config": _SAMPLED, "temperature": 0.8, "max_tokens": NUM_TOKENS}
+        options: dict[str, Any] = {
+            "generation_config": _SAMPLED,
+            "temperature": 0.8,
+            "max_tokens": NUM_TOKENS,
+        }
         steps = [
             LadderStep(
                 "long prompt, sampled, streamed", (_make(launch, words, **options, stream=True),)
