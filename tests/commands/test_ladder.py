@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -133,3 +134,30 @@ def test_transformers_serve_is_cold_warm_and_proven_with_its_ladder(
     assert {step["state"] for step in cold["steps"]} == {"answered"}
     (warm,) = call_json(tmp_path, *args, "--prove")["models"]
     assert (warm["state"], warm["phases"]) == ("warm", {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "steps"),
+    [
+        (
+            "qwen2_5_vl",
+            ["first", "sampled, streamed", "long prompt", "burst 4", "image 64, sampled"],
+        ),
+        ("sd3", ["first", "256x256, 2 steps"]),
+        ("wan_i2v", ["first", "256x256, 2 steps"]),
+    ],
+)
+def test_the_reference_engine_climbs_its_ladder(
+    tmp_path: Path, family: str, steps: list[str]
+) -> None:
+    pytest.importorskip("diffusers")
+    module = importlib.import_module(f"warmup.engine.tiny.{family}")
+    module.make(tmp_path / "model")
+    args = ("run", "--models", "./model", "--prove")
+    (cold,) = call_json(tmp_path, *args)["models"]
+    assert (cold["state"], cold["proven"]) == ("warmed", True), cold["reason"]
+    assert [step["step"] for step in cold["steps"]][: len(steps)] == steps
+    assert {step["state"] for step in cold["steps"]} == {"answered"}
+    (warm,) = call_json(tmp_path, *args)["models"]
+    assert warm["state"] == "warm"

@@ -7,8 +7,9 @@ answers `/health` 503 `{"status":"warming_up"}` until it is warm, then 200.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import warmup
 from warmup.launch.adapter import PORT_TAKEN, Adapter
@@ -16,13 +17,15 @@ from warmup.launch.answers import find_completion_fault, find_media_fault
 from warmup.launch.engine import Allocation
 from warmup.launch.engine_table import HUB_ENGINES, find_engines_for
 from warmup.launch.folder import ModelFolder, find_name_problem
+from warmup.launch.ladder import NUM_TOKENS, SAMPLED, LadderStep, get_limit, make_burst
 from warmup.launch.launch import Launch, RequestSpec
 from warmup.launch.media import make_image_url
 from warmup.launch.reference_models import Task, find_task
-from warmup.launch.requests import CHAT_PATH
+from warmup.launch.requests import CHAT_PATH, SMALL_PX, make_chat_request
 from warmup.words.errors import UsageError, WarmupError
 
 _INSTALLED = ("site-packages", "dist-packages")
+_LONG_WORDS, _BURST, _SMALL = 256, 4, 256
 
 
 class ReferenceEngine(Adapter):
@@ -32,6 +35,7 @@ class ReferenceEngine(Adapter):
     # warmup-ci's own: its version is the engine's.
     distribution = "warmup-ci"
     families = ("triton", "inductor", "deep_gemm", "cuda_driver")
+    info_path = "/v1/models"
     crash_patterns = ("Server warmup failed; aborting startup", PORT_TAKEN)
 
     def find_engine_problem(self, launch: Launch) -> WarmupError | None:
@@ -79,6 +83,12 @@ class ReferenceEngine(Adapter):
             return find_completion_fault(body, accept_empty_text=accept_empty_text)
         return find_media_fault(body)
 
+    def make_ladder(
+        self, launch: Launch, env: Mapping[str, str], info: Mapping[str, Any]
+    ) -> Sequence[LadderStep]:
+        task = find_task(_get_contents(launch))
+        return _make_chat_steps(info) if task == "chat" else [_make_small(task)]
+
 
 def _make_chat() -> RequestSpec:
     image = {"type": "image_url", "image_url": {"url": make_image_url()}}
@@ -87,6 +97,39 @@ def _make_chat() -> RequestSpec:
         path=CHAT_PATH,
         json={"messages": [{"role": "user", "content": content}], "max_tokens": 8},
     )
+
+
+def _make_chat_steps(info: Mapping[str, Any]) -> list[LadderStep]:
+    """Its own warm-up has shown it both image sizes; here is what several users do at once."""
+    cards = info.get("data")
+    card = cards[0] if isinstance(cards, list) and cards and isinstance(cards[0], dict) else {}
+    room = get_limit(card.get("max_model_len"))
+    words = "warm " * (min(_LONG_WORDS, room // 8) if room else _LONG_WORDS)
+    sampled: dict[str, Any] = {**SAMPLED, "seed": 0, "max_tokens": NUM_TOKENS, "ignore_eos": True}
+
+    def make(prompt: str | list[int], options: Mapping[str, Any]) -> RequestSpec:
+        more = {"max_tokens": NUM_TOKENS, "ignore_eos": True, **options}
+        return make_chat_request(text=str(prompt), **more)
+
+    streamed = make_chat_request(**sampled, stream=True, stream_options={"include_usage": True})
+    long = make_chat_request(text=words, max_tokens=NUM_TOKENS)
+    small = make_chat_request(image_px=SMALL_PX, **sampled)
+    return [
+        LadderStep("sampled, streamed", (streamed,)),
+        LadderStep("long prompt", (long,)),
+        make_burst(make, _BURST),
+        LadderStep(f"image {SMALL_PX}, sampled", (small,)),
+        make_burst(make, 2 * _BURST, is_full=True),
+    ]
+
+
+def _make_small(task: Task | None) -> LadderStep:
+    """Another size than the model's own: the first and the last step start different kernels."""
+    request = _make_media(task)
+    size: dict[str, object] = {"size": f"{_SMALL}x{_SMALL}", "num_inference_steps": 2}
+    frames = {"num_frames": 5} if task == "video" else {}
+    body = {**request.json, **size, **frames}
+    return LadderStep(f"{_SMALL}x{_SMALL}, 2 steps", (RequestSpec(path=request.path, json=body),))
 
 
 def _make_media(task: Task | None) -> RequestSpec:

@@ -7,17 +7,21 @@ silently serve on another one; `--strict-ports` makes that an error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from warmup.launch.adapter import HOST, PORT_TAKEN, Adapter
 from warmup.launch.answers import find_media_fault, find_predictions_fault
 from warmup.launch.arguments import parse
 from warmup.launch.engine import Allocation
 from warmup.launch.folder import find_name_problem
+from warmup.launch.ladder import LadderStep
 from warmup.launch.launch import Launch, RequestSpec
 from warmup.launch.media import make_image_url
 from warmup.words.errors import UsageError, WarmupError
 
+# The first and the last step start different kernels.
+_SMALL = {"size": "256x256", "num_inference_steps": 2}
 _VERTEX_PATH = "/vertex_generate"
 # Words in a pipeline's class or a model's name; matched in lower case.
 _IMAGE_INPUT_WORDS = ("edit", "i2v", "imagetovideo", "img2img", "kontext")
@@ -91,22 +95,34 @@ class SglangDiffusionEngine(Adapter):
         """Images by OpenAI's path; edits and videos by `/vertex_generate`.
 
         `/v1/images/edits` takes forms only, and `/v1/videos` answers before anything is computed.
-        Sizes and steps are left to the server, so that its model's own are warmed.
+        Sizes and steps are left to the server, so that its model's own are warmed. Without a GPU
+        they are small: a model's own, 1024 pixels and 30 steps, were not done in 200 s.
         """
         words = _describe(launch)
         needs_image = any(word in words for word in _IMAGE_INPUT_WORDS)
         if not needs_image and not any(word in words for word in _VIDEO_WORDS):
-            return RequestSpec(
-                path="/v1/images/generations",
-                json={"prompt": "warmup", "n": 1, "response_format": "b64_json"},
-            )
+            return _make_image(**({} if env.get("CUDA_VISIBLE_DEVICES") else _SMALL))
         instance = {"prompt": "warmup"}
         if needs_image:
             instance["image"] = make_image_url()
         return RequestSpec(path=_VERTEX_PATH, json={"instances": [instance]})
 
+    def make_ladder(
+        self, launch: Launch, env: Mapping[str, str], info: Mapping[str, Any]
+    ) -> Sequence[LadderStep]:
+        """Another size for images. Edits and videos have their first request alone."""
+        if self.make_request(launch, env).path == _VERTEX_PATH:
+            return ()
+        request = _make_image(**{**_SMALL, "size": "512x512"})
+        return [LadderStep("512x512, 2 steps", (request,), not env.get("CUDA_VISIBLE_DEVICES"))]
+
     def find_answer_fault(self, path: str, body: bytes, *, accept_empty_text: bool) -> str | None:
         return find_predictions_fault(body) if path == _VERTEX_PATH else find_media_fault(body)
+
+
+def _make_image(**more: Any) -> RequestSpec:
+    body = {"prompt": "warmup", "n": 1, "response_format": "b64_json", **more}
+    return RequestSpec(path="/v1/images/generations", json=body)
 
 
 def _describe(launch: Launch) -> str:
