@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from warmup.kernels.pool import CompileJob, CompilePool, Outcome, WorkerSpec, get_num_workers
+from warmup.kernels.pool import CompileJob, CompilePool, JobOutcome, WorkerSpec, get_num_workers
 from warmup.words.errors import Cancelled, WarmupError
 
 HANDLER = Path(__file__).with_name("handlers.py")
@@ -164,7 +164,9 @@ def test_a_pool_runs_again_with_more_workers(tmp_path: Path) -> None:
     with make_pool(tmp_path, 1) as pool:
         (first,) = pool.run([CompileJob("one")])
         pool.add([WorkerSpec(python=sys.executable, handler=HANDLER)])
-        second: list[Outcome] = pool.run([CompileJob(str(i), {"spin": 300000}) for i in range(6)])
+        second: list[JobOutcome] = pool.run(
+            [CompileJob(str(i), {"spin": 300000}) for i in range(6)]
+        )
     assert first.answer in {each.answer for each in second}
 
 

@@ -70,12 +70,12 @@ def take_snapshot(families: Sequence[str], *envs: Env) -> Snapshot:
     A root that is missing is an empty one. Raises UsageError for an unknown family, nothing else.
     """
     with paused_collector():
-        return Snapshot({name: _walk_family(get_family(name), envs) for name in families})
-
-
-def _walk_family(family: Family, envs: Sequence[Env]) -> list[RootSnapshot]:
-    roots = unique([root for env in envs for root in family.get_roots(env)])
-    return [walk_root(family, root) for root in roots]
+        found = {}
+        for name in families:
+            family = get_family(name)
+            roots = unique([root for env in envs for root in family.get_roots(env)])
+            found[name] = [walk_root(family, root) for root in roots]
+        return Snapshot(found)
 
 
 def walk_root(family: Family, root: Path) -> RootSnapshot:

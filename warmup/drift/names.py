@@ -30,12 +30,12 @@ class Binding:
     """is_sure: not below a condition or a loop. known: what it means, by the class that asks."""
 
     line: int
-    value: ast.expr | Scope | Unresolved
+    value: ast.expr | NameScope | Unresolved
     is_sure: bool = True
-    known: dict[Scope | None, object] = field(default_factory=dict)
+    known: dict[NameScope | None, object] = field(default_factory=dict)
 
 
-class Scope:
+class NameScope:
     """A module, a class or a function; a lambda or comprehension counts for what is around it.
 
     names: each with all that binds it; what a method sets on `self_name` stands under `self.x`.
@@ -43,13 +43,13 @@ class Scope:
     something may change, each with the line.
     """
 
-    def __init__(self, node: ast.AST, outer: Scope | None = None) -> None:
+    def __init__(self, node: ast.AST, outer: NameScope | None = None) -> None:
         self.node, self.outer = node, outer
         self.name: str = getattr(node, "name", "")
         self.line: int = getattr(node, "lineno", 0)
         self.names: dict[str, list[Binding]] = {}
         self.calls: list[ast.Call] = []
-        self.inner: list[Scope] = []
+        self.inner: list[NameScope] = []
         self.self_name = ""
         self.volatile: set[str] = outer.volatile if outer else set()
         self.changed: dict[str, int] = outer.changed if outer else _find_changed(node)
@@ -58,7 +58,7 @@ class Scope:
             is_static = any(ast.unparse(each) == "staticmethod" for each in node.decorator_list)
             self.self_name = first[0].arg if first and not is_static else ""
         scopes = list(self._bind_all())
-        self.inner += [Scope(each, self) for each in scopes]
+        self.inner += [NameScope(each, self) for each in scopes]
         for scope in self.inner:
             value = scope if scope.is_class else Unresolved(f"{scope.name} is a function")
             self._bind(scope.name, Binding(scope.line, value))
@@ -72,25 +72,25 @@ class Scope:
         return self.node.bases if isinstance(self.node, ast.ClassDef) else []
 
     @property
-    def methods(self) -> dict[str, Scope]:
+    def methods(self) -> dict[str, NameScope]:
         return {each.name: each for each in self.inner if not each.is_class}
 
     @property
-    def method(self) -> Scope | None:
+    def method(self) -> NameScope | None:
         """The method that this is, or is nested in."""
-        scope: Scope | None = self
+        scope: NameScope | None = self
         while scope is not None and not (scope.outer is not None and scope.outer.is_class):
             scope = scope.outer
         return scope
 
-    def find_owner(self, name: str) -> Scope | None:
+    def find_owner(self, name: str) -> NameScope | None:
         """The scope that binds a name which is used here, as Python looks it up."""
-        scope: Scope | None = self
+        scope: NameScope | None = self
         while scope is not None and (name not in scope.names or (scope.is_class and scope != self)):
             scope = scope.outer
         return scope
 
-    def iter_all(self) -> Iterator[Scope]:
+    def iter_all(self) -> Iterator[NameScope]:
         """This scope and all inside it."""
         yield self
         for each in self.inner:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from warmup.drift.names import Scope, Unresolved
+from warmup.drift.names import NameScope, Unresolved
 
 SETUPS = ("setUpClass", "setup_class", "setUp", "asyncSetUp", "setup_method")
 # No launch is longer; forty names that each double the one before would be.
@@ -26,7 +26,7 @@ _MAX_LENGTH = 100_000
 _TOO_LONG = Unresolved("longer than any launch")
 
 
-def evaluate(node: ast.expr, scope: Scope, cls: Scope | None) -> object:
+def evaluate(node: ast.expr, scope: NameScope, cls: NameScope | None) -> object:
     """A constant, list, tuple, class or Unresolved. cls: the class whose method this is in."""
     match node:
         case ast.Constant(value=str() | int() | float() | None as value):
@@ -38,7 +38,7 @@ def evaluate(node: ast.expr, scope: Scope, cls: Scope | None) -> object:
             if cls is not None and owner is not None and owner.self_name == name:
                 return get_attribute(cls, attr, scope, node.lineno)
             named = _get_name(name, scope, cls, node.lineno)
-            if isinstance(named, Scope):
+            if isinstance(named, NameScope):
                 return get_attribute(named, attr)
             return Unresolved(f"{name}.{attr} is not set in this file")
         case ast.List(elts=items) | ast.Tuple(elts=items):
@@ -57,22 +57,22 @@ def evaluate(node: ast.expr, scope: Scope, cls: Scope | None) -> object:
     return Unresolved(f"{kind}: {_shorten(node)}")
 
 
-def get_mro(cls: Scope) -> list[Scope]:
+def get_mro(cls: NameScope) -> list[NameScope]:
     """The class, then its bases as far as this file has them, each once."""
-    order: list[Scope] = []
+    order: list[NameScope] = []
     todo = [cls]
     while todo:
         each = todo.pop(0)
         if each not in order and each.outer is not None:
             order.append(each)
             bases = [evaluate(base, each.outer, None) for base in each.bases]
-            todo = [base for base in bases if isinstance(base, Scope)] + todo
+            todo = [base for base in bases if isinstance(base, NameScope)] + todo
     return order
 
 
-def get_methods(cls: Scope) -> dict[Scope, Scope]:
+def get_methods(cls: NameScope) -> dict[NameScope, NameScope]:
     """The methods that its instances run, and whose they are; those under `super().x()` too."""
-    methods: dict[Scope, Scope] = {}
+    methods: dict[NameScope, NameScope] = {}
     mro = get_mro(cls)
     for name in dict.fromkeys(name for each in mro for name in each.methods):
         for each in mro:
@@ -84,7 +84,9 @@ def get_methods(cls: Scope) -> dict[Scope, Scope]:
     return methods
 
 
-def get_attribute(cls: Scope, attr: str, scope: Scope | None = None, line: int = 0) -> object:
+def get_attribute(
+    cls: NameScope, attr: str, scope: NameScope | None = None, line: int = 0
+) -> object:
     """scope, line: who asks for `cls.attr`, and where; None where it is asked from outside."""
     key = f"self.{attr}"
     own = scope.method if scope is not None else None
@@ -104,14 +106,14 @@ def get_attribute(cls: Scope, attr: str, scope: Scope | None = None, line: int =
     return Unresolved(f"{attr} is not set in this file", is_missing=True)
 
 
-def _get_name(name: str, scope: Scope, cls: Scope | None, line: int) -> object:
+def _get_name(name: str, scope: NameScope, cls: NameScope | None, line: int) -> object:
     owner = scope.find_owner(name)
     if owner is None:
         return Unresolved(f"{name} is not set in this file")
     return _get_bound(name, owner, cls, line if owner is scope else 0)
 
 
-def _get_bound(key: str, owner: Scope, cls: Scope | None, line: int = 0) -> object:
+def _get_bound(key: str, owner: NameScope, cls: NameScope | None, line: int = 0) -> object:
     """line: where it is used, if in the same scope; what is set only later is not it."""
     name = key.removeprefix("self.")
     first, *others = owner.names[key]
@@ -132,7 +134,7 @@ def _get_bound(key: str, owner: Scope, cls: Scope | None, line: int = 0) -> obje
     return value
 
 
-def _spread(items: list[ast.expr], scope: Scope, cls: Scope | None) -> list[object]:
+def _spread(items: list[ast.expr], scope: NameScope, cls: NameScope | None) -> list[object]:
     """The items of a list or tuple display, its starred ones spread out."""
     values: list[object] = []
     for item in items:
@@ -146,7 +148,7 @@ def _spread(items: list[ast.expr], scope: Scope, cls: Scope | None) -> list[obje
     return values
 
 
-def _join(parts: list[ast.expr], scope: Scope, cls: Scope | None) -> object:
+def _join(parts: list[ast.expr], scope: NameScope, cls: NameScope | None) -> object:
     """An f-string."""
     text = ""
     for part in parts:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from warmup.drift.launchers import CLASSES, WORDS, Launcher, find_launcher
-from warmup.drift.names import Scope, Unresolved
+from warmup.drift.names import NameScope, Unresolved
 from warmup.drift.resolve import evaluate, get_attribute, get_methods, get_mro
 from warmup.words.errors import UsageError
 from warmup.words.files import read_regular
@@ -73,7 +73,7 @@ def find_launches(paths: Iterable[Path]) -> FoundLaunches:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # the tests' own, such as an invalid escape
                     tree = ast.parse(source, str(file))
-                launches += _scan(str(file), Scope(tree))
+                launches += _scan(str(file), NameScope(tree))
         except _UNREADABLE as error:
             problems.append(UnreadFile(str(file), _get_reason(error)))
     return FoundLaunches(tuple(launches), tuple(problems))
@@ -122,7 +122,7 @@ def _get_reason(error: BaseException) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _scan(file: str, module: Scope) -> list[FoundLaunch]:
+def _scan(file: str, module: NameScope) -> list[FoundLaunch]:
     """One file's launches by line, each once."""
     found: list[FoundLaunch] = []
     for scope in module.iter_all():
@@ -143,7 +143,9 @@ def _scan(file: str, module: Scope) -> list[FoundLaunch]:
     return sorted(dict.fromkeys(found), key=lambda launch: launch.line)
 
 
-def _read_calls(file: str, scope: Scope, cls: Scope | None, line: int = 0) -> Iterator[FoundLaunch]:
+def _read_calls(
+    file: str, scope: NameScope, cls: NameScope | None, line: int = 0
+) -> Iterator[FoundLaunch]:
     for call in scope.calls:
         launcher = find_launcher(call)
         if launcher is not None:
@@ -151,7 +153,9 @@ def _read_calls(file: str, scope: Scope, cls: Scope | None, line: int = 0) -> It
             yield _make_found(file, line or call.lineno, launcher, values)
 
 
-def _get(name: str, call: ast.Call, launcher: Launcher, scope: Scope, cls: Scope | None) -> object:
+def _get(
+    name: str, call: ast.Call, launcher: Launcher, scope: NameScope, cls: NameScope | None
+) -> object:
     """What a call passes for one of its launcher's parameters."""
     index = list(launcher.parameters).index(name)
     if name == "num_gpus" and (size := _find_resize(call, launcher, scope)):
@@ -168,7 +172,7 @@ def _get(name: str, call: ast.Call, launcher: Launcher, scope: Scope, cls: Scope
     return launcher.parameters[name]
 
 
-def _find_resize(call: ast.Call, launcher: Launcher, scope: Scope) -> ast.expr | None:
+def _find_resize(call: ast.Call, launcher: Launcher, scope: NameScope) -> ast.expr | None:
     """The size that `CASES = resizer(CASES, 2)` gives to all launches in that list."""
     for other in scope.calls:
         match other:
@@ -180,7 +184,7 @@ def _find_resize(call: ast.Call, launcher: Launcher, scope: Scope) -> ast.expr |
     return None
 
 
-def _read_helper(file: str, cls: Scope, is_launched: bool) -> list[FoundLaunch]:
+def _read_helper(file: str, cls: NameScope, is_launched: bool) -> list[FoundLaunch]:
     """The launch of a class that only says model and arguments: a base's, by its name."""
     bases = [ast.unparse(base).rpartition(".")[2] for each in get_mro(cls) for base in each.bases]
     launcher = next((CLASSES[name] for name in bases if name in CLASSES), None)

@@ -19,8 +19,7 @@ import msgspec
 from warmup.caches.api import get_family
 from warmup.kernels.device import Device, probe
 from warmup.kernels.m_values import choose_kernels, get_boundaries, get_sweep
-from warmup.kernels.pool import CompileJob, CompilePool, Outcome, WorkerSpec, get_num_workers
-from warmup.kernels.selection import Kernel
+from warmup.kernels.pool import CompileJob, CompilePool, JobOutcome, WorkerSpec, get_num_workers
 from warmup.kernels.shapes import BLOCK, Ask, Shape
 from warmup.words.errors import HostError
 
@@ -65,7 +64,7 @@ class Setting:
 def compile_shapes(
     asks: Mapping[Ask, int],
     setting: Setting,
-    on_outcome: Callable[[Outcome, int, int], None] = lambda *_: None,
+    on_outcome: Callable[[JobOutcome, int, int], None] = lambda *_: None,
 ) -> Result:
     """asks: each with the largest M of those who ask for it.
 
@@ -74,16 +73,28 @@ def compile_shapes(
     """
     log = setting.run_dir / "kernels.log"
     first = WorkerSpec(python=setting.python, handler=HANDLER, args=("0",))
-    env = _get_worker_env(setting)
+    env = dict(setting.env)
+    if setting.engine == "sglang":
+        # It decides for DeepGEMM which compiler it takes (0.5.23, compile_utils.py).
+        is_nvrtc = env.get("SGLANG_DG_USE_NVRTC", "").lower() in ("1", "true", "yes", "y")
+        env["DG_JIT_USE_NVRTC"] = "1" if is_nvrtc else "0"
     with CompilePool([first], env=env, cwd=setting.run_dir, log=log, check=setting.check) as pool:
         device = probe(pool, setting.engine)
-        cache_dir = setting.out or _get_cache_dir(device, setting.env)
+        default = device.cache_dir or get_family("deep_gemm").get_roots(setting.env)[0]
+        cache_dir = setting.out or Path(default)
         # The pool ends first: nothing builds any more in the folder that is then removed.
         with private_cache(cache_dir, setting.name) as own:
             jobs, notes = make_jobs(asks, device, own, full=setting.full)
             largest = max((get_bytes(ask.shape, max_m) for ask, max_m in asks.items()), default=0)
-            count = _count_workers(len(jobs), setting.num_jobs, device, largest)
-            pool.add([_make_spec(setting.python, index, device) for index in range(1, count)])
+            # As many as cores, host memory and the devices' memory allow.
+            room = max(1, device.free_bytes // (DEVICE_BYTES_EACH + largest)) * device.num_gpus
+            count = min(get_num_workers(len(jobs), setting.num_jobs, HOST_BYTES_EACH), room)
+            pool.add(
+                WorkerSpec(
+                    python=setting.python, handler=HANDLER, args=(str(index % device.num_gpus),)
+                )
+                for index in range(1, count)
+            )
             try:
                 outcomes = pool.run(jobs, on_outcome)
             finally:
@@ -91,15 +102,6 @@ def compile_shapes(
     failed = [f"{each.job.name}: {each.error}" for each in outcomes if each.error is not None]
     notes += [f"{each.job.name}: its worker died once" for each in outcomes if each.num_tries > 1]
     return Result(device, count, len(jobs), tuple(failed), tuple(notes), cache_dir)
-
-
-def _get_worker_env(setting: Setting) -> dict[str, str]:
-    """sglang decides for DeepGEMM which compiler it takes (0.5.23, compile_utils.py)."""
-    env = dict(setting.env)
-    if setting.engine == "sglang":
-        is_nvrtc = env.get("SGLANG_DG_USE_NVRTC", "").lower() in ("1", "true", "yes", "y")
-        env["DG_JIT_USE_NVRTC"] = "1" if is_nvrtc else "0"
-    return env
 
 
 def make_jobs(
@@ -111,7 +113,10 @@ def make_jobs(
     """
     notes, fitting = [], {}
     for ask, max_m in asks.items():
-        fitting[ask] = _fit(ask.shape, max_m, device.free_bytes - DEVICE_BYTES_EACH)
+        fits = max_m
+        while fits > BLOCK and get_bytes(ask.shape, fits) > device.free_bytes - DEVICE_BYTES_EACH:
+            fits //= 2
+        fitting[ask] = max(fits, BLOCK)
         if fitting[ask] < max_m:
             told = f"M up to {fitting[ask]} instead of {max_m}"
             notes.append(f"{ask}: {told}, for the device's memory")
@@ -123,7 +128,11 @@ def make_jobs(
         calls = [(ask, get_boundaries(ask.shape, max_m), 0.0) for ask, max_m in fitting.items()]
     else:
         chosen = choose_kernels(fitting, device.num_sms, device.compiled_dims, device.version)
-        calls = [(ask, [m], _get_cost(kernel)) for kernel, (ask, m) in chosen.items()]
+        # nvcc unrolls over the block and its stages.
+        calls = [
+            (ask, [m], float(kernel.block_m * kernel.block_n * kernel.stages))
+            for kernel, (ask, m) in chosen.items()
+        ]
     return [_make_job(*call, device, cache_dir) for call in calls], notes
 
 
@@ -154,30 +163,6 @@ def private_cache(cache_dir: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(own, ignore_errors=True)
 
 
-def _get_cache_dir(device: Device, env: Mapping[str, str]) -> Path:
-    return Path(device.cache_dir) if device.cache_dir else get_family("deep_gemm").get_roots(env)[0]
-
-
-def _count_workers(num_jobs: int, requested: int | None, device: Device, largest: int) -> int:
-    """As many as cores, host memory and the devices' memory allow.
-
-    largest: bytes of the largest job's tensors.
-    """
-    room = max(1, device.free_bytes // (DEVICE_BYTES_EACH + largest)) * device.num_gpus
-    return min(get_num_workers(num_jobs, requested, HOST_BYTES_EACH), room)
-
-
-def _make_spec(python: str, index: int, device: Device) -> WorkerSpec:
-    return WorkerSpec(python=python, handler=HANDLER, args=(str(index % device.num_gpus),))
-
-
-def _fit(shape: Shape, max_m: int, budget: int) -> int:
-    """The largest of max_m, max_m/2, … whose tensors fit; at least one block."""
-    while max_m > BLOCK and get_bytes(shape, max_m) > budget:
-        max_m //= 2
-    return max(max_m, BLOCK)
-
-
 def _make_job(
     ask: Ask, ms: Sequence[int], cost: float, device: Device, cache_dir: Path
 ) -> CompileJob:
@@ -190,8 +175,3 @@ def _make_job(
         "cache_dir": str(cache_dir),
     }
     return CompileJob(f"{ask} {told}", payload, cost)
-
-
-def _get_cost(kernel: Kernel) -> float:
-    """nvcc unrolls over the block and its stages."""
-    return kernel.block_m * kernel.block_n * kernel.stages

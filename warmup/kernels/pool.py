@@ -38,7 +38,7 @@ class CompileJob:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """answer: the handler's, None where it failed. seconds: in the worker, of the last try."""
 
     job: CompileJob
@@ -117,8 +117,8 @@ class CompilePool:
     def run(
         self,
         jobs: Iterable[CompileJob],
-        on_outcome: Callable[[Outcome, int, int], None] = lambda *_: None,
-    ) -> list[Outcome]:
+        on_outcome: Callable[[JobOutcome, int, int], None] = lambda *_: None,
+    ) -> list[JobOutcome]:
         """Every job's outcome, in the order they ended. on_outcome(outcome, done, total).
 
         Raises WarmupError where no worker can start, and what `check` raises.
@@ -126,7 +126,7 @@ class CompilePool:
         todo = sorted(jobs, key=lambda job: -job.cost)
         self._waiting = deque(todo)
         self._tries = {id(job): 0 for job in todo}
-        outcomes: list[Outcome] = []
+        outcomes: list[JobOutcome] = []
         try:
             while len(outcomes) < len(todo):
                 self._fill()
@@ -138,7 +138,7 @@ class CompilePool:
             raise
         return outcomes
 
-    def add(self, specs: Sequence[WorkerSpec]) -> None:
+    def add(self, specs: Iterable[WorkerSpec]) -> None:
         """More workers, for the next `run`."""
         self._specs += specs
 
@@ -204,10 +204,10 @@ class CompilePool:
         self._workers.append(worker)
         self._selector.register(answers, selectors.EVENT_READ, worker)
 
-    def _advance(self) -> list[Outcome]:
+    def _advance(self) -> list[JobOutcome]:
         """What ended within a tick."""
         self._check()
-        ended: list[Outcome] = []
+        ended: list[JobOutcome] = []
         for key, _ in self._selector.select(_TICK_S):
             ended += self._read(key.data)
         now = time.monotonic()
@@ -216,7 +216,7 @@ class CompilePool:
                 ended += self._lose(worker, "took too long")
         return ended
 
-    def _read(self, worker: _Worker) -> list[Outcome]:
+    def _read(self, worker: _Worker) -> list[JobOutcome]:
         data = os.read(worker.answers.fileno(), 1 << 16)
         if not data:
             return self._lose(worker, "died")
@@ -232,10 +232,10 @@ class CompilePool:
             job, worker.job = worker.job, None
             assert job is not None
             answer, error, tries = told.get("answer"), told.get("error"), self._tries[id(job)]
-            ended.append(Outcome(job, answer, error, told["seconds"], tries))
+            ended.append(JobOutcome(job, answer, error, told["seconds"], tries))
         return ended
 
-    def _lose(self, worker: _Worker, how: str) -> list[Outcome]:
+    def _lose(self, worker: _Worker, how: str) -> list[JobOutcome]:
         """End this worker. Its job is tried once more; one that never was ready is not replaced."""
         job = worker.job
         status = self._end(worker)
@@ -249,7 +249,7 @@ class CompilePool:
             self._waiting.appendleft(job)
             return []
         error = f"its worker {how} {tries} times (exit status {status})"
-        return [Outcome(job, None, error, 0.0, tries)]
+        return [JobOutcome(job, None, error, 0.0, tries)]
 
     def _end(self, worker: _Worker) -> int:
         self._workers.remove(worker)

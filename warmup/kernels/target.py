@@ -34,7 +34,11 @@ def compile_for_target(
     """
     check_target(target)
     for launch in launches:
-        _check(launch)
+        problem = get_engine("reference").find_problem(launch)
+        if problem is not None:
+            raise problem
+        if launch.engine != "reference":
+            raise UsageError(f"{launch.name}: --target knows the reference engine's kernels alone")
     cache_dir = (out or get_family("triton").get_roots(env)[0]).absolute()
     spec = WorkerSpec(python=launches[0].python, handler=HANDLER, args=(target,))
     with (
@@ -57,14 +61,6 @@ def compile_for_target(
         models=[{"model": launch.label, "tp": launch.tp} for launch in launches],
         cache_dir=cache_dir,
     )
-
-
-def _check(launch: Launch) -> None:
-    problem = get_engine("reference").find_problem(launch)
-    if problem is not None:
-        raise problem
-    if launch.engine != "reference":
-        raise UsageError(f"{launch.name}: --target knows the reference engine's kernels alone")
 
 
 def get_worker_env(env: Mapping[str, str], cache_dir: Path) -> dict[str, str]:

@@ -16,7 +16,7 @@ from warmup.words.errors import EXIT_FAILED, EXIT_OK
 from warmup.words.escape import get_printable
 
 if TYPE_CHECKING:
-    from warmup.kernels.pool import Outcome
+    from warmup.kernels.pool import JobOutcome
     from warmup.supervise.api import CancelWatch
 
 
@@ -42,7 +42,7 @@ class KernelWork:
             raise reason
         self._bar.tick()
 
-    def on_outcome(self, outcome: Outcome, done: int, total: int) -> None:
+    def on_outcome(self, outcome: JobOutcome, done: int, total: int) -> None:
         """One more kernel has ended; a failure is a line of its own at once."""
         if outcome.error is not None:
             text = f"{outcome.job.name} failed: {outcome.error.splitlines()[0]}"

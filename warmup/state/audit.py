@@ -99,7 +99,11 @@ def make_audit(
     snapshot = take_snapshot(families, *envs)
     findings = list(find_hazards(snapshot, facts))
     if dry_run:
-        repairs = [_plan(finding) for finding in findings if finding.is_repairable]
+        repairs = [
+            Repair(each.rule, each.path, "planned", get_rule(each.rule).fix)
+            for each in findings
+            if each.is_repairable
+        ]
     judged = judge_markers(view, snapshot=snapshot, deep=deep)
     findings += _find_moved_packages(judged, facts)
     damage = _list_damage(judged)
@@ -160,10 +164,6 @@ def _find_moved_packages(judged: Judged, facts: Facts) -> Iterator[Finding]:
                     f"{marker.model}:{marker.tp} was warmed with {used}, installed is {installed}"
                 ),
             )
-
-
-def _plan(finding: Finding) -> Repair:
-    return Repair(finding.rule, finding.path, "planned", get_rule(finding.rule).fix)
 
 
 def _repair(finding: Finding) -> Repair:

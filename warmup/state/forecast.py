@@ -163,7 +163,13 @@ def compare(
     cold = []
     for launch in launches:
         own = {each.name for each in get_vector(launch).ingredients}
-        touching = [each for each in changes if each.name in own or _is_lost(each)]
+        # Lost is what was and is not named now, and does not belong to a single launch.
+        lost = [
+            each
+            for each in changes
+            if each.new is None and not each.name.startswith(("engine:", "source:"))
+        ]
+        touching = [each for each in changes if each.name in own or each in lost]
         if touching:
             cold.append(_make_cold(launch, touching, _find_model(baseline, launch)))
     return Comparison(
@@ -175,11 +181,6 @@ def compare(
         cold=tuple(cold),
         seconds=round(sum(each.seconds or 0.0 for each in cold), 3),
     )
-
-
-def _is_lost(change: Change) -> bool:
-    """An ingredient that was and is not named now, and that does not belong to a single launch."""
-    return change.new is None and not change.name.startswith(("engine:", "source:"))
 
 
 def _find_model(baseline: Baseline, launch: Launch) -> BaselineModel | None:

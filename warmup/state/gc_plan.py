@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from warmup.caches.api import File, Manifest, Snapshot
+from warmup.caches.api import Snapshot
 from warmup.state.home import Home
 from warmup.state.judge import DROPPABLE, AuditedMarker, Judged
 from warmup.state.manifests import find_manifest, list_manifests
@@ -159,7 +159,10 @@ def make_plan(
             if record.entries
         }
         if live_since is not None or marker not in dropped:
-            _keep(kept, manifest)
+            for family, roots in manifest.families.items():
+                for record in roots:
+                    paths = {entry.path for entry in record.entries}
+                    kept[family, record.root] = kept.get((family, record.root), set()) | paths
     plan.manifests = _list_manifests(home, plan.markers, live_since)
     _choose_entries(plan, snapshot, known, kept, live_since)
     if plan.unread:
@@ -168,13 +171,6 @@ def make_plan(
         _spare(plan, max_bytes)
     _choose_temporaries(plan, snapshot, now if live_since is None else live_since)
     return plan
-
-
-def _keep(kept: dict[tuple[str, str], set[str]], manifest: Manifest) -> None:
-    for family, roots in manifest.families.items():
-        for record in roots:
-            paths = {entry.path for entry in record.entries}
-            kept[family, record.root] = kept.get((family, record.root), set()) | paths
 
 
 def _list_manifests(home: Home, dropped: Sequence[str], live_since: float | None) -> list[str]:
@@ -209,16 +205,12 @@ def _choose_entries(
                 plan.total_bytes += size
                 if place not in known or to_text(entry) in kept.get(place, ()):
                     continue
-                used = _get_used(files)
+                used = max(max(file.mtime_ns, file.atime_ns) for file in files) / 1e9
                 if live_since is not None and used >= live_since:
                     plan.num_young += 1
                 else:
                     plan.entries.append(Candidate(used, family, root.root, entry, size))
     plan.entries.sort()
-
-
-def _get_used(files: Sequence[File]) -> float:
-    return max(max(file.mtime_ns, file.atime_ns) for file in files) / 1e9
 
 
 def _spare(plan: GcPlan, max_bytes: int) -> None:

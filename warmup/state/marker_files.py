@@ -100,7 +100,11 @@ def find_markers(home: Home, launch_key: str) -> tuple[list[Marker], list[Marker
         return [], []
     part = f"--{launch_key}--"  # of 100 000 names few are parsed
     names = [name for name in _list_names(folder) if part in name]
-    each = [read_marker(folder, name) for name in names if _has_key(name, launch_key)]
+    each = [
+        read_marker(folder, name)
+        for name in names
+        if (keys := _parse_keys(name)) is not None and keys[0] == launch_key
+    ]
     markers = [marker for marker in each if isinstance(marker, Marker)]
     problems = [marker for marker in each if isinstance(marker, MarkerProblem)]
     return sorted(markers, key=lambda marker: marker.created, reverse=True), problems
@@ -110,11 +114,6 @@ def _parse_keys(file_name: str) -> tuple[str, str] | None:
     """What `_make_name` put last: launch key and version key."""
     parts = file_name.removesuffix(".json").rsplit("--", 2)
     return (parts[1], parts[2]) if len(parts) == 3 else None
-
-
-def _has_key(file_name: str, launch_key: str) -> bool:
-    keys = _parse_keys(file_name)
-    return keys is not None and keys[0] == launch_key
 
 
 def _list_names(folder: Folder) -> list[str]:

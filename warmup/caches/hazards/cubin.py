@@ -10,7 +10,7 @@ import os
 import struct
 from collections.abc import Iterator
 
-from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
+from warmup.caches.hazards.rule import Finding, Rule, RuleGroup, Scope
 from warmup.caches.remove import open_below, remove_inside
 from warmup.words.escape import from_text
 from warmup.words.files import Opener, open_regular
@@ -113,7 +113,7 @@ BROKEN = Rule(
     repair=repair,
     fix="remove the entry; the next start compiles it",
 )
-GROUP = Group(
+GROUP = RuleGroup(
     (BROKEN,),
     ("deep_gemm", "triton", "inductor", "flashinfer", "tilelang", "tvm_ffi", "vllm"),
     check,

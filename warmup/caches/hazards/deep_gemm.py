@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
+from warmup.caches.hazards.rule import Finding, Rule, RuleGroup, Scope
 from warmup.caches.remove import open_below, remove_inside
 from warmup.words.escape import from_text
 from warmup.words.files import read_head
@@ -95,4 +95,4 @@ INCLUDE_PATH = Rule(
     summary="A DeepGEMM kernel was compiled against another include path than the installed",
     link="https://github.com/vllm-project/vllm/issues/48190",
 )
-GROUP = Group((HALF_WRITTEN, INCLUDE_PATH), ("deep_gemm",), check)
+GROUP = RuleGroup((HALF_WRITTEN, INCLUDE_PATH), ("deep_gemm",), check)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
+from warmup.caches.hazards.rule import Finding, Rule, RuleGroup, Scope
 from warmup.words.files import Opener, open_regular, read_head
 
 Edge = tuple[list[str], list[str]]
@@ -95,4 +95,6 @@ MTIME_INVERSION = Rule(
     summary="An object is older than its source: ninja builds it again at the next start",
     link="https://github.com/sgl-project/sglang/pull/27605",
 )
-GROUP = Group((CUDA_HOME, MTIME_INVERSION), ("flashinfer", "tvm_ffi", "torch_extensions"), check)
+GROUP = RuleGroup(
+    (CUDA_HOME, MTIME_INVERSION), ("flashinfer", "tvm_ffi", "torch_extensions"), check
+)

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
+from warmup.caches.hazards.rule import Finding, Rule, RuleGroup, Scope
 from warmup.caches.remove import open_below
 from warmup.words.escape import from_text
 from warmup.words.names import FAMILY_NAMES
@@ -90,4 +90,4 @@ WRITABLE = Rule(
     repair=repair,
     fix="take away the right of others to write",
 )
-GROUP = Group((WRITABLE,), FAMILY_NAMES, check)
+GROUP = RuleGroup((WRITABLE,), FAMILY_NAMES, check)

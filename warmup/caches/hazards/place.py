@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 from warmup.caches.family import get_temp_dir
-from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
+from warmup.caches.hazards.rule import Finding, Rule, RuleGroup, Scope
 from warmup.words.locks import find_flock_fault
 from warmup.words.mounts import Mount, find_mount
 from warmup.words.names import FAMILY_NAMES
@@ -48,11 +48,6 @@ def find_mount_fault(mount: Mount) -> str | None:
     return None
 
 
-def _check_unreadable(scope: Scope) -> Iterator[Finding]:
-    for problem in scope.found.problems:
-        yield UNREADABLE.make_finding(scope, scope.found.root, problem)
-
-
 def _check_links(scope: Scope) -> Iterator[Finding]:
     real = os.path.realpath(scope.found.root)
     for link in scope.found.links:
@@ -65,7 +60,8 @@ def _check_links(scope: Scope) -> Iterator[Finding]:
 def check(scope: Scope) -> Iterator[Finding]:
     yield from _check_volatile(scope)
     yield from _check_flock(scope)
-    yield from _check_unreadable(scope)
+    for problem in scope.found.problems:
+        yield UNREADABLE.make_finding(scope, scope.found.root, problem)
     yield from _check_links(scope)
 
 
@@ -93,4 +89,4 @@ LINK_OUTSIDE = Rule(
     summary="A symbolic link leads out of a cache; nothing here follows it",
     link="https://github.com/inducer/pycuda/issues/54",
 )
-GROUP = Group((VOLATILE, NO_FLOCK, UNREADABLE, LINK_OUTSIDE), FAMILY_NAMES, check)
+GROUP = RuleGroup((VOLATILE, NO_FLOCK, UNREADABLE, LINK_OUTSIDE), FAMILY_NAMES, check)

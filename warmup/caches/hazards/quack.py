@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from warmup.caches.hazards.cubin import find_architecture
-from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
+from warmup.caches.hazards.rule import Finding, Rule, RuleGroup, Scope
 from warmup.words.files import Opener, open_regular, read_head
 
 _MAX_BYTES = 16 << 20
@@ -49,4 +49,4 @@ ARCHITECTURE = Rule(
     summary="A quack cache is shared across architectures, which its key does not hold",
     link="https://github.com/Dao-AILab/quack/blob/main/quack/cache/jit.py",
 )
-GROUP = Group((ARCHITECTURE,), ("quack",), check)
+GROUP = RuleGroup((ARCHITECTURE,), ("quack",), check)

@@ -140,7 +140,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Group:
+class RuleGroup:
     """Rules that one look at a root answers. check: yields findings of any of them."""
 
     rules: tuple[Rule, ...]

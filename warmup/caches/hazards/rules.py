@@ -16,11 +16,11 @@ from warmup.caches.hazards import (
     torch_lock,
     triton_group,
 )
-from warmup.caches.hazards.rule import Facts, Finding, Group, Rule, Scope
+from warmup.caches.hazards.rule import Facts, Finding, Rule, RuleGroup, Scope
 from warmup.caches.walk import Snapshot
 from warmup.words.errors import UsageError
 
-GROUPS: tuple[Group, ...] = (
+GROUPS: tuple[RuleGroup, ...] = (
     deep_gemm.GROUP,
     triton_group.GROUP,
     cubin.GROUP,

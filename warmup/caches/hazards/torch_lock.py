@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
+from warmup.caches.hazards.rule import Finding, Rule, RuleGroup, Scope
 from warmup.caches.remove import open_below
 from warmup.words.escape import from_text
 from warmup.words.files import Folder
@@ -117,4 +117,4 @@ LOCK = Rule(
     repair=repair,
     fix="remove the lock",
 )
-GROUP = Group((LOCK,), ("torch_extensions",), check)
+GROUP = RuleGroup((LOCK,), ("torch_extensions",), check)

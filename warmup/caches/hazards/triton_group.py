@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from warmup.caches.families.triton import GROUP_PREFIX
-from warmup.caches.hazards.rule import Finding, Group, Rule, Scope
+from warmup.caches.hazards.rule import Finding, Rule, RuleGroup, Scope
 from warmup.caches.remove import open_below
 from warmup.words.escape import from_text
 from warmup.words.files import Folder, read_head
@@ -137,4 +137,4 @@ OUTSIDE = Rule(
     repair=repair,
     fix="rewrite its child paths to the folder that holds it",
 )
-GROUP = Group((DANGLING, OUTSIDE), ("triton", "inductor", "vllm"), check)
+GROUP = RuleGroup((DANGLING, OUTSIDE), ("triton", "inductor", "vllm"), check)

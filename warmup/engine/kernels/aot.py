@@ -25,7 +25,7 @@ from triton.runtime.driver import driver
 from warmup.engine.args import ServerArgs
 from warmup.engine.kernels import fp8, launch
 from warmup.engine.kernels.fusions import find_fusions
-from warmup.engine.kernels.launch import Compiled
+from warmup.engine.kernels.launch import CompiledKernels
 from warmup.engine.kernels.rotary import rotate
 from warmup.words.errors import UsageError
 
@@ -91,7 +91,7 @@ def list_launches(model: str, tp: int, *, use_fp8: bool, target: GPUTarget) -> l
     return list(found.values())
 
 
-class _Listing(Compiled):
+class _Listing(CompiledKernels):
     """What the wrappers report to while nothing is compiled: there is no kernel to report."""
 
     def add(self, kernel: Any) -> None:

@@ -22,7 +22,7 @@ from triton.runtime.driver import driver
 
 
 @dataclass
-class Compiled:
+class CompiledKernels:
     """What `compile_only` compiled: kernel name → the hashes of its cache entries."""
 
     hashes: dict[str, set[str]] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Compiled:
         self.hashes.setdefault(kernel.metadata.name, set()).add(kernel.metadata.hash)
 
 
-_compiling: list[Compiled] = []
+_compiling: list[CompiledKernels] = []
 
 
 def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constants: Any) -> None:
@@ -60,12 +60,12 @@ class _TargetDriver:
 
 
 @contextlib.contextmanager
-def compile_only(target: GPUTarget) -> Iterator[Compiled]:
+def compile_only(target: GPUTarget) -> Iterator[CompiledKernels]:
     """Inside, `launch` compiles for `target` into Triton's cache folder and runs nothing.
 
     Not for several threads at once: Triton has one active driver a process.
     """
-    compiled = Compiled()
+    compiled = CompiledKernels()
     before = driver._active
     driver.set_active(_TargetDriver(target))
     _compiling.append(compiled)
