@@ -19,7 +19,7 @@ import pytest
 
 from tests.commands.program import ROOT, call_json, get_env
 from tests.target.null_device import get_libraries
-from warmup.target.environment import make_environment
+from warmup.target.environment import DRIVER_FOLDER, make_environment
 from warmup.target.profile import parse_target
 
 pytestmark = [pytest.mark.target, pytest.mark.timeout(900)]
@@ -76,7 +76,7 @@ def run(
     (folder / "workflow.toml").write_text(text)
     shutil.copytree(get_libraries(), folder / "home" / "target" / get_libraries().name)
     command = ("run", "--workflow", "workflow.toml", "--cache-root", str(folder / "caches"))
-    document = call_json(folder, *command, CUDA_HOME=CUDA_HOME)
+    document = call_json(folder, *command, CUDA_HOME=CUDA_HOME, TRITON_LIBCUDA_PATH=DRIVER_FOLDER)
     (model,) = document["models"]
     log = Path(model["log"]).read_text() if model["log"] else ""
     assert model["state"] == "seeded", f"{model['reason']}\n{log[-4000:]}"
@@ -144,7 +144,7 @@ def test_the_seed_of_dummy_weights_is_all_that_the_real_launch_needs(
     weights have the same keys, and that `run` finds the seed complete."""
     run(tmp_path, python, "qwen2.5-vl")
     target = parse_target("h200x2")
-    base = get_env(tmp_path, CUDA_HOME=CUDA_HOME)
+    base = get_env(tmp_path, CUDA_HOME=CUDA_HOME, TRITON_LIBCUDA_PATH=DRIVER_FOLDER)
     overlay = make_environment(target, base, tmp_path / "home" / "target", tmp_path)
     program = (
         "import pathlib; from warmup.state import gpus; "

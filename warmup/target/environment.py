@@ -15,6 +15,10 @@ from warmup.words.files import write_atomic
 HOOK = Path(__file__).parent / "hook"
 # The CUDA release whose libraries are stood in for (their sonames say so).
 CUDA_MAJOR = 13
+# Where the driver's libcuda.so.1 is assumed to lie on the GPU machine: the folder is in the key of
+# Triton's host stub `cuda_utils` (triton 3.8.0, runtime/build.py, `_get_cache_manager`). Where it
+# lies elsewhere, TRITON_LIBCUDA_PATH says so, here and there.
+DRIVER_FOLDER = "/lib/x86_64-linux-gnu"
 
 
 def make_environment(
@@ -32,7 +36,9 @@ def make_environment(
     return {
         "LD_PRELOAD": _join(preload, base.get("LD_PRELOAD")),
         "PYTHONPATH": _join([str(HOOK)], base.get("PYTHONPATH")),
-        "TRITON_LIBCUDA_PATH": str(libraries),
+        # That folder is named to the linker, and has none: it finds ours by LIBRARY_PATH.
+        "TRITON_LIBCUDA_PATH": base.get("TRITON_LIBCUDA_PATH") or DRIVER_FOLDER,
+        "LIBRARY_PATH": _join([str(libraries)], base.get("LIBRARY_PATH")),
         "WARMUP_CI_NULL_PROFILE": str(profile),
         "WARMUP_CI_NULL_TRACE": str(run_dir / f"{target}.trace"),
     }
