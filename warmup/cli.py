@@ -205,6 +205,7 @@ def cli() -> None:
 @target_options
 @timeout_options
 @_option("--force", is_flag=True, help="Warm though the marker is valid.")
+@_option("--repair/--no-repair", default=True, help="First repair the caches where it is safe.")
 @_option("--prove/--no-prove", default=None, help="Boot again: it must compile nothing.")
 @_option("--fail-fast", is_flag=True, help="Skip the others once a model failed.")
 @_option("--deadline", "deadline_s", type=_SECONDS, help="Seconds for the whole step.")

@@ -302,7 +302,7 @@ def test_a_vector_that_cannot_be_read_is_cold_and_gets_no_marker(tmp_path: Path)
     assert key.returncode == 0 and "this key fits no marker" in key.stderr
     nvcc.write_text("#!/bin/sh\necho release 13.0, V13.0.88\n")
     done = call(tmp_path, "run", "--workflow", "workflow.toml", "--json", **cuda)
-    assert json.loads(done.stdout)["models"][0]["state"] == "warm"
+    assert json.loads(done.stdout)["models"][0]["state"] == "warm", done.stdout
 
 
 @pytest.mark.parametrize("how", ["truncated", "flipped", "folder", "future"])
@@ -493,3 +493,20 @@ def test_falling_back_to_the_server_is_said(tmp_path: Path) -> None:
     done = call(tmp_path, "run", "--models", "./model:8", "--engine", "sglang", PYTHONPATH=path)
     assert "its server compiles all kernels, since DeepGEMM compiles on a GPU only" in done.stderr
     assert done.returncode == 1, "there is no sglang here"
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_a_half_entry_is_put_aside_before_the_server_starts(tmp_path: Path, is_asked: bool) -> None:
+    workflow = write_workflow(tmp_path)
+    entry = tmp_path / "triton" / "HASH"
+    entry.mkdir(parents=True)
+    (entry / "kernel.cubin").write_bytes(b"")
+    args = [] if is_asked else ["--no-repair"]
+    done = call(tmp_path, "run", "--workflow", str(workflow), *args)
+    assert done.returncode == 0, done.stderr
+    assert entry.exists() != is_asked
+    assert ("repaired " in done.stderr) == is_asked
+    (run_dir,) = (tmp_path / "home" / "runs").iterdir()
+    events = [json.loads(line) for line in (run_dir / "events.jsonl").read_text().splitlines()]
+    repaired = [each for each in events if each["kind"] == "repaired"]
+    assert [each["data"]["rule"] for each in repaired] == (["cubin-broken"] if is_asked else [])

@@ -26,7 +26,7 @@ from warmup.caches.records import (
     decode,
     encode,
 )
-from warmup.caches.remove import remove_inside
+from warmup.caches.remove import remove_inside, set_aside
 from warmup.caches.tuning import Tuning, find_new_tuning, part_tuning, remove_tuning
 from warmup.caches.unread import mark_unread
 from warmup.caches.verify import Mismatch, find_mismatch, verify_deep
@@ -73,6 +73,7 @@ __all__ = [
     "remove_inside",
     "remove_tuning",
     "rewrite_group",
+    "set_aside",
     "summaries",
     "take_snapshot",
     "verify_deep",

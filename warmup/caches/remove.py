@@ -38,6 +38,20 @@ def remove_inside(root: str | Path, path: str, *, prune: bool = False) -> bool:
     return was_there
 
 
+def set_aside(root: str | Path, path: str) -> str:
+    """Rename a file or folder below `root` beside itself, to what every family takes for a
+    temporary: no server reads it, `gc` collects it. Returns the new path, relative to the root.
+
+    Raises OSError as `open_below` does, FileNotFoundError where it is gone.
+    """
+    _check_path(path)
+    parent, _, name = path.rpartition("/")
+    aside = f".tmp-quarantine-{os.urandom(4).hex()}-{name[:200]}"
+    with open_below(root, parent) as folder:
+        folder.rename(name, aside)
+    return f"{parent}/{aside}".lstrip("/")
+
+
 def _check_path(path: str) -> None:
     if any(part in ("", ".", "..") for part in path.split("/")):
         raise OSError(errno.EINVAL, "not a path below the cache's root", path)

@@ -43,6 +43,7 @@ def run(
     log_lines: int,
     max_log_bytes: int,
     force: bool = False,
+    repair: bool = True,
     fail_fast: bool = False,
     jobs: str | None = None,
     json_output: bool = False,
@@ -50,10 +51,11 @@ def run(
 ) -> int:
     """Warm the models that the session names. Returns the exit status.
 
-    jobs: how many at once, or `auto`; None for one after the other. log_lines: of a server's log
-    to show. max_log_bytes: of one log to keep on disk. report_dir: where every file of `report` is
-    written at the end, however it comes. Raises UsageError before anything is launched, and
-    HostError where the home cannot be used.
+    repair: whether hazards of the caches are done away with first, where that is safe. jobs: how
+    many at once, or `auto`; None for one after the other. log_lines: of a server's log to show.
+    max_log_bytes: of one log to keep on disk. report_dir: where every file of `report` is written
+    at the end, however it comes. Raises UsageError before anything is launched, and HostError
+    where the home cannot be used.
     """
     begin = time.monotonic()
     if session.seeding is not None:
@@ -72,6 +74,7 @@ def run(
         log_lines=log_lines,
         max_log_bytes=max_log_bytes,
         force=force,
+        repair=repair,
         fail_fast=fail_fast,
         jobs=jobs,
         json_output=json_output,
@@ -91,6 +94,7 @@ class _Run:
     log_lines: int
     max_log_bytes: int
     force: bool
+    repair: bool
     fail_fast: bool
     jobs: str | None
     json_output: bool
@@ -129,10 +133,13 @@ class _Run:
             if is_all_warm or run_dir is None:
                 for launch, check in zip(launches, checks, strict=True):
                     self._finish(events, make_unlaunched(launch, check, "warm"))
-            elif self.jobs is None:
-                self._warm(events, run_dir, checks)
             else:
-                self._warm_at_once(events, run_dir, checks, self.jobs)
+                if self.repair:
+                    self._repair(events, checks)
+                if self.jobs is None:
+                    self._warm(events, run_dir, checks)
+                else:
+                    self._warm_at_once(events, run_dir, checks, self.jobs)
             status = self._get_exit_status()
             events.emit("run_finished", exit_code=status, seconds=time.monotonic() - self.begin)
         finally:
@@ -172,6 +179,24 @@ class _Run:
             actions.close()
 
         return close
+
+    def _repair(self, events: Events, checks: Sequence[MarkerCheck]) -> None:
+        """In the caches of what is cold, before any server meets it."""
+        from warmup.launch.api import get_engine
+        from warmup.state.api import get_facts, repair_before_run
+
+        session = self.session
+        cold = [
+            launch
+            for launch, check in zip(session.launches, checks, strict=True)
+            if not is_done(check, launch, force=self.force)
+        ]
+        families = sorted({name for each in cold for name in get_engine(each.engine).families})
+        facts = get_facts(session.env, session.vector)
+        for done in repair_before_run(families, [session.get_env(each) for each in cold], facts):
+            events.emit(
+                "repaired", rule=done.rule, path=done.path, state=done.state, detail=done.detail
+            )
 
     def _warm(self, events: Events, run_dir: Path, checks: Sequence[MarkerCheck]) -> None:
         # Loaded only now: a run that finds all warm pays for none of it.

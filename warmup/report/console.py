@@ -100,6 +100,11 @@ class Console:
         if log := data.get("log"):
             self._err.line(f"{short} log: {get_printable(str(log))}")
 
+    def _on_repaired(self, _: str, data: dict[str, Any]) -> None:
+        verb = "repaired" if data.get("state") == "done" else "not repaired"
+        told = f"{data.get('path')}: {data.get('detail')} ({data.get('rule')})"
+        self._err.line(f"{verb} {get_printable(told)}")
+
     def _on_phase(self, short: str, data: dict[str, Any]) -> None:
         phase = str(data.get("phase", ""))
         if self._lines is not None:

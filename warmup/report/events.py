@@ -38,6 +38,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
                        that speaks of an error
       model_finished  {the model's object of `run --json`}
       warning         {text}
+      repaired        {rule, path, state: done|failed, detail}   in the caches, before a server
       run_finished    {exit_code, seconds}
     """
 

@@ -30,6 +30,7 @@ from warmup.state.marker_files import list_markers, write_marker
 from warmup.state.needed import list_needed
 from warmup.state.nvcc import find_release, get_nvcc_text
 from warmup.state.relevant_env import get_relevant
+from warmup.state.repair import repair_before_run
 from warmup.state.values import NONE, make_assumed
 from warmup.state.version_vector import (
     Ingredient,
@@ -89,6 +90,7 @@ __all__ = [
     "read_bound_manifest",
     "read_gpus",
     "read_vector",
+    "repair_before_run",
     "tell_changes",
     "write_baseline",
     "write_manifest",

@@ -59,6 +59,8 @@ def find_entry(path: str) -> str | None:
     parts = path.split("/")
     if len(parts) != 3 or parts[0] != "cache" or parts[1].startswith("tmp."):
         return None
+    if is_temporary_path(path):
+        return None
     return f"cache/{parts[1]}"
 
 

@@ -51,13 +51,17 @@ def _find_missing(entry: str, names: list[str]) -> list[str]:
 
 def repair_half_written(finding: Finding) -> str:
     """Remove the folder. Builders work elsewhere and rename, so none is inside it."""
-    root, entry = from_text(finding.root), from_text(finding.entry)
-    with open_below(root, entry) as folder:
-        names = folder.list_names()
-    if not _find_missing(entry, names):
+    if not is_half(finding):
         return "nothing left to do"
-    remove_inside(root, entry)
+    remove_inside(from_text(finding.root), from_text(finding.entry))
     return f"removed {finding.entry}"
+
+
+def is_half(finding: Finding) -> bool:
+    """Raises OSError where it is gone."""
+    entry = from_text(finding.entry)
+    with open_below(from_text(finding.root), entry) as folder:
+        return bool(_find_missing(entry, folder.list_names()))
 
 
 def _check_include_path(scope: Scope) -> Iterator[Finding]:
@@ -88,6 +92,7 @@ HALF_WRITTEN = Rule(
     link="https://github.com/deepseek-ai/DeepGEMM/issues/301",
     repair=repair_half_written,
     fix="remove the folder; the next start compiles it",
+    is_half=is_half,
 )
 INCLUDE_PATH = Rule(
     id="deep-gemm-include-path",

@@ -105,7 +105,9 @@ class Rule:
     """id: in findings and SARIF. summary: one line. link: the upstream bug that taught it.
 
     repair: does away with one finding and says what it did; None where only a human can. Raises
-    OSError. fix: what `repair` does, in words.
+    OSError. fix: what `repair` does, in words. before_run: whether `run` repairs it unasked,
+    since no process can need it as it is. is_half: whether the finding's entry is, on a second
+    look, a half that a killed writer left; `run` puts it aside. None where nothing can be one.
     """
 
     id: str
@@ -114,6 +116,8 @@ class Rule:
     link: str
     repair: Callable[[Finding], str] | None = None
     fix: str = ""
+    before_run: bool = False
+    is_half: Callable[[Finding], bool] | None = None
 
     def make_finding(
         self,

@@ -116,5 +116,6 @@ LOCK = Rule(
     link="https://github.com/pytorch/pytorch/issues/189245",
     repair=repair,
     fix="remove the lock",
+    before_run=True,
 )
 GROUP = RuleGroup((LOCK,), ("torch_extensions",), check)

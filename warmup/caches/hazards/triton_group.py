@@ -128,6 +128,7 @@ DANGLING = Rule(
     link="https://github.com/triton-lang/triton/pull/2511",
     repair=repair,
     fix="rewrite its child paths to the folder that holds it",
+    before_run=True,
 )
 OUTSIDE = Rule(
     id="triton-group-outside",
