@@ -123,6 +123,17 @@ def echo(client: socket.socket, request: bytes) -> None:
     client.sendall(answer("201 Created", request))
 
 
+def echo_together(number: str) -> Handle:
+    """Nobody is answered before that many wait."""
+    barrier = threading.Barrier(int(number))
+
+    def handle(client: socket.socket, request: bytes) -> None:
+        barrier.wait(60)
+        echo(client, request)
+
+    return at_request(handle)
+
+
 def at_request(act: Handle) -> Handle:
     """200 to every GET; anything else is the first real request."""
 
@@ -187,6 +198,7 @@ def main() -> None:
         "slow": lambda: ok_after(argument),
         "ok_when": lambda: ok_when(argument),
         "echo": lambda: at_request(echo),
+        "echo_together": lambda: echo_together(argument),
         "dies_of_request": lambda: at_request(die),
         "prints_at_request": lambda: at_request(print_and_hang(argument)),
         "hangs_at_request": lambda: at_request(hang),

@@ -12,7 +12,7 @@ from tests.supervise.toys import Toy, run_toy
 from warmup.launch.launch import RequestSpec
 from warmup.supervise.log.watch import LogWatch
 from warmup.supervise.watch import workers as worker_watch
-from warmup.supervise.watch.request import Answer, send_request
+from warmup.supervise.watch.request import Answer, send_request, send_requests
 from warmup.words.errors import Cancelled, WarmupError
 
 GENERATE = RequestSpec(path="/generate", json={"prompt": "grün"})
@@ -166,3 +166,37 @@ def test_log_watch_is_shared_with_the_caller(tmp_path: Path) -> None:
         toy.watch = LogWatch(toy.watch.path, ["toy in mode"])
         assert toy.watch.poll() == "toy in mode echo"
         assert send(toy).status == 201
+
+
+def send_all(toy: Toy, number: int, timeout_s: float = 60.0) -> list[Answer]:
+    toy.wait_until_listening()
+    return send_requests(
+        toy.server,
+        toy.supervisor,
+        port=toy.port,
+        requests=[RequestSpec(path="/generate", json=index) for index in range(number)],
+        timeout_s=timeout_s,
+        log_watch=toy.watch,
+    )
+
+
+def test_requests_of_one_step_are_sent_at_once_and_answered_in_their_order(tmp_path: Path) -> None:
+    with run_toy(tmp_path, "echo_together", "16") as toy:
+        answers = send_all(toy, 16)
+    bodies = [answer.body.decode().partition("\r\n\r\n")[2] for answer in answers]
+    assert bodies == [str(index) for index in range(16)]
+
+
+def test_one_answer_that_does_not_come_fails_all(tmp_path: Path) -> None:
+    with (
+        run_toy(tmp_path, "echo_together", "3") as toy,
+        pytest.raises(WarmupError, match="warm-up request POST /generate failed") as caught,
+    ):
+        send_all(toy, 2, timeout_s=1.0)
+    assert (caught.value.cause or "").startswith("no answer within 1.")
+
+
+def test_a_server_that_dies_of_a_burst_is_explained(tmp_path: Path) -> None:
+    with run_toy(tmp_path, "dies_of_request") as toy, pytest.raises(WarmupError) as caught:
+        send_all(toy, 8)
+    assert (caught.value.cause or "").startswith("the leader exited with status 7")
