@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +22,8 @@ def verify(
     text = f"dir:{reference}" if Path(reference).is_dir() else reference
     source = parse_reference(text)
     trust = session.get_trust(allow_unsigned=allow_unsigned)
-    store = open_store(source, session.policy)
-    document = verify_pack(store, source, session.vector.key, trust)
+    with contextlib.closing(open_store(source, session.policy)) as store:
+        document = verify_pack(store, source, session.vector.key, trust)
     show(document, _render(document), json_output=json_output)
     return document.exit_code
 

@@ -102,6 +102,9 @@ class LayoutStore:
         index = oci.encode(Index(manifests=[*others, referrer]))
         self.write_manifest(index, oci.INDEX_TYPE, oci.get_referrers_tag(digest))
 
+    def close(self) -> None:
+        """Nothing stays open."""
+
     def _find_tagged(self, tag: str) -> str | None:
         for each in self._read_index()[0].manifests:
             if each.annotations.get(_REF_NAME) == tag:

@@ -41,7 +41,7 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     artifact_type: str = ""
 
 
-class ImageManifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class ImageManifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """An image, or with `artifact_type` and `subject` what refers to one (a signature)."""
 
     schema_version: int = 2
@@ -64,7 +64,7 @@ class ContainerConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"
     labels: dict[str, str] = {}
 
 
-class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     """created: RFC 3339. architecture, os: of the machine that compiled."""
 
     created: str = ""
@@ -74,7 +74,7 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     rootfs: RootFS = RootFS()
 
 
-class Index(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class Index(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """An image index: of a layout (`index.json`), or the referrers of one manifest."""
 
     schema_version: int = 2
@@ -103,8 +103,12 @@ def describe(media_type: str, data: bytes, *, artifact_type: str = "") -> Descri
 
 
 def encode(value: msgspec.Struct) -> bytes:
-    """Canonical JSON: equal data, equal digest."""
-    return encoding.encode(value)
+    """Canonical JSON: equal data, equal digest. What is empty is left out, as the specification has
+    it; what it requires (`schemaVersion`, `architecture`) is never empty."""
+    data = msgspec.to_builtins(value)
+    return encoding.encode(
+        {name: item for name, item in data.items() if item not in (None, "", {})}
+    )
 
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)

@@ -95,7 +95,8 @@ class Pull:
     def execute(self) -> PullDocument:
         """Raises WarmupError; nothing is unpacked then that the policy refuses."""
         self.view.home.ensure()
-        with hold_launch_lock(self.view.home, "packs", on_wait=self._tell_waiting):
+        lock = hold_launch_lock(self.view.home, "packs", on_wait=self._tell_waiting)
+        with contextlib.closing(self.store), lock:
             home = self.view.home.get_folder()
             with home.open_folder("packs", create=True) as folder:
                 return self._execute(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
@@ -90,14 +91,17 @@ class Push:
         collected = collect(self.home, warm)
         self.home.ensure()
         try:
-            with tempfile.TemporaryDirectory(prefix=".push-", dir=self.home.path) as folder:
+            with (
+                contextlib.closing(self.store),
+                tempfile.TemporaryDirectory(prefix=".push-", dir=self.home.path) as folder,
+            ):
                 sender = _Sender(self.store, Path(folder), self.err, _find_layers(self.store, tag))
                 image = sender.send(collected, self.vector, tag)
+                if self.sign is not None:
+                    _sign(self.store, image, self.vector.key, self.sign)
         except OSError as error:
             cause = f"{error.strerror or error}: {error.filename or self.home.path}"
             raise HostError("cannot pack the caches", cause=cause) from error
-        if self.sign is not None:
-            _sign(self.store, image, self.vector.key, self.sign)
         return PushDocument(
             exit_code=EXIT_FAILED if left_out else EXIT_OK,
             reference=str(replace(self.to, tag="", digest=image.digest)),

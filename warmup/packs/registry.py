@@ -18,7 +18,7 @@ from warmup.packs.oci import Descriptor, Index, TagList
 from warmup.packs.policy import is_listed
 from warmup.words.errors import HostError, IntegrityError, UsageError
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16  # what comes of a larger one is lost where the connection is cut
 _ACCEPT = {"Accept": f"{oci.MANIFEST_TYPE}, {oci.INDEX_TYPE}"}
 _TIMEOUT_S = (10.0, 60.0)  # to connect, and between two reads
 _ATTEMPTS = 5
@@ -46,11 +46,17 @@ class RegistryStore:
                 hint="serve it over TLS",
             )
         self._oras: Any = oras.provider.Registry(hostname=self._host, insecure=is_plain)
+        # Without its own retries, which sleep for minutes on what no retry mends.
+        request = oras.provider.Registry.do_request
+        self._request = getattr(request, "__wrapped__", request)
         self._oras.session.trust_env = True  # a company's proxy stands between it and its registry
-        self._oras.session.request = _with_timeout(self._oras.session.request)
+        self._oras.session.request = _Requests(self._oras)
         self._base = f"{'http' if is_plain else 'https'}://{self._host}/v2/{self._repository}"
         with contextlib.suppress(OSError, ValueError):  # no docker config: anonymous
             self._oras.auth.load_configs(oras.container.Container(place))
+
+    def close(self) -> None:
+        self._oras.session.close()
 
     def has_blob(self, blob: Descriptor) -> bool:
         response = self._ask("HEAD", f"/blobs/{blob.digest}", ok=(200, 404))
@@ -178,9 +184,11 @@ class RegistryStore:
                 time.sleep(self._pause_s)
             self._pause_s = min(_PAUSE_S * 2**attempt, _MAX_PAUSE_S)
             try:
-                response = self._oras.do_request(
-                    url, method, headers=dict(headers or {}), data=data, stream=stream
+                response = self._request(
+                    self._oras, url, method, headers=dict(headers or {}), data=data, stream=stream
                 )
+            except requests.exceptions.MissingSchema as error:  # oras asks a realm for a token
+                raise self._make_refusal(401, "a password is wanted") from error
             except (requests.RequestException, OSError) as error:
                 problem = HostError(
                     f"cannot reach {self._host}",
@@ -189,7 +197,7 @@ class RegistryStore:
                 )
                 continue
             except ValueError as error:  # oras: a challenge that it cannot answer
-                raise self._make_refusal(401, str(error)) from error
+                raise self._make_refusal(401, str(error), "HTTP 401 or 403") from error
             if response.status_code in ok:
                 return response
             text = "" if stream else response.text[:200]
@@ -212,23 +220,40 @@ class RegistryStore:
 
     _pause_s = _PAUSE_S
 
-    def _make_refusal(self, status: int, text: str) -> HostError:
+    def _make_refusal(self, status: int, text: str, said: str = "") -> HostError:
         hints = {
             401: f"log in: docker login {self._host}",
             403: "this user may not do that in this repository",
             404: "is the repository's name right?",
         }
-        what = f"{self._host}/{self._repository}: HTTP {status}"
+        what = f"{self._host}/{self._repository}: {said or f'HTTP {status}'}"
         return HostError(what, cause=" ".join(text.split()) or None, hint=hints.get(status))
 
 
-def _with_timeout(request: Callable[..., Any]) -> Callable[..., Any]:
-    """oras waits for ever otherwise."""
+class _Requests:
+    """The session's `request`, with what oras leaves out: time limits, and registries that want a
+    name and a password themselves (`Basic`), not a token."""
 
-    def ask(*args: Any, **kwargs: Any) -> Any:
-        return request(*args, **{"timeout": _TIMEOUT_S, **kwargs})
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._request = client.session.request
+        self._headers: dict[str, str] = {}
 
-    return ask
+    def __call__(self, method: str, url: str, **options: Any) -> Any:
+        options = {"timeout": _TIMEOUT_S, **options}
+        known = self._headers if urlsplit(url).netloc == self._client.hostname else {}
+        headers = {**known, **(options.pop("headers", None) or {})}
+        response = self._request(method, url, headers=headers, **options)
+        if response.status_code not in (401, 403):
+            return response
+        with contextlib.closing(response):
+            response.raw.read(_CHUNK)
+        password = getattr(self._client.auth, "_basic_auth", None)
+        challenge = response.headers.get("WWW-Authenticate", "")
+        if not challenge.lower().startswith("basic") or not password or self._headers:
+            return response
+        self._headers = {"Authorization": f"Basic {password}"}
+        return self(method, url, headers=headers | self._headers, **options)
 
 
 def _first_line(error: BaseException) -> str:

@@ -89,7 +89,7 @@ def sign_ssh(data: bytes, key: Path) -> bytes:
         if done.returncode != 0:
             raise UsageError(
                 f"cannot sign with {key}",
-                cause=_last_line(done) or f"ssh-keygen exited with status {done.returncode}",
+                cause=_get_words(done) or f"ssh-keygen exited with status {done.returncode}",
                 hint="a key with a passphrase must be in ssh-agent: give its .pub file",
             )
         return Path(folder, "statement.sig").read_bytes()
@@ -116,7 +116,7 @@ def verify_ssh(data: bytes, signature: bytes, allowed_signers: Path) -> str:
             raise IntegrityError(
                 "signature refused",
                 cause=f"its key is not among the allowed signers of {allowed_signers}"
-                + (f": {why}" if (why := _last_line(found)) else ""),
+                + (f": {why}" if (why := _get_words(found)) else ""),
             )
         revoked = allowed_signers.with_name(f"{allowed_signers.name}.revoked")
         extra = ["-r", str(revoked)] if revoked.is_file() else []
@@ -126,7 +126,9 @@ def verify_ssh(data: bytes, signature: bytes, allowed_signers: Path) -> str:
             done = _run([*words, *signers, *extra], stdin=data)
             if done.returncode == 0:
                 return principal
-            why = _last_line(done)
+            why = _get_words(done)
+            if extra and _run([*words, *signers], stdin=data).returncode == 0:
+                why = f"rule `revoked`: the key of {principal} is in {revoked}"  # it does not say
     raise IntegrityError("signature refused", cause=why or "it does not hold")
 
 
@@ -144,6 +146,7 @@ def _run(words: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[by
         raise HostError("ssh-keygen does not answer", cause=f"{_TIMEOUT_S} s") from error
 
 
-def _last_line(done: subprocess.CompletedProcess[bytes]) -> str:
+def _get_words(done: subprocess.CompletedProcess[bytes]) -> str:
+    """What it says, the cause first and in one line."""
     lines = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else ""
+    return ": ".join(line.rstrip(".") for line in lines[-3:])

@@ -40,6 +40,8 @@ class PackStore(Protocol):
 
     def add_referrer(self, digest: str, referrer: Descriptor) -> None: ...
 
+    def close(self) -> None: ...
+
 
 def read_small(
     store: PackStore, blob: Descriptor, what: str, limit: int = oci.MAX_MANIFEST_BYTES

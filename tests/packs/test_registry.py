@@ -1,0 +1,251 @@
+"""Packs in a real registry: other tools read them, and whatever the network does is told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.packs.fleet import Key, Machine, get_document, read_tree
+from tests.packs.registries import find_port, serve_answers, serve_proxy, serve_registry
+from warmup.packs import blobs
+from warmup.packs import registry as registry_module
+from warmup.words.errors import HostError, IntegrityError, UsageError
+
+pytest.importorskip("oras", reason="packs need the extra `packs`")
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serve_registry(tmp_path_factory.mktemp("registry")) as host:
+        yield host
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry_module, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(registry_module, "_MAX_PAUSE_S", 0.05)
+    monkeypatch.setattr(blobs, "_PAUSE_S", 0.01)
+
+
+@pytest.fixture
+def place(host: str, tmp_path: Path, writer: Machine, reader: Machine) -> str:
+    """A repository of this test alone."""
+    allow(host, writer, reader)
+    return f"{host}/{tmp_path.name.replace('_', '-').lower()[:60].strip('-')}"
+
+
+def allow(host: str, *machines: Machine) -> None:
+    for machine in machines:
+        machine.packs["insecure_registries"] = [host]
+
+
+def test_a_registry_keeps_what_a_folder_keeps(
+    writer: Machine, reader: Machine, key: Key, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert writer.push(f"oci://{place}", sign=key.sign, json_output=True) == 0
+    pushed = get_document(capsys)
+    assert pushed["reference"] == f"oci://{place}@{pushed['digest']}"
+    assert writer.push(f"oci://{place}", sign=key.sign, json_output=True) == 0
+    again = get_document(capsys)
+    assert (again["digest"], again["sent_bytes"]) == (pushed["digest"], 0)
+    assert reader.pull(f"oci://{place}", json_output=True) == 0
+    found = get_document(capsys)
+    assert found["signer"]["name"] == "writer@example"
+    assert reader.session.check(reader.launches[0]).is_warm
+    assert reader.pull(pushed["reference"], json_output=True) == 0
+    assert get_document(capsys)["fetched_bytes"] == 0
+
+
+@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
+@pytest.mark.skipif(shutil.which("umoci") is None, reason="umoci is not installed")
+def test_skopeo_and_umoci_read_it(writer: Machine, key: Key, place: str, tmp_path: Path) -> None:
+    writer.push(f"oci://{place}:main", sign=key.sign)
+    layout = f"{tmp_path}/layout"
+    run("skopeo", "copy", "--src-tls-verify=false", f"docker://{place}:main", f"oci:{layout}:main")
+    labels = json.loads(run("skopeo", "inspect", f"oci:{layout}:main"))["Labels"]
+    assert labels["warmup-ci.version-key"] == writer.vector.key
+    run("umoci", "unpack", "--rootless", "--image", f"{layout}:main", f"{tmp_path}/bundle")
+    unpacked = read_tree(tmp_path / "bundle/rootfs")
+    manifest = json.loads(unpacked.pop(".warmup-ci/manifest.json"))
+    assert set(manifest["families"]) == {"deep_gemm", "triton"}
+    assert unpacked == read_tree(writer.root)
+
+
+@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
+def test_a_pack_that_skopeo_copied_into_a_folder_is_pulled(
+    writer: Machine, reader: Machine, place: str, tmp_path: Path
+) -> None:
+    writer.push(f"oci://{place}:main")
+    layout = f"{tmp_path}/layout"
+    run("skopeo", "copy", "--src-tls-verify=false", f"docker://{place}:main", f"oci:{layout}:main")
+    assert reader.pull(f"dir:{layout}:main", allow_unsigned=True) == 0
+    assert reader.session.check(reader.launches[0]).is_warm
+
+
+def run(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def fill(writer: Machine, size: int = 3 << 20) -> None:
+    """Bytes that gzip cannot shorten, so that a layer takes more than one read."""
+    import random
+
+    folder = writer.root / "triton" / "Kbig"
+    folder.mkdir()
+    (folder / "big.cubin").write_bytes(random.Random(1).randbytes(size))
+    writer.mark()
+
+
+def test_a_connection_that_is_cut_goes_on_where_it_was(
+    writer: Machine, reader: Machine, key: Key, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(writer)
+    writer.push(f"oci://{place}", sign=key.sign)
+    passed: dict[int, int] = {}
+
+    def cut(number: int, data: bytes) -> bytes | None:
+        passed[number] = passed.get(number, 0) + len(data)
+        return data if passed[number] < 1 << 20 else None
+
+    host, _, rest = place.partition("/")
+    with serve_proxy(host, cut) as (proxy, seen):
+        allow(proxy, reader)
+        capsys.readouterr()
+        reader.pull(f"oci://{proxy}/{rest}", json_output=True)
+    assert any(b"Range: bytes=" in request for request in seen)
+    assert reader.session.check(reader.launches[0]).is_warm
+    assert get_document(capsys)["launches"][0]["state"] == "warm"
+
+
+def test_a_connection_that_corrupts_is_told_and_nothing_is_unpacked(
+    writer: Machine, reader: Machine, key: Key, place: str
+) -> None:
+    fill(writer)
+    writer.push(f"oci://{place}", sign=key.sign)
+
+    def corrupt(number: int, data: bytes) -> bytes:
+        flipped = bytearray(data)
+        if len(data) > 20000:
+            flipped[15000] ^= 1
+        return bytes(flipped)
+
+    host, _, rest = place.partition("/")
+    with serve_proxy(host, corrupt) as (proxy, _):
+        allow(proxy, reader)
+        with pytest.raises(IntegrityError, match="not what its digest says"):
+            reader.pull(f"oci://{proxy}/{rest}")
+    assert not list(reader.root.rglob("*.cubin"))
+    assert not [path for path in reader.root.iterdir() if ".warmup-ci-pull-" in path.name]
+
+
+def test_a_registry_that_is_down_is_told(reader: Machine) -> None:
+    host = f"127.0.0.1:{find_port()}"
+    allow(host, reader)
+    with pytest.raises(HostError, match=f"cannot reach {host}"):
+        reader.pull(f"oci://{host}/a")
+
+
+@pytest.mark.parametrize(
+    ("status", "what"),
+    [
+        (401, "HTTP 401"),
+        (403, "HTTP 401 or 403"),
+        (404, "there is no pack"),
+        (503, "answers HTTP 503"),
+    ],
+)
+def test_what_a_registry_answers_is_told(reader: Machine, status: int, what: str) -> None:
+    def answer(handler: Any) -> None:
+        handler.send_response(status)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    with serve_answers(answer) as (host, _):
+        allow(host, reader)
+        with pytest.raises(Exception, match=what) as caught:
+            reader.pull(f"oci://{host}/a")
+    assert getattr(caught.value, "exit_status", None) in (1, 3)
+
+
+def test_a_busy_registry_is_asked_again(
+    writer: Machine, reader: Machine, key: Key, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """429 with Retry-After, twice; then nothing of that name."""
+    answers = iter([429, 429])
+
+    def answer(handler: Any) -> None:
+        status = next(answers, 404)
+        handler.send_response(status)
+        handler.send_header("Retry-After", "0")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    with serve_answers(answer) as (host, paths):
+        allow(host, reader)
+        with pytest.raises(Exception, match="there is no pack"):
+            reader.pull(f"oci://{host}/a:main")
+    assert paths[:3] == ["GET /v2/a/manifests/main"] * 3
+
+
+def test_a_registry_that_sends_without_end_is_stopped(reader: Machine) -> None:
+    def answer(handler: Any) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/json")
+        handler.end_headers()
+        for _ in range(10_000):
+            handler.wfile.write(b" " * 65536)
+
+    with serve_answers(answer) as (host, _):
+        allow(host, reader)
+        with pytest.raises(IntegrityError, match="manifest main refused"):
+            reader.pull(f"oci://{host}/a:main")
+
+
+def test_another_manifest_than_the_digest_s_is_refused(reader: Machine) -> None:
+    def answer(handler: Any) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "2")
+        handler.end_headers()
+        handler.wfile.write(b"{}")
+
+    with serve_answers(answer) as (host, _):
+        allow(host, reader)
+        with pytest.raises(IntegrityError, match="not what its digest says"):
+            reader.pull(f"oci://{host}/a@sha256:{'0' * 64}")
+
+
+def test_plain_http_is_for_loopback_alone(reader: Machine) -> None:
+    reader.packs["insecure_registries"] = ["registry.example"]
+    with pytest.raises(UsageError, match="plain HTTP"):
+        reader.pull("oci://registry.example/a")
+
+
+def test_a_registry_with_a_password(
+    writer: Machine, key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """docker's config has the credentials, as `docker login` leaves it."""
+    import base64
+
+    if shutil.which("perl") is None:
+        pytest.skip("perl is not installed")
+    hashed = run("perl", "-e", r'print crypt("hunter22", q($2y$05$abcdefghijklmnopqrstuu))')
+    (tmp_path / "htpasswd").write_text(f"ci:{hashed}\n")
+    more = f"auth: {{ htpasswd: {{ realm: r, path: {tmp_path}/htpasswd }} }}"
+    with serve_registry(tmp_path / "registry", more) as host:
+        allow(host, writer)
+        with pytest.raises(HostError, match="HTTP 401") as caught:
+            writer.push(f"oci://{host}/a")
+        assert "docker login" in (caught.value.hint or "")
+        config = Path.home() / ".docker" / "config.json"
+        config.parent.mkdir()
+        token = base64.b64encode(b"ci:hunter22").decode()
+        config.write_text(json.dumps({"auths": {host: {"auth": token}}}))
+        assert writer.push(f"oci://{host}/a", sign=key.sign) == 0
