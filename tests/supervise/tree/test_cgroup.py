@@ -75,7 +75,7 @@ def test_a_group_is_killed_at_one_blow_if_it_is_large(
 ) -> None:
     """Also those that wear no cookie, and without looking at each of them first."""
     monkeypatch.setattr(cgroup, "_MANY", 1 if is_large else 2)
-    group = ControlGroup.make(cgroup.find_parent(), _COOKIE)
+    group = ControlGroup.get(cgroup.find_parent(), _COOKIE).make()
     pid = os.fork()
     if pid == 0:
         group.enter()
@@ -94,18 +94,20 @@ def test_a_group_is_killed_at_one_blow_if_it_is_large(
 
 def test_no_group_is_made_where_its_name_is_taken_or_nobody_can_be_marked(tmp_path: Path) -> None:
     parent = cgroup.find_parent()
-    group = ControlGroup.make(parent, _COOKIE)
-    assert ControlGroup.make(parent, _COOKIE) == NO_GROUP
+    group = ControlGroup.get(parent, _COOKIE).make()
+    assert ControlGroup.get(parent, _COOKIE).make() == NO_GROUP
     group.remove()
-    assert ControlGroup.make(parent, 0) == ControlGroup.make("", _COOKIE) == NO_GROUP
-    assert ControlGroup.make(str(tmp_path), _COOKIE) == NO_GROUP  # a folder that is no group's
+    assert ControlGroup.get(parent, 0).make() == ControlGroup.get("", _COOKIE).make() == NO_GROUP
+    assert (
+        ControlGroup.get(str(tmp_path), _COOKIE).make() == NO_GROUP
+    )  # a folder that is no group's
     assert list(tmp_path.iterdir()) == []
     NO_GROUP.enter()
     assert NO_GROUP.kill() == NO_GROUP.list_pids() == []
 
 
 def test_a_group_that_only_a_survivor_holds_goes_later(tmp_path: Path) -> None:
-    group = ControlGroup.make(cgroup.find_parent(), _COOKIE)
+    group = ControlGroup.get(cgroup.find_parent(), _COOKIE).make()
     pid = os.fork()
     if pid == 0:
         group.enter()
@@ -118,3 +120,11 @@ def test_a_group_that_only_a_survivor_holds_goes_later(tmp_path: Path) -> None:
     os.waitpid(pid, 0)
     group.remove()
     assert list_groups(cgroup.find_parent(), range(_COOKIE, _COOKIE + 1)) == []
+
+
+def test_no_group_stays_when_many_servers_end(tmp_path: Path) -> None:
+    run_dir = tmp_path / "runs" / "r1"
+    with Supervisor(run_dir, warn=print) as supervisor:
+        for _ in range(20):
+            start(supervisor, tmp_path, ["sleep", "60"]).stop(0)
+            assert list_own(run_dir) == []

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from dataclasses import dataclass
 
 from warmup.supervise.tree import proc
 
 _PREFIX = "warmup-ci-"
+_REMOVE_S = 1.0
 _MANY = 512  # processes; fewer are killed one by one, sparing multiprocessing's trackers
 
 
@@ -40,19 +42,22 @@ class ControlGroup:
     path: str
 
     @classmethod
-    def make(cls, parent: str, number: int) -> ControlGroup:
-        """A new one for the server that wears this cookie; without a path where none can be had."""
-        group = cls(f"{parent}/{_PREFIX}{number}")
+    def get(cls, parent: str, number: int) -> ControlGroup:
+        """That of the server which wears this cookie, there or not; 0: it wears none."""
+        return cls(f"{parent}/{_PREFIX}{number}") if parent and number else NO_GROUP
+
+    def make(self) -> ControlGroup:
+        """Make it; NO_GROUP where it cannot be had."""
         try:
-            if not parent or not number:
+            if not self.path:
                 return NO_GROUP
-            os.mkdir(group.path)  # noqa: PTH102 - the shim does without pathlib
+            os.mkdir(self.path)  # noqa: PTH102 - the shim does without pathlib
         except OSError:
             return NO_GROUP
-        if not os.access(f"{group.path}/cgroup.kill", os.W_OK):
-            group.remove()
+        if not os.access(f"{self.path}/cgroup.kill", os.W_OK):
+            self.remove()
             return NO_GROUP
-        return group
+        return self
 
     def enter(self) -> None:
         """Put this process into it, and all that it will fork. Best effort: members may leave."""
@@ -83,10 +88,18 @@ class ControlGroup:
         return self.kill(min_size=_MANY)
 
     def remove(self) -> None:
-        """Best effort: it stays as long as a member lives."""
-        if self.path:
+        """Best effort: it stays as long as a member lives.
+
+        Linux 6.18 takes a member out only after its parent could reap it, so it is tried again.
+        """
+        until = time.monotonic() + _REMOVE_S
+        while self.path and os.path.isdir(self.path):  # noqa: PTH112
             with contextlib.suppress(OSError):
                 os.rmdir(self.path)  # noqa: PTH106
+                return
+            if self.list_pids() or time.monotonic() >= until:
+                return
+            time.sleep(0.001)
 
     def _write(self, name: str, text: bytes) -> None:
         fd = os.open(f"{self.path}/{name}", os.O_WRONLY | os.O_CLOEXEC)

@@ -80,8 +80,8 @@ class Shim:
         if os.getppid() != self._parent:
             return
         self._kill_timeout_s = job["kill_timeout_s"]
-        self._group = ControlGroup(job["group"])
         try:
+            self._group = ControlGroup(job["group"]).make()
             self._fork_leader(job)
             self._watch()
         finally:
@@ -94,6 +94,7 @@ class Shim:
         own_pid = os.getpid()
         self._leader = os.fork()
         if self._leader == 0:
+            self._group.enter()
             _become_leader(job, own_pid, exec_end)
         self._leader_lives = True
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -230,7 +231,6 @@ def _become_leader(job: dict[str, Any], parent: int, exec_end: int) -> None:
             is_ignored = attached and signum in attached["ignored"]
             signal.signal(signum, signal.SIG_IGN if is_ignored else signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
-        ControlGroup(job["group"]).enter()
         if job["max_processes"]:
             hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
             limit = min(job["max_processes"], hard % (1 << 63))  # -1: without limit

@@ -180,7 +180,7 @@ class Supervisor:
     def _spawn(self, command: Command, log_path: Path | None) -> Server:
         index = len(self._servers)
         cookies = cookie.get_server_cookies(self._cookie, index) if self._cookie else range(0)
-        group = ControlGroup.make(self._ledger.cgroup_parent, cookies.start)
+        group = ControlGroup.get(self._ledger.cgroup_parent, cookies.start)
         # A user's command may mean to leave files in /dev/shm; a server that was stopped does not.
         segments = None if log_path is None else LeakWatch()
         try:
@@ -191,7 +191,6 @@ class Supervisor:
                 if log is not None:
                     os.close(log)
         except OSError as error:
-            group.remove()
             cause = error.strerror or str(error)
             raise HostError(
                 "cannot start a process", cause=cause, log=_to_text(log_path)
