@@ -94,6 +94,8 @@ def _get_drift(found: FoundLaunch, launch: Launch) -> Drift:
     size = get_canonical(found.size, launch.engine)
     tests = _get_options(found.args, launch.engine)
     workflow = _get_options((*own, *launch.fallback_args), launch.engine)
+    if found.has_size_alone:
+        workflow = {name: values for name, values in workflow.items() if name == size}
     if launch.tp != 1:
         workflow[size] = (str(launch.tp),)
     if tests.get(size) != workflow.get(size):

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from warmup.drift.ci_files import SUFFIXES, find_warmed, is_workflow
 from warmup.drift.launchers import CLASSES, WORDS, Launcher, find_launcher
 from warmup.drift.names import NameScope, Unresolved
 from warmup.drift.resolve import evaluate, get_attribute, get_methods, get_mro
@@ -35,7 +36,7 @@ class FoundLaunch:
     """One server launch that a test writes down.
 
     model: None where the given files do not say it. args: server arguments, in order. size: the
-    option that says how many GPUs it has.
+    option that says how many GPUs it has. has_size_alone: it says model and size, no arguments.
     """
 
     file: str
@@ -44,6 +45,7 @@ class FoundLaunch:
     args: tuple[str, ...] | Unresolved
     size: str = "--tp-size"
     model_reason: str = ""
+    has_size_alone: bool = False
 
     @property
     def unresolved(self) -> str | None:
@@ -60,16 +62,19 @@ class FoundLaunches:
 
 
 def find_launches(paths: Iterable[Path]) -> FoundLaunches:
-    """Every server launch in these files, and in the `*.py` below these folders.
+    """Every server launch in these files, and in the `*.py` and workflows below these folders.
 
-    Raises UsageError for a path that does not exist.
+    Raises UsageError for a path that does not exist, and for a named YAML that is no workflow.
     """
+    paths = tuple(paths)
     problems: list[UnreadFile] = []
     launches: list[FoundLaunch] = []
     for file in _iter_files(paths, problems):
         try:
             source = read_regular(file, _MAX_BYTES, follow=True)
-            if WORDS.search(source) is not None:
+            if file.suffix in SUFFIXES:
+                launches += _read_workflow(file, source, is_named=file in paths)
+            elif WORDS.search(source) is not None:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # the tests' own, such as an invalid escape
                     tree = ast.parse(source, str(file))
@@ -77,6 +82,15 @@ def find_launches(paths: Iterable[Path]) -> FoundLaunches:
         except _UNREADABLE as error:
             problems.append(UnreadFile(str(file), _get_reason(error)))
     return FoundLaunches(tuple(launches), tuple(problems))
+
+
+def _read_workflow(file: Path, source: bytes, *, is_named: bool) -> Iterator[FoundLaunch]:
+    text = source.decode()
+    if is_named and not is_workflow(text):
+        hint = "name a workflow of GitHub Actions, or the folder of the tests"
+        raise UsageError(f"not a workflow: {file}", cause="it has no `jobs:`", hint=hint)
+    for line, model, tp in find_warmed(text):
+        yield FoundLaunch(str(file), line, model, ("--tp-size", str(tp)), has_size_alone=True)
 
 
 def _iter_files(paths: Iterable[Path], problems: list[UnreadFile]) -> Iterator[Path]:
@@ -103,8 +117,8 @@ def _iter_files(paths: Iterable[Path], problems: list[UnreadFile]) -> Iterator[P
 
 
 def _is_wanted(child: Path) -> bool:
-    """Python files, folders that may hold some, and links that lead nowhere else."""
-    if child.suffix == ".py":
+    """Files that may say what is launched, folders of such, and links that lead nowhere else."""
+    if child.suffix in (".py", *SUFFIXES):
         return True
     try:
         is_folder = stat.S_ISDIR(child.stat().st_mode)
