@@ -144,7 +144,8 @@ class Worker:
                 self.runner.abort(request.id)
 
     def _send(self, replies: list[RankReply]) -> None:
-        if self.inbox is not None:
+        if self.inbox is not None and replies:
+            self._send_stats()  # first, so that who has a reply finds it counted in /metrics
             for reply in replies:
                 self.inbox.connection.send(reply)
 
