@@ -216,6 +216,9 @@ def cli() -> None:
 @_option("--jobs", type=Jobs(), metavar="N|auto", help="Models at once, each on its own GPUs.")
 @_option("--shard", metavar="I/N", help="Only this machine's share, from 1/N to N/N.")
 @_option("--report", "report_dir", type=_PATH, help="Folder for every file of `report`.")
+@_option("--from", "pull_from", metavar="REF", help="Pack to pull first (see pull).")
+@_option("--to", "push_to", metavar="REF", help="Where to push at the end (see push).")
+@_option("--sign", metavar="ssh:KEY", help="With --to: sign the pack with this key.")
 @json_option
 def run(**values: Any) -> int:
     """Warm whatever is cold; skip what is provably warm."""

@@ -228,6 +228,7 @@ def test_plain_http_is_for_loopback_alone(reader: Machine) -> None:
         reader.pull("oci://registry.example/a")
 
 
+@pytest.mark.slow
 def test_a_registry_with_a_password(
     writer: Machine, key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

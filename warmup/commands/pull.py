@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from warmup.commands.session import Session
-from warmup.packs.api import Pull, PullDocument, open_store, parse_reference
+from warmup.packs.api import NoPack, Pull, PullDocument, open_store, parse_reference
 from warmup.report.api import Output, get_count, get_size, show
-from warmup.words.errors import UsageError
+from warmup.words.errors import HostError, UsageError
+from warmup.words.escape import get_printable
 
 _MAX_LINES = 20
 
@@ -44,6 +45,17 @@ def make_pull(session: Session, reference: str, *, allow_unsigned: bool = False)
         check=session.check,
         err=Output(sys.stderr),
     )
+
+
+def pull_before_run(session: Session, reference: str, err: Output) -> None:
+    """Pull, so that `run` warms only what is still cold. A store that has no such pack, or that
+    cannot be reached, costs time, not the run; a refused pack ends it (IntegrityError)."""
+    try:
+        lines = render_pull(make_pull(session, reference).execute())
+    except (NoPack, HostError) as error:
+        lines = iter([f"warning: nothing is pulled: {error.reason}"])
+    for line in lines:
+        err.line(get_printable(line))
 
 
 def render_pull(document: PullDocument) -> Iterator[str]:

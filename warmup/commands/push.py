@@ -10,12 +10,14 @@ from warmup.packs.api import (
     Push,
     PushDocument,
     Reference,
+    check_place,
     open_store,
     parse_reference,
     parse_signing_key,
 )
 from warmup.report.api import Output, get_count, get_size, show
 from warmup.words.errors import UsageError
+from warmup.words.escape import get_printable
 
 
 def push(
@@ -45,6 +47,32 @@ def make_push(session: Session, to: Reference, sign: str | None) -> Push:
         sign=None if sign is None else parse_signing_key(sign),
         err=Output(sys.stderr),
     )
+
+
+def check_push(session: Session, reference: str, sign: str | None) -> None:
+    """What can be seen before a run of hours. Raises UsageError, and IntegrityError for a registry
+    that is not allowed."""
+    to = parse_reference(reference)
+    if to.digest:
+        raise UsageError(f"{to} names a digest", hint="push to a tag: what is there never changes")
+    check_place(to, session.policy)
+    if sign is not None:
+        parse_signing_key(sign)
+
+
+def push_after_run(session: Session, reference: str, sign: str | None, err: Output) -> None:
+    """Push what is warm now. A pull request only reads: its code may not write what others load."""
+    event = session.environ.get("GITHUB_EVENT_NAME", "")
+    if event.startswith("pull_request"):
+        err.line(f"does not push to {reference}: this is a {event} event, which only reads")
+        return
+    checks = [(launch, session.check(launch)) for launch in session.launches]
+    if not any(check.is_warm for _, check in checks):
+        err.line(f"does not push to {reference}: nothing is warm")
+        return
+    document = make_push(session, parse_reference(reference), sign).execute(checks)
+    for line in render_push(document):
+        err.line(get_printable(line))
 
 
 def render_push(document: PushDocument) -> Iterator[str]:

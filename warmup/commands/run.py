@@ -48,14 +48,18 @@ def run(
     jobs: str | None = None,
     json_output: bool = False,
     report_dir: Path | None = None,
+    pull_from: str | None = None,
+    push_to: str | None = None,
+    sign: str | None = None,
 ) -> int:
     """Warm the models that the session names. Returns the exit status.
 
     repair: whether hazards of the caches are done away with first, where that is safe. jobs: how
     many at once, or `auto`; None for one after the other. log_lines: of a server's log to show.
     max_log_bytes: of one log to keep on disk. report_dir: where every file of `report` is written
-    at the end, however it comes. Raises UsageError before anything is launched, and HostError
-    where the home cannot be used.
+    at the end, however it comes. pull_from, push_to: packs to begin from, and to leave; sign: as
+    `push`. Raises UsageError before anything is launched, IntegrityError for a pack that the policy
+    refuses, and HostError where the home cannot be used.
     """
     begin = time.monotonic()
     if session.seeding is not None:
@@ -80,7 +84,20 @@ def run(
         json_output=json_output,
         report_dir=report_dir,
     )
-    return found.execute()
+    if push_to is not None:
+        from warmup.commands.push import check_push
+
+        check_push(session, push_to, sign)
+    if pull_from is not None:
+        from warmup.commands.pull import pull_before_run
+
+        pull_before_run(session, pull_from, err)
+    status = found.execute()
+    if push_to is not None:
+        from warmup.commands.push import push_after_run
+
+        push_after_run(session, push_to, sign, err)
+    return status
 
 
 @dataclass(kw_only=True)

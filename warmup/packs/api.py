@@ -10,7 +10,7 @@ from warmup.packs.policy import Policy, read_policy
 from warmup.packs.pull import Pull, PullDocument
 from warmup.packs.push import Push, PushDocument
 from warmup.packs.signature import parse_signing_key
-from warmup.packs.store import Reference, open_store, parse_reference
+from warmup.packs.store import Reference, check_place, open_store, parse_reference
 from warmup.packs.trust import Trust
 from warmup.packs.verify import VerifyDocument, verify
 
@@ -24,6 +24,7 @@ __all__ = [
     "Reference",
     "Trust",
     "VerifyDocument",
+    "check_place",
     "open_store",
     "parse_reference",
     "parse_signing_key",

@@ -37,7 +37,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Signer(msgspec.Struct, frozen=True, kw_only=True):
-    """Who signed, as the policy's files name them: an SSH principal, or an identity."""
+    """Who signed, as the policy's file names them. kind: `ssh`. name: the principal."""
 
     kind: str
     name: str

@@ -93,16 +93,22 @@ def parse_reference(text: str) -> Reference:
     return Reference(scheme, place, tag, digest)
 
 
+def check_place(reference: Reference, policy: Policy) -> None:
+    """Raises IntegrityError for a registry that the policy does not allow."""
+    if reference.scheme == "oci":
+        check_registry(policy, reference.place)
+
+
 def open_store(reference: Reference, policy: Policy, *, create: bool = False) -> PackStore:
     """create: make a folder that is missing.
 
     Raises IntegrityError for a registry that the policy does not allow, HostError without the
     extra `packs`.
     """
+    check_place(reference, policy)
     if reference.scheme == "oci":
         from warmup.packs.registry import RegistryStore
 
-        check_registry(policy, reference.place)
         return RegistryStore(reference.place, policy.insecure_registries)
     from warmup.packs.layout import LayoutStore
 
