@@ -39,7 +39,7 @@ def test_every_command_of_the_design_is_there() -> None:
 
     assert set(cli.commands) == {
         "run", "plan", "key", "audit", "forecast", "drift", "why", "observe", "kernels", "serve",
-        "exec", "gc", "reap", "doctor", "push", "pull", "verify", "report",
+        "exec", "gc", "reap", "doctor", "push", "pull", "verify", "report", "fleet",
     }  # fmt: skip
 
 

@@ -158,7 +158,7 @@ timeout_options = _options(
 
 
 # These only look: they run no interpreter that a workflow names.
-_LOOKING = frozenset({"plan", "why", "audit", "forecast", "gc", "drift"})
+_LOOKING = frozenset({"fleet", "plan", "why", "audit", "forecast", "gc", "drift"})
 
 
 def _open(values: dict[str, Any], *, may_run_python: bool = True) -> Session:
@@ -402,6 +402,40 @@ def doctor(kind: str | None, gate: bool, **values: Any) -> int:
 def reap(**values: Any) -> int:
     """End what earlier runs left behind: ours alone, never by name."""
     return _call("reap", values)
+
+
+@cli.group(no_args_is_help=False)
+def fleet() -> None:
+    """The same warm-up as a Slurm array or a Kubernetes job."""
+
+
+fleet_options = _options(
+    model_options,
+    click.option("--shards", type=click.IntRange(1, 10_000), help="Tasks.  [default: one a model]"),
+    click.option("--gpus", type=_COUNT, help="Of each task; 0: none.  [default: the largest TP]"),
+)
+
+
+@fleet.command(cls=SpreadCommand)
+@fleet_options
+@click.option("--per-node", is_flag=True, help="Each node warms every model, on its own disk.")
+@click.argument("sbatch_args", nargs=-1, type=click.UNPROCESSED, metavar="[-- SBATCH ARGS...]")
+def slurm(**values: Any) -> int:
+    """Print a script for sbatch."""
+    return _call("fleet.slurm", values)
+
+
+@fleet.command(cls=SpreadCommand)
+@fleet_options
+@click.option("--image", required=True, help="With warmup-ci and the engine.")
+@click.option("--name", default="warmup-ci", help="Of the job.")
+@click.option("--pack", default="", help="Image of a pack, to begin with its caches.")
+@click.option("--queue", default="", help="Kueue's local queue.")
+@click.option("--claim", default="", help="PersistentVolumeClaim that keeps home and caches.")
+@click.option("--gpu-resource", default="nvidia.com/gpu", help="What a GPU is called.")
+def kubernetes(**values: Any) -> int:
+    """Print an Indexed Job for kubectl apply."""
+    return _call("fleet.kubernetes", values)
 
 
 @cli.group(no_args_is_help=False)

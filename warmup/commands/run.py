@@ -31,7 +31,7 @@ from warmup.words.errors import (
     UsageError,
     WarmupError,
 )
-from warmup.workflow.api import is_done, make_unlaunched
+from warmup.workflow.api import is_done, make_log_names, make_unlaunched
 
 if TYPE_CHECKING:
     from warmup.report.api import LiveReport
@@ -215,12 +215,17 @@ class _Run:
                 "repaired", rule=done.rule, path=done.path, state=done.state, detail=done.detail
             )
 
+    @property
+    def _deadline(self) -> float | None:
+        deadline_s = self.session.resolved.deadline_s
+        return None if deadline_s is None else self.begin + deadline_s
+
     def _warm(self, events: Events, run_dir: Path, checks: Sequence[MarkerCheck]) -> None:
         # Loaded only now: a run that finds all warm pays for none of it.
         from warmup.supervise.api import Supervisor
         from warmup.warm import RunContext, warm_model
 
-        deadline_s, launches = self.session.resolved.deadline_s, self.session.launches
+        launches = self.session.launches
         with Supervisor(run_dir, warn=lambda text: events.emit("warning", text=text)) as supervisor:
             step = RunContext(
                 home=self.session.home,
@@ -234,7 +239,7 @@ class _Run:
                 log_names=make_log_names(launches),
                 visible_gpus=self.session.get_visible_gpus(),
                 seeding=self.session.seeding,
-                deadline=None if deadline_s is None else self.begin + deadline_s,
+                deadline=self._deadline,
                 force=self.force,
                 log_lines=self.log_lines,
                 max_log_bytes=self.max_log_bytes,
@@ -258,46 +263,27 @@ class _Run:
         self, events: Events, run_dir: Path, checks: Sequence[MarkerCheck], num_jobs: str
     ) -> None:
         """The same with a child process for each model, as many as fit."""
-        from warmup.commands.side_by_side import make_slots, make_tasks
-        from warmup.jobs import Jobs
-        from warmup.supervise.api import Supervisor
+        from warmup.commands.side_by_side import AtOnce
 
-        resolved, launches = self.session.resolved, self.session.launches
-        deadline_s = resolved.deadline_s
-        slots = make_slots(self.session, num_jobs)
-        with Supervisor(run_dir, warn=lambda text: events.emit("warning", text=text)) as supervisor:
+        def finish(result: ModelResult, error: WarmupError | None) -> None:
+            self._finish(events, result)
+            if error is not None:
+                self.errors.append(error)
 
-            def finish(result: ModelResult, error: WarmupError | None) -> None:
-                self._finish(events, result)
-                if error is not None and not isinstance(error, Cancelled):
-                    self.errors.append(error)
-
-            cold = []
-            for index, (launch, check) in enumerate(zip(launches, checks, strict=True)):
-                if is_done(check, launch, force=self.force):
-                    finish(make_unlaunched(launch, check, "warm"), None)
-                else:
-                    cold.append((index, launch, check))
-            found = Jobs(
-                home=self.session.home,
-                run_dir=run_dir,
-                supervisor=supervisor,
-                events=events,
-                redactor=self.session.redactor,
-                resolved=resolved,
-                slots=slots,
-                log_names=make_log_names(launches),
-                finish=finish,
-                deadline=None if deadline_s is None else self.begin + deadline_s,
-                force=self.force,
-                fail_fast=self.fail_fast,
-                log_lines=self.log_lines,
-                max_log_bytes=self.max_log_bytes,
-            )
-            found.run(make_tasks(self.session, slots, cold, force=self.force))
-            if (cancelled := supervisor.find_cancelled()) is not None:
-                self.errors.append(cancelled)
-        names = [launch.name for launch in launches]
+        found = AtOnce(
+            session=self.session,
+            run_dir=run_dir,
+            events=events,
+            finish=finish,
+            deadline=self._deadline,
+            force=self.force,
+            fail_fast=self.fail_fast,
+            log_lines=self.log_lines,
+            max_log_bytes=self.max_log_bytes,
+        )
+        if (cancelled := found.run(checks, num_jobs)) is not None:
+            self.errors.append(cancelled)
+        names = [launch.name for launch in self.session.launches]
         self.results.sort(key=lambda result: names.index(result.name))
 
     def _note(self, launch: Launch, error: WarmupError | None, cancelled: Cancelled | None) -> str:
@@ -345,17 +331,3 @@ class _Run:
                 cause=self.out.fault.strerror,
                 hint=f"what the run found is in {self.session.home.runs / self.run_id}",
             )
-
-
-def make_log_names(launches: Sequence[Launch]) -> dict[str, str]:
-    """`MODEL:TP` → name of its log and folder in the run: its slug, and the TP where two meet."""
-    from warmup.state.api import get_slug
-
-    slugs = [get_slug(launch.model) for launch in launches]
-    names: dict[str, str] = {}
-    for launch, slug in zip(launches, slugs, strict=True):
-        name = slug if slugs.count(slug) == 1 else f"{slug}--tp{launch.tp}"
-        while name in names.values():
-            name += "-x"
-        names[launch.name] = name
-    return names

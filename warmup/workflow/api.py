@@ -5,8 +5,16 @@ The face of this room: other rooms import it alone.
 
 from __future__ import annotations
 
+from warmup.workflow.file import MAX_BYTES as MAX_WORKFLOW_BYTES
+from warmup.workflow.fleet import (
+    Fleet,
+    KubernetesOptions,
+    make_kubernetes_list,
+    make_slurm_script,
+)
 from warmup.workflow.gpus import assign, get_visible
 from warmup.workflow.job_spec import JobError, JobSpec, merge_proof
+from warmup.workflow.log_names import make_log_names
 from warmup.workflow.selection import Resolved, Selection, load
 from warmup.workflow.settings import FIELDS, Settings
 from warmup.workflow.shards import (
@@ -23,9 +31,12 @@ from warmup.workflow.verdict import NOT_PROVEN, get_reason, is_done, make_unlaun
 
 __all__ = [
     "FIELDS",
+    "MAX_WORKFLOW_BYTES",
     "NOT_PROVEN",
+    "Fleet",
     "JobError",
     "JobSpec",
+    "KubernetesOptions",
     "Matrix",
     "Need",
     "Resolved",
@@ -39,7 +50,10 @@ __all__ = [
     "get_visible",
     "is_done",
     "load",
+    "make_kubernetes_list",
+    "make_log_names",
     "make_matrix",
+    "make_slurm_script",
     "make_unlaunched",
     "merge_proof",
     "parse_runner",
