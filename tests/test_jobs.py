@@ -146,6 +146,7 @@ def test_a_signal_ends_all_and_shows_every_tail(tmp_path: Path, signum: int) -> 
     states = [model["state"] for model in json.loads(out)["models"]]
     assert states == ["failed", "failed", "skipped"]
     assert "  | A-is-up" in err and "  | B-is-up" in err
+    assert err.count("error: cancelled by") == 1
     assert not list_left(pids)
 
 

@@ -219,7 +219,7 @@ class Jobs:
         if kind == "job_result":
             each.result = msgspec.convert(data, ModelResult)
         elif kind == "job_error":
-            each.error = msgspec.convert(data, JobError).to_error()
+            each.error = msgspec.convert(data, JobError).find_error()
         else:
             each.has_tail |= kind == "log_tail"
             self.events.emit(kind, told["model"], **data)

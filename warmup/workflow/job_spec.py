@@ -73,7 +73,10 @@ class JobError(msgspec.Struct, frozen=True, kw_only=True):
             exit_status=error.exit_status,
         )
 
-    def to_error(self) -> WarmupError:
+    def find_error(self) -> WarmupError | None:
+        """None where a signal ended the child: the run knows of it, and tells it once."""
+        if self.exit_status > 128:
+            return None
         kind = HostError if self.exit_status == EXIT_HOST else WarmupError
         return kind(self.what, cause=self.cause, log=self.log, hint=self.hint)
 
