@@ -62,7 +62,7 @@ def test_a_failed_run_is_reported(tmp_path: Path) -> None:
     assert get_states(tmp_path / "out") == ["failure"]
     page = (tmp_path / "out" / "report.html").read_text()
     assert "RuntimeError: no device" in page
-    assert "<mark>Traceback (most recent call last):</mark>" in page
+    assert "<mark>▶ Traceback (most recent call last):</mark>" in page
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

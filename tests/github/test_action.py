@@ -13,7 +13,7 @@ import pytest
 from tests.github.actions_yaml import ACTIONS, ROOT, get_step, start_script, write_program
 
 (ACTION,) = ACTIONS
-INPUTS = ("MODELS", "WORKFLOW", "PYTHON", "ARGS", "CACHE_ROOT", "HOME", "COMMAND")
+INPUTS = ("MODELS", "WORKFLOW", "PYTHON", "ARGS", "CACHE_ROOT", "HOME", "COMMAND", "REPORT")
 # Its argv, its process and its home, where the test can read them.
 RECORD = r"""
 printf '%s\0' "$@" > "$RECORD/argv"
@@ -58,12 +58,14 @@ def test_every_input_arrives(tmp_path: Path) -> None:
         ARGS="--fail-fast --log-lines 50\n--prove",
         CACHE_ROOT="/cache dir",
         HOME="/home dir",
+        REPORT="/report dir",
     )
     assert argv == [
         "run",
         "--workflow=my workflows/h200.toml",
         "--python=/opt/engine/bin/python",
         "--cache-root=/cache dir",
+        "--report=/report dir",
         *("--fail-fast", "--log-lines", "50", "--prove"),
         *("--models=a/b:8", "--models=c/d:8,e/f", "--models=./g:1"),
     ]
@@ -91,7 +93,7 @@ def test_hostile_words_stay_words(tmp_path: Path, models: str, words: list[str])
     assert not (tmp_path / "hacked").exists()
 
 
-@pytest.mark.parametrize("name", ["WORKFLOW", "PYTHON", "CACHE_ROOT"])
+@pytest.mark.parametrize("name", ["WORKFLOW", "PYTHON", "CACHE_ROOT", "REPORT"])
 def test_hostile_paths_stay_one_argument(tmp_path: Path, name: str) -> None:
     value = "-x $(touch hacked)\n* '\""
     assert get_argv(tmp_path, **{name: value})[1].partition("=")[2] == value

@@ -114,7 +114,7 @@ def _make_tiles(history: History, run: RunRecord) -> Markup:
     num_new = sum(sum(each.new_entries.values()) for each in run.models.values())
     launched = sum(each.begin is not None for each in run.models.values())
     tiles.append(_make_tile("launched", get_count(launched, "server"), f"of {len(run.models)}"))
-    tiles.append(_make_tile("new cache entries", f"{num_new:,}", "0 is what a warm run has"))
+    tiles.append(_make_tile("new cache entries", f"{num_new:,}", "a warm run has none"))
     total = sum(brief.gpu_hours for brief in history.briefs)
     over = f"{get_hours(total)} in {get_count(len(history.briefs), 'run')}"
     tiles.append(_make_tile("GPU-hours (TP × time)", get_hours(run.gpu_hours), over))

@@ -181,26 +181,30 @@ def _make_plain(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Markup:
 
 
 def _make_tail(model: ModelRecord, budget: int) -> list[Markup]:
-    """The first line of trouble, then the tail around it, from its end as far as it fits."""
+    """The log from its end, as far as it fits, with the first line of trouble marked in it; one
+    that lies above stands by itself."""
     tail, facts = model.tail, []
     assert tail is not None
     trouble = model.trouble if model.is_trouble else None
-    if trouble is not None:
-        said = element("p", "First line of trouble in its log:", class_="soft small")
-        facts += [said, element("p", element("code", clip(trouble, 400)), class_="trouble")]
     lines: list[Markup] = []
     for number in range(len(tail.lines) - 1, -1, -1):
         line = escape(clip(tail.lines[number], 1000))
         if trouble is not None and number == tail.trouble:
-            line = element("mark", line)
+            line = element("mark", join(["▶ ", line]))
         budget -= len(line.encode()) + 1
         if budget < 0:
             break
         lines.append(line)
     is_cut = tail.cut or len(lines) < len(tail.lines)
     extent = ("last " if is_cut else "") + get_count(len(lines), "line")
+    if trouble is not None and tail.trouble is not None:
+        if tail.trouble >= len(tail.lines) - len(lines):
+            extent += ", ▶ is the first line of trouble"
+        else:
+            said = element("p", "First line of trouble in its log:", class_="soft small")
+            facts += [said, element("p", element("code", clip(trouble, 400)), class_="trouble")]
     name = clip(tail.path.rpartition("/")[2], 120)
-    head = join(["Log, ", extent, ": ", element("code", name)])
+    head = join(["Log ", element("code", name), f", {extent}:"])
     text = element(
         "pre",
         join(lines[::-1], "\n"),

@@ -55,6 +55,9 @@ def _make_lane(model: ModelRecord, run: RunRecord) -> Markup:
         _make_key(name, seconds, is_failed=name in failed, is_open=name in open_)
         for name, seconds in list(totals.items())[:16]
     ]
+    if model.steps:
+        text = f"asked {get_count(len(model.steps), 'time')}"
+        keys.append(element("li", element("i", class_="p-step"), text))
     num_kernels = len(model.compiled) + model.more_compiled
     if num_kernels:
         text = f"{get_count(num_kernels, 'kernel')} compiled"

@@ -62,15 +62,16 @@ def make_trend(briefs: Sequence[RunBrief], max_models: int) -> Markup:
 def _draw_runs(runs: Sequence[RunBrief], longest: float, label: str) -> Markup:
     hatch = element(
         "pattern",
-        element("rect", width=4, height=4, class_="p-bad"),
-        element("rect", width=4, height=1, class_="p-step"),
+        element("rect", width=5, height=5, class_="p-bad"),
+        element("rect", width=5, height=2, class_="p-gap"),
         id="hatch",
-        width=4,
-        height=4,
+        width=5,
+        height=5,
         patternUnits="userSpaceOnUse",
     )
     step = 1000.0 / len(runs)
     bars = [element("defs", hatch)]
+    width = min(step * 0.8, 60.0)
     for number, run in enumerate(runs):
         height = max(run.seconds / max(longest, 1e-6) * (_HEIGHT - 4), 2.0)
         title = f"{run.run_id}: {run.verdict}, {get_duration(run.seconds)}"
@@ -79,9 +80,9 @@ def _draw_runs(runs: Sequence[RunBrief], longest: float, label: str) -> Markup:
             element(
                 "rect",
                 element("title", clip(title, 120)),
-                x=number * step + step * 0.1,
+                x=number * step + (step - width) / 2,
                 y=_HEIGHT - height,
-                width=min(step * 0.8, 60.0),
+                width=width,
                 height=height,
                 class_=None if is_failed else f"p-{get_sign(run.verdict)[1]}",
                 fill="url(#hatch)" if is_failed else None,
@@ -110,14 +111,14 @@ def _make_models(runs: Sequence[RunBrief], max_models: int) -> Markup:
             element(
                 "tr",
                 element("th", element("bdi", clip(name, 160)), scope="row", role="rowheader"),
-                element("td", signs, class_="mono", role="cell", data_label="runs"),
+                element("td", signs, class_="signs", role="cell", data_label="runs"),
                 element("td", _draw_spark(seconds, name), role="cell", data_label="warm-ups"),
                 element("td", last, class_="num", role="cell", data_label="last warm-up"),
             )
         )
     head = _make_head(
         ("model", ""),
-        ("runs (✓ warm, ✕ failed, … unfinished)", ""),
+        ("its runs, the newest last", ""),
         ("seconds of its warm-ups", ""),
         ("last warm-up", "num"),
     )

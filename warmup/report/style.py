@@ -40,7 +40,7 @@ th{text-align:left;font-weight:600;color:var(--soft);font-size:.8rem;white-space
 th,td{padding:.5rem .75rem .5rem 0;border-bottom:1px solid var(--line);vertical-align:top}
 tr:last-child>td,tr:last-child>th[scope=row]{border-bottom:0}
 td.num,th.num{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-th[scope=row]{color:var(--ink);font-size:.92rem;white-space:normal;overflow-wrap:anywhere}
+th[scope=row]{color:var(--ink);font-size:.92rem;white-space:normal;overflow-wrap:anywhere;min-width:12rem}
 td{overflow-wrap:anywhere}
 .state{display:inline-block;border-radius:1rem;padding:.05rem .6rem;font-size:.82rem;
 font-weight:600;white-space:nowrap;background:var(--code);color:var(--soft)}
@@ -54,7 +54,8 @@ font-size:.92rem;overflow-wrap:anywhere}
 .lane h3 .soft{font-weight:400;font-size:.85rem}
 svg{display:block;width:100%;border-radius:.25rem;background:var(--code)}
 svg.bar{height:1.15rem}svg.bar.two{height:1.7rem}
-svg.trend{height:7rem}svg.spark{height:1.6rem;min-width:7rem}
+svg.trend{height:7rem}svg.spark{height:1.6rem;min-width:7rem;max-width:14rem}
+.signs{letter-spacing:.25em}
 .key{display:flex;flex-wrap:wrap;gap:.1rem 1rem;list-style:none;margin:.3rem 0 0;padding:0;
 font-size:.82rem;color:var(--soft)}
 .key i{display:inline-block;width:.7rem;height:.7rem;border-radius:.15rem;margin-right:.4rem;
@@ -85,14 +86,16 @@ gap:.35rem .8rem;align-items:center;margin:0}
 .p-stop{fill:var(--stop);background:var(--stop)}
 .p-memory{fill:var(--memory);background:var(--memory)}
 .p-other{fill:var(--other);background:var(--other)}
-.p-step{fill:var(--line)}.p-tick{fill:var(--ink);background:var(--ink)}
+.p-step{fill:var(--other);background:var(--other);opacity:.55}.p-gap{fill:var(--card)}.p-tick{fill:var(--ink);background:var(--ink)}
 .p-good{fill:var(--good)}.p-bad{fill:var(--bad)}.p-meh{fill:var(--meh)}
 .failed{stroke:var(--bad);stroke-width:3;vector-effect:non-scaling-stroke}
 .skip{position:absolute;left:-999rem}.skip:focus{left:1rem;top:.5rem}
 @media(max-width:42rem){
 header{padding-top:1.25rem}h1{font-size:1.4rem}
 main,header,footer{padding-left:.85rem;padding-right:.85rem}section{padding:.95rem .9rem}
-.tiles{grid-template-columns:1fr 1fr;gap:.5rem}.tiles dd{font-size:1.15rem}
+.tiles{grid-template-columns:1fr 1fr;gap:.5rem}
+.tiles>div:last-child:nth-child(odd){grid-column:1/-1}
+.tiles dd{font-size:1.15rem}
 table.cards thead{position:absolute;left:-999rem}
 table.cards tr{display:block;border-bottom:1px solid var(--line);padding:.6rem 0}
 table.cards tr:last-child{border-bottom:0;padding-bottom:0}
