@@ -19,11 +19,19 @@ def exec_command(
 
     Raises UsageError for an empty command, NotExecutable (126, 127), HostError.
     """
+    from warmup.state.api import make_run_id
     from warmup.supervise.api import run_attached
 
     if not command:
         raise UsageError("exec needs a command", hint="warmup-ci exec -- pytest tests/")
-    return run_attached(command, env=session.env, home=session.home, warn=warn, timeout_s=timeout_s)
+    return run_attached(
+        command,
+        env=session.env,
+        home=session.home,
+        run_id=make_run_id(),
+        warn=warn,
+        timeout_s=timeout_s,
+    )
 
 
 def warn(text: str) -> None:

@@ -52,6 +52,7 @@ def observe(
     and for a document that cannot be written, before anything runs, and HostError.
     """
     from warmup.caches.api import find_new_after, get_family, make_mark
+    from warmup.state.api import make_run_id
     from warmup.supervise.api import EntryHolders, NotExecutable, run_attached
     from warmup.words.names import FAMILY_NAMES
 
@@ -71,7 +72,13 @@ def observe(
 
     try:
         status = run_attached(
-            command, env=env, home=session.home, warn=warn, timeout_s=timeout_s, look=look
+            command,
+            env=env,
+            home=session.home,
+            run_id=make_run_id(),
+            warn=warn,
+            timeout_s=timeout_s,
+            look=look,
         )
     except NotExecutable as error:
         Output(sys.stderr).line(error.render())

@@ -14,14 +14,17 @@ import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from warmup.state.api import Home, make_run_id
 from warmup.supervise.tree.exec_error import NotExecutable
 from warmup.supervise.tree.reap import has_to_be_reaped
 from warmup.supervise.tree.server import Server
 from warmup.supervise.tree.supervisor import Supervisor
 from warmup.words.errors import HostError
 from warmup.words.files import Folder
+
+if TYPE_CHECKING:
+    from warmup.state.api import Home
 
 EXIT_TIMEOUT = 124  # as timeout(1) has it
 _LOOK_S = 0.5
@@ -40,13 +43,15 @@ def run_attached(
     *,
     env: Mapping[str, str],
     home: Home,
+    run_id: str,
     warn: Callable[[str], None],
     timeout_s: float | None = None,
     look: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Run it to its end, and end what it leaves behind. Returns its exit status.
 
-    128 + signal where a signal ended it, 124 where `timeout_s` was over. look: told the command's
+    run_id: a new one, for its ledger. 128 + signal where a signal ended it, 124 where `timeout_s`
+    was over. look: told the command's
     pid, twice a second and whenever a signal comes. On the main thread only. Raises NotExecutable,
     Cancelled where our parent has died before it started, and HostError.
     """
@@ -54,7 +59,7 @@ def run_attached(
     _fill_standard_streams()
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
     try:
-        with _made_run_dir(home) as run_dir, Supervisor(run_dir, warn=warn) as supervisor:
+        with _made_run_dir(home, run_id) as run_dir, Supervisor(run_dir, warn=warn) as supervisor:
             early = signal.sigpending()
             try:
                 server = supervisor.attach(argv, env=env, ignored=ignored - _PYTHONS_OWN)
@@ -80,10 +85,10 @@ def _fill_standard_streams() -> None:
 
 
 @contextlib.contextmanager
-def _made_run_dir(home: Home) -> Iterator[Path]:
+def _made_run_dir(home: Home, run_id: str) -> Iterator[Path]:
     """It stays where `reap` may need its ledger: processes live on, or we are killed."""
     home.ensure()
-    run_dir = home.make_run_dir(make_run_id())
+    run_dir = home.make_run_dir(run_id)
     try:
         yield run_dir
     finally:
