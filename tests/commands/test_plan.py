@@ -43,6 +43,21 @@ def test_the_h200_workflow_is_planned_with_the_tests_arguments(tmp_path: Path) -
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("b200-4gpu", ["--enable-symm-mem", "--linear-attn-prefill-backend cutedsl"]),
+        ("h100-4gpu", ["--trust-remote-code"]),
+    ],
+)
+def test_every_class_of_runner_is_planned(tmp_path: Path, name: str, said: list[str]) -> None:
+    workflow = Path(__file__).parents[2] / "workflows" / f"{name}.toml"
+    models = call_json(tmp_path, "plan", "--workflow", str(workflow))["models"]
+    assert [model["tp"] for model in models] == [4] * len(said)
+    for model, argument in zip(models, said, strict=True):
+        assert argument in " ".join(model["argv"])
+
+
 TWO_MORE = """
 [[model]]
 id = "long"
