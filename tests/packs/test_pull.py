@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands.warmed import make_launch, make_vector
+from tests.packs import fleet
 from tests.packs.fleet import Key, Machine, get_document, read_tree
 from warmup.commands.why import why
 from warmup.state.marker import Marker
@@ -67,6 +70,14 @@ def test_the_same_push_sends_nothing_and_has_the_same_digest(
     assert first["digest"] == second["digest"]
     assert first["sent_bytes"] > 0
     assert second["sent_bytes"] == 0
+
+
+def test_what_a_killed_push_left_goes_with_the_next(writer: Machine, store: str) -> None:
+    left = writer.home.path / ".push-killed"
+    left.mkdir()
+    (left / "layer").write_bytes(b"x")
+    writer.push(store)
+    assert not list(writer.home.path.glob(".push-*"))
 
 
 def test_one_new_entry_sends_and_fetches_one_layer(
@@ -283,7 +294,12 @@ def test_pull_needs_a_cache_root(reader: Machine, store: str) -> None:
 
 
 def test_a_build_of_ninja_that_moved_is_named_as_lost(
-    writer: Machine, reader: Machine, key: Key, store: str, capsys: pytest.CaptureFixture[str]
+    writer: Machine,
+    reader: Machine,
+    key: Key,
+    store: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     root = writer.root / "flashinfer/.cache/flashinfer"
     module = root / "0.7/90a/cached_ops/norm"
@@ -291,14 +307,8 @@ def test_a_build_of_ninja_that_moved_is_named_as_lost(
     (module / "norm.so").write_bytes(b"so")
     (module / "build.ninja").write_text(f"build {module}/norm.so: link\n")
     (module / ".ninja_log").write_text("# ninja log v6\n")
-    from tests.packs import fleet
-
-    fleet_families = fleet.FAMILIES
-    try:
-        fleet.FAMILIES = ("flashinfer", *fleet_families)  # type: ignore[assignment]
-        writer.mark()
-    finally:
-        fleet.FAMILIES = fleet_families
+    monkeypatch.setattr(fleet, "FAMILIES", ("flashinfer", *fleet.FAMILIES))
+    writer.mark()
     writer.push(store, sign=key.sign)
     capsys.readouterr()
     reader.pull(store, json_output=True)
@@ -319,3 +329,32 @@ def test_a_build_of_ninja_that_moved_is_named_as_lost(
     found = get_document(capsys)
     assert found["lost"] == []
     assert found["launches"][0]["state"] == "warm"
+
+
+@pytest.mark.skipif(shutil.which("ninja") is None, reason="ninja is not installed")
+def test_ninja_has_nothing_to_do_after_the_trip(
+    writer: Machine, reader: Machine, key: Key, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its times to the nanosecond and its log, at the same path; without the log it builds."""
+    module = writer.root / "flashinfer/.cache/flashinfer/0.7/90a/cached_ops/norm"
+    module.mkdir(parents=True)
+    (module / "norm.cu").write_text("// source")
+    (module / "build.ninja").write_text(
+        f"rule copy\n  command = cp $in $out\nbuild {module}/norm.so: copy {module}/norm.cu\n"
+    )
+    run_ninja(module)
+    monkeypatch.setattr(fleet, "FAMILIES", ("flashinfer", *fleet.FAMILIES))
+    writer.mark()
+    writer.push(store, sign=key.sign)
+    writer.root.rename(writer.path / "aside")
+    reader.root = writer.root
+    reader.pull(store)
+    assert "no work to do" in run_ninja(module)
+    (module / ".ninja_log").unlink()
+    assert "norm.so" in run_ninja(module, "-v")
+
+
+def run_ninja(folder: Path, *options: str) -> str:
+    command = ["ninja", "-C", str(folder), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout

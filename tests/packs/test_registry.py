@@ -250,3 +250,33 @@ def test_a_registry_with_a_password(
         token = base64.b64encode(b"ci:hunter22").decode()
         config.write_text(json.dumps({"auths": {host: {"auth": token}}}))
         assert writer.push(f"oci://{host}/a", sign=key.sign) == 0
+
+
+def test_a_blob_that_is_longer_than_it_says_is_refused(
+    writer: Machine, reader: Machine, key: Key, store: str
+) -> None:
+    """The registry serves the true manifests, and layers with more behind them."""
+    writer.push(f"{store}:main", sign=key.sign)
+    folder = Path(store.removeprefix("dir:"))
+    index = json.loads((folder / "index.json").read_bytes())
+    tags = {m["annotations"]["org.opencontainers.image.ref.name"]: m for m in index["manifests"]}
+
+    def answer(handler: Any) -> None:
+        name = handler.path.rpartition("/")[2]
+        digest = tags[name]["digest"] if name in tags else name
+        path = folder / "blobs" / digest.replace(":", "/")
+        is_there = path.is_file() and "/referrers/" not in handler.path
+        data = path.read_bytes() if is_there else b""
+        if "/blobs/" in handler.path and data[:2] == b"\x1f\x8b":
+            data += b"more"
+        handler.send_response(200 if data else 404)
+        handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        handler.wfile.write(data)
+
+    with serve_answers(answer) as (host, _):
+        allow(host, reader)
+        with pytest.raises(IntegrityError, match="refused") as caught:
+            reader.pull(f"oci://{host}/a:main")
+    assert "that it lists came" in (caught.value.cause or "")
+    assert not reader.root.exists()

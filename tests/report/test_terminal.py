@@ -20,7 +20,7 @@ import sys
 from warmup.report.output import Output
 from warmup.report.terminal import CountBar
 with CountBar("kernels [red]", Output(sys.stderr)) as bar:
-    for done in (1, 2, 3):
+    for done in (0, 1, 2, 3):
         bar.advance(done, 3)
         bar.tick()
 print("rich" in sys.modules)

@@ -9,7 +9,7 @@ from warmup.packs import oci
 from warmup.packs.contents import MAX_BYTES, PATH, PackManifest, decode_contents
 from warmup.packs.oci import Descriptor, ImageConfig, ImageManifest
 from warmup.packs.signature import Signer
-from warmup.packs.store import PackStore, Reference, read_small
+from warmup.packs.store import PackStore, Reference, read_bounded, read_small
 from warmup.packs.trust import Trust
 from warmup.packs.unpack import read_single
 from warmup.words.errors import IntegrityError, WarmupError
@@ -54,7 +54,7 @@ def open_image(store: PackStore, reference: Reference, version_key: str, trust: 
     kinds = {layer.media_type for layer in image.layers}
     if kinds != {oci.LAYER_TYPE}:
         raise IntegrityError("not a pack of warmup-ci", cause=f"its layers are {min(kinds)!r:.200}")
-    first = read_single(store.read_blob(image.layers[0]), PATH, MAX_BYTES, diff_id=diff_ids[0])
+    first = read_single(read_bounded(store, image.layers[0]), PATH, MAX_BYTES, diff_id=diff_ids[0])
     contents = decode_contents(first)
     layers = dict(zip(diff_ids[1:], image.layers[1:], strict=True))
     for name, family in contents.families.items():

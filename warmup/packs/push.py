@@ -28,10 +28,11 @@ from warmup.packs.signature import (
 )
 from warmup.packs.store import PackStore, Reference, read_small
 from warmup.report.api import CountBar, Output
-from warmup.state.api import Home, MarkerCheck, VersionVector
+from warmup.state.api import Home, MarkerCheck, VersionVector, hold_launch_lock
 from warmup.version import __version__
 from warmup.words.errors import EXIT_FAILED, EXIT_OK, HostError, IntegrityError, WarmupError
 
+_SCRATCH = ".push-"
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -93,9 +94,10 @@ class Push:
         try:
             with (
                 contextlib.closing(self.store),
-                tempfile.TemporaryDirectory(prefix=".push-", dir=self.home.path) as folder,
+                hold_launch_lock(self.home, "packs"),
+                _open_scratch(self.home) as folder,
             ):
-                sender = _Sender(self.store, Path(folder), self.err, _find_layers(self.store, tag))
+                sender = _Sender(self.store, folder, self.err, _find_layers(self.store, tag))
                 image = sender.send(collected, self.vector, tag)
                 if self.sign is not None:
                     _sign(self.store, image, self.vector.key, self.sign)
@@ -114,6 +116,17 @@ class Push:
             families=sender.families,
             sent_bytes=sender.sent_bytes,
         )
+
+
+@contextlib.contextmanager
+def _open_scratch(home: Home) -> Iterator[Path]:
+    """A folder in the home for layers on their way; what a killed push left goes first."""
+    folder = home.get_folder()
+    for name in folder.list_names():
+        if name.startswith(_SCRATCH):
+            folder.remove(name)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=home.path) as scratch:
+        yield Path(scratch)
 
 
 def _find_layers(store: PackStore, tag: str) -> dict[str, Descriptor]:

@@ -49,12 +49,18 @@ def read_small(
     """A blob of at most `limit` bytes, whole and checked. Raises IntegrityError, HostError."""
     if blob.size > limit:
         raise IntegrityError(f"{what} refused", cause=f"{blob.size} bytes are too many")
-    data = b""
+    return oci.check_digest(b"".join(read_bounded(store, blob)), blob.digest, what)
+
+
+def read_bounded(store: PackStore, blob: Descriptor) -> Iterator[bytes]:
+    """A blob's bytes, and no more than it says to have. Raises IntegrityError."""
+    size = 0
     for chunk in store.read_blob(blob):
-        data += chunk
-        if len(data) > blob.size:
-            break
-    return oci.check_digest(data, blob.digest, what)
+        size += len(chunk)
+        if size > blob.size:
+            cause = f"more than the {blob.size} bytes that it lists came"
+            raise IntegrityError(f"{blob.digest} refused", cause=cause)
+        yield chunk
 
 
 @dataclass(frozen=True)
