@@ -11,13 +11,14 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.commands.program import ROOT, call_json, get_env
+from tests.commands.program import ROOT, get_env
 from tests.target.null_device import get_libraries
 from warmup.target.environment import DRIVER_FOLDER, make_environment
 from warmup.target.profile import parse_target
@@ -28,6 +29,7 @@ DIFFUSION = ("sd3", "wan-i2v", "flux2", "qwen-image-edit")
 LANGUAGE = ("qwen2.5-vl", "qwen2-vl")
 # Of tests/gpu, what reads no result of a kernel; the others compare numbers.
 READS_NO_RESULT = "what_was_compiled_from_the_config"
+TIMEOUT_S = 600.0
 CUDA_HOME = os.environ.get("CUDA_HOME", "/usr/local/cuda")
 
 
@@ -76,13 +78,29 @@ def run(
     (folder / "workflow.toml").write_text(text)
     shutil.copytree(get_libraries(), folder / "home" / "target" / get_libraries().name)
     command = ("run", "--workflow", "workflow.toml", "--cache-root", str(folder / "caches"))
-    document = call_json(folder, *command, CUDA_HOME=CUDA_HOME, TRITON_LIBCUDA_PATH=DRIVER_FOLDER)
+    document = call_slow(folder, *command)
     (model,) = document["models"]
     log = Path(model["log"]).read_text() if model["log"] else ""
     assert model["state"] == "seeded", f"{model['reason']}\n{log[-4000:]}"
     assert "degraded" not in log, log[-4000:]
     found: dict[str, Any] = model
     return found
+
+
+def call_slow(folder: Path, *args: str) -> dict[str, Any]:
+    """The document of `warmup-ci ARGS --json`, whose server compiles for minutes."""
+    done = subprocess.run(
+        [sys.executable, "-m", "warmup", *args, "--json"],
+        cwd=folder,
+        env=get_env(folder, CUDA_HOME=CUDA_HOME, TRITON_LIBCUDA_PATH=DRIVER_FOLDER),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
 
 
 def count(folder: Path, pattern: str) -> int:
@@ -129,10 +147,9 @@ def test_a_model_that_does_not_fit_is_out_of_memory_as_there(tmp_path: Path, pyt
         if "num_hidden_layers" in part:
             part["intermediate_size"] = 1 << 28
     path.write_text(json.dumps(config))
-    env = {"CUDA_HOME": CUDA_HOME}
     shutil.copytree(get_libraries(), tmp_path / "home" / "target" / get_libraries().name)
     command = ("run", "--models", str(folder), "--python", str(python), "--target", "h100")
-    document = call_json(tmp_path, *command, **env)
+    document = call_slow(tmp_path, *command)
     (model,) = document["models"]
     assert document["exit_code"] == 1 and "out of memory" in model["reason"].lower(), model
 
