@@ -33,8 +33,11 @@ def test_what_a_command_found_is_not_lost_in_silence(tmp_path: Path, command: st
 
 
 def test_errors_never_reach_stdout(tmp_path: Path) -> None:
-    done = shell(tmp_path, f"{PROGRAM} plan --workflow missing.toml --json 2>&-")
+    """Not as lines: under --json they are the one document that was asked for."""
+    done = shell(tmp_path, f"{PROGRAM} plan --workflow missing.toml 2>&-")
     assert (done.returncode, done.stdout) == (2, "")
+    done = shell(tmp_path, f"{PROGRAM} plan --workflow missing.toml --json 2>&-")
+    assert (done.returncode, json.loads(done.stdout)["exit_code"]) == (2, 2)
 
 
 @pytest.mark.parametrize("command", ["plan --workflow workflow.toml --json", "key", "doctor"])
