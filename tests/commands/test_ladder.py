@@ -65,7 +65,7 @@ def test_a_step_that_is_not_answered_fails_when_the_time_is_over(tmp_path: Path)
 
 
 def test_steps_that_no_time_is_left_for_are_told_and_kept_in_the_marker(tmp_path: Path) -> None:
-    """The first answer takes most of the time: none of the others could take as long."""
+    """The first answer takes most of the time, and the second is cut: it is not to blame."""
     write_workflow(
         tmp_path, "--answer-after", "1.5", more=make_requests("/compile/a", "/compile/b")
     )
@@ -75,6 +75,14 @@ def test_steps_that_no_time_is_left_for_are_told_and_kept_in_the_marker(tmp_path
     assert not (tmp_path / "triton" / "HASHA").exists()
     (marker,) = (tmp_path / "home" / "markers").iterdir()
     assert json.loads(marker.read_text())["skipped_steps"] == ["request 2", "request 3"]
+
+
+def test_a_slow_first_answer_keeps_no_quick_step_out(tmp_path: Path) -> None:
+    """It compiles where it is cold, for minutes; what comes after it need not."""
+    write_workflow(tmp_path, "--first-after", "6", more=make_requests("/compile/a", "/compile/b"))
+    args = ("run", "--workflow", "workflow.toml", "--request-timeout-s", "10")
+    (model,) = call_json(tmp_path, *args)["models"]
+    assert [step["state"] for step in model["steps"]] == ["answered"] * 3, model["reason"]
 
 
 def test_a_marker_counts_for_the_requests_it_was_made_with(tmp_path: Path) -> None:
@@ -145,7 +153,6 @@ def test_transformers_serve_is_cold_warm_and_proven_with_its_ladder(
             ["first", "sampled, streamed", "long prompt", "burst 4", "image 64, sampled"],
         ),
         ("sd3", ["first", "256x256, 2 steps"]),
-        ("wan_i2v", ["first", "256x256, 2 steps"]),
     ],
 )
 def test_the_reference_engine_climbs_its_ladder(
@@ -154,10 +161,10 @@ def test_the_reference_engine_climbs_its_ladder(
     pytest.importorskip("diffusers")
     module = importlib.import_module(f"warmup.engine.tiny.{family}")
     module.make(tmp_path / "model")
-    args = ("run", "--models", "./model", "--prove")
+    args = ("run", "--models", "./model")
     (cold,) = call_json(tmp_path, *args)["models"]
-    assert (cold["state"], cold["proven"]) == ("warmed", True), cold["reason"]
-    assert [step["step"] for step in cold["steps"]][: len(steps)] == steps
+    assert cold["state"] == "warmed", cold["reason"]
+    assert [step["step"] for step in cold["steps"]] == steps
     assert {step["state"] for step in cold["steps"]} == {"answered"}
     (warm,) = call_json(tmp_path, *args)["models"]
     assert warm["state"] == "warm"

@@ -21,7 +21,7 @@ from warmup.report.api import StepResult, StepState
 from warmup.supervise.log.watch import LogWatch
 from warmup.supervise.phases import Phases
 from warmup.supervise.protocols import Waiter, Watched
-from warmup.supervise.watch.request import Answer, send_requests
+from warmup.supervise.watch.request import Answer, NoAnswerInTime, send_requests
 from warmup.words.errors import Cancelled, WarmupError
 from warmup.words.secrets import Redactor
 
@@ -85,32 +85,40 @@ class Climb:
 
     def _climb(self, new: NewEntries) -> None:
         steps = self.engine.get_ladder(self.launch, self.env, self._find_info())
-        last = None
-        for index, step in enumerate(steps):
-            # Begun with less time than another took, it would fail for want of time alone.
+        is_last_answered = False
+        for step in steps:
+            is_last_answered = False
+            # Begun with less time than another took, it would be cut for want of time alone.
             if self._left_s <= self._slowest_s:
                 self._tell(step.name, "left_out")
             else:
-                last = index
-                self._take(step, new, is_last=index == len(steps) - 1)
-        if last != len(steps) - 1:
+                is_last_answered = self._take(step, new, is_last=step is steps[-1])
+        if not is_last_answered:
             self._send((), 0.0, is_last=True)
 
-    def _take(self, step: LadderStep, new: NewEntries, *, is_last: bool) -> None:
-        began, is_answered = time.monotonic(), False
+    def _take(self, step: LadderStep, new: NewEntries, *, is_last: bool) -> bool:
+        """False where the time ended it that others had taken most of. Raises WarmupError."""
+        began, had_s = time.monotonic(), self._left_s
+        state: StepState = "failed"
         try:
             self._ask(step.requests, is_first=step.name == FIRST, is_last=is_last)
-            is_answered = True
+            state = "answered"
         except WarmupError as error:
-            if step.name != FIRST and not isinstance(error, Cancelled):
+            if step.name == FIRST or isinstance(error, Cancelled):
+                raise
+            is_late = isinstance(error, NoAnswerInTime)
+            if not is_late or had_s >= self.launch.request_timeout_s / 2:
                 error.what = f"ladder step {step.name!r}: {error.what}"
                 error.hint = error.hint or 'ladder = "off", or `requests` of your own, leave it out'
-            raise
+                raise
+            state = "left_out"
         finally:
             took_s = time.monotonic() - began
-            self._slowest_s = max(self._slowest_s, took_s)
-            found = new.count(took_s, is_last=is_last or not is_answered)
-            self._tell(step.name, "answered" if is_answered else "failed", took_s, found)
+            if step.name != FIRST:
+                self._slowest_s = max(self._slowest_s, took_s)
+            found = new.count(took_s, is_last=is_last or state != "answered")
+            self._tell(step.name, state, took_s, found)
+        return state == "answered"
 
     def _ask(self, requests: Sequence[RequestSpec], *, is_first: bool, is_last: bool) -> None:
         answers = self._send(requests, self._left_s, is_last=is_last)

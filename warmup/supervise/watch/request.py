@@ -29,6 +29,10 @@ _SETTLE_S = 0.25  # a process that falls over behind its answer takes this long 
 _EXPLAIN_S = 1.0  # how long a lost connection waits for the exit that explains it
 
 
+class NoAnswerInTime(ServerFailed):
+    """The time was over; nothing else speaks against the server."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What came back, whole; whether it is a good answer is the engine adapter's to say."""
@@ -93,7 +97,8 @@ def send_requests(
                 _settle(liveness, waiter)
         except _Failed as failure:
             asked = "".join(f" {each.method} {each.path}" for each in requests[:1])
-            error = ServerFailed(
+            kind = NoAnswerInTime if failure.is_time_over else ServerFailed
+            error = kind(
                 f"the warm-up request{asked} failed",
                 cause=(redactor or Redactor()).redact(failure.fault.text),
                 log=str(log_watch.path),
@@ -105,10 +110,13 @@ def send_requests(
 
 
 class _Failed(Exception):
-    def __init__(self, fault: Fault, hint: str | None = None) -> None:
+    def __init__(
+        self, fault: Fault, hint: str | None = None, *, is_time_over: bool = False
+    ) -> None:
         super().__init__(fault.text)
         self.fault = fault
         self.hint = hint
+        self.is_time_over = is_time_over
 
 
 def _open_exchange(port: int, request: RequestSpec) -> Exchange:
@@ -162,6 +170,7 @@ def _exchange(
             raise _Failed(
                 Fault(f"{exchanges[left[0]].progress} within {took:.1f} s"),
                 hint="raise request_timeout_s if it only needs longer",
+                is_time_over=True,
             )
         on_poll()
         waiter.wait(max(min(_POLL_S - _STEP_S, timeout_s - took), 0.0))
