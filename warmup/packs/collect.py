@@ -161,29 +161,34 @@ def _list_companions(tree: Tree, entry: EntryRecord) -> Iterator[PackFile]:
                 yield PackFile(path, found.st_size, digest, found.st_mtime_ns)
 
 
-def make_members(family: CollectedFamily) -> Iterator[Member]:
+@contextlib.contextmanager
+def open_members(family: CollectedFamily) -> Iterator[list[Member]]:
     """The family's files, to be written to a layer; each checks itself when it is read."""
-    for file, root in family.files:
-        yield Member(
-            path=f"{family.folder}/{file.path}",
-            size=file.size,
-            mtime_s=file.mtime_ns // 10**9,
-            executable=file.executable,
-            open=_Opener(family.name, root, file),
-        )
+    with contextlib.ExitStack() as stack:
+        roots = dict.fromkeys(root for _, root in family.entries.values())
+        trees = {root: stack.enter_context(Tree(root)) for root in roots}
+        yield [
+            Member(
+                path=f"{family.folder}/{file.path}",
+                size=file.size,
+                mtime_s=file.mtime_ns // 10**9,
+                executable=file.executable,
+                open=_Opener(family.name, trees[root], file),
+            )
+            for file, root in family.files
+        ]
 
 
 @dataclass(frozen=True)
 class _Opener:
     family: str
-    root: str
+    tree: Tree
     file: PackFile
 
     def __call__(self) -> BinaryIO:
         try:
-            with Tree(self.root) as tree:
-                dir_fd, name = tree.locate(from_text(self.file.path))
-                fd = open_regular(name, dir_fd=dir_fd)
+            dir_fd, name = self.tree.locate(from_text(self.file.path))
+            fd = open_regular(name, dir_fd=dir_fd)
         except OSError as error:
             raise _changed(self.family, self.file.path, error.strerror or str(error)) from error
         raw = os.fdopen(fd, "rb", buffering=0)

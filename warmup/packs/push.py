@@ -10,13 +10,14 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
 from warmup.launch.api import Launch
 from warmup.packs import oci
 from warmup.packs.archive import Member, measure_layer, write_layer
-from warmup.packs.collect import Collected, CollectedFamily, collect, make_members
+from warmup.packs.collect import Collected, CollectedFamily, collect, open_members
 from warmup.packs.contents import PATH, PackFamily, PackManifest, encode_contents
 from warmup.packs.oci import ContainerConfig, Descriptor, ImageConfig, ImageManifest, RootFS
 from warmup.packs.signature import (
@@ -181,12 +182,15 @@ class _Sender:
 
     def _send_family(self, family: CollectedFamily) -> tuple[Descriptor, str]:
         before = self.sent_bytes
-        with CountBar(f"checking {family.name}", self.err) as bar:
-            diff_id = measure_layer(_count(make_members(family), bar, family))
+        with CountBar(f"checking {family.name}", self.err) as bar, open_members(family) as members:
+            diff_id = measure_layer(_count(members, bar))
         layer = self.known.get(diff_id)
         if layer is None or not self.store.has_blob(layer):
-            with CountBar(f"packing {family.name}", self.err) as bar:
-                layer, diff_id = self._send_layer(_count(make_members(family), bar, family))
+            with (
+                CountBar(f"packing {family.name}", self.err) as bar,
+                open_members(family) as members,
+            ):
+                layer, diff_id = self._send_layer(_count(members, bar))
         is_sent = self.sent_bytes > before
         self.families[family.name] = PushedFamily(len(family.entries), layer.size, is_sent)
         return layer, diff_id
@@ -207,12 +211,19 @@ class _Sender:
             self.sent_bytes += described.size
 
 
-def _count(members: Iterable[Member], bar: CountBar, family: CollectedFamily) -> Iterator[Member]:
-    total = sum(len(entry.files) for entry, _ in family.entries.values())
-    for done, member in enumerate(sorted(members, key=lambda each: each.path), 1):
-        yield member
-        bar.advance(done, total)
+def _count(members: list[Member], bar: CountBar) -> list[Member]:
+    """The same, in the order of a layer; each tells the bar when it is opened."""
+    ordered = sorted(members, key=lambda each: each.path)
+
+    def open_at(done: int, member: Member) -> BinaryIO:
+        bar.advance(done, len(ordered))
         bar.tick()
+        return member.open()
+
+    return [
+        replace(member, open=functools.partial(open_at, done, member))
+        for done, member in enumerate(ordered, 1)
+    ]
 
 
 def _make_config(contents: PackManifest, diff_ids: list[str]) -> bytes:
