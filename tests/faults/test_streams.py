@@ -1,5 +1,7 @@
 """Streams that are closed, full, or read by nobody."""
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess
