@@ -46,4 +46,6 @@ def expand(path: str, env: Mapping[str, str]) -> Path:
     """An absolute path; a leading `~` is this environment's home."""
     if path == "~" or path.startswith("~/"):
         path = str(get_home_dir(env)) + path[1:]
-    return Path(os.path.normpath(Path.cwd() / path))
+    if not path.startswith("/"):  # else the current folder need not even exist
+        path = str(Path.cwd() / path)
+    return Path(os.path.normpath(path))
