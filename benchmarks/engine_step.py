@@ -27,7 +27,7 @@ from warmup.engine.backends import load
 from warmup.engine.diffusion.families import sd3, wan_i2v
 from warmup.engine.diffusion.loading import cast, tune
 from warmup.engine.diffusion.model import DiffusionModel
-from warmup.engine.diffusion.params import Job, Sampling, merge
+from warmup.engine.diffusion.params import MediaJob, Sampling, merge
 
 # Published config.json files: stabilityai/stable-diffusion-3-medium-diffusers, transformer; and
 # Wan 2.1 1.3B's image-to-video variant (36 input channels, no vision branch).
@@ -69,7 +69,7 @@ def make_model(family: str, size: str, device: torch.device, dtype: torch.dtype)
 
 
 def make_inputs(
-    model: DiffusionModel, job: Job
+    model: DiffusionModel, job: MediaJob
 ) -> tuple[Any, list[dict[str, Any]], dict[str, Any]]:
     """Latents, the text of two branches, and the image: random, of the real shapes."""
 
@@ -93,7 +93,7 @@ def make_inputs(
     return latents, texts, {"condition": draw(1, 20, *grid), "embeds": None}
 
 
-def make_ours(model: DiffusionModel, job: Job, inputs: Any, t: torch.Tensor) -> Step:
+def make_ours(model: DiffusionModel, job: MediaJob, inputs: Any, t: torch.Tensor) -> Step:
     latents, texts, image = inputs
 
     def step() -> torch.Tensor:

@@ -35,7 +35,7 @@ class Seconds(click.FloatRange):
         return seconds
 
 
-class Jobs(click.ParamType[str]):
+class JobCount(click.ParamType[str]):
     """A whole number from 1, or `auto`."""
 
     name = "jobs"
@@ -213,7 +213,7 @@ def cli() -> None:
 @_option("--ladder", type=click.Choice(["short", "full", "off"]), help="Requests sent.")
 @_option("--log-lines", type=_COUNT, default=30, help="Lines of each server's log to show.")
 @_option("--max-log-bytes", type=_LOG_BYTES, default=64 << 20, help="Disk that one log may take.")
-@_option("--jobs", type=Jobs(), metavar="N|auto", help="Models at once, each on its own GPUs.")
+@_option("--jobs", type=JobCount(), metavar="N|auto", help="Models at once, each on its own GPUs.")
 @_option("--shard", metavar="I/N", help="Only this machine's share, from 1/N to N/N.")
 @_option("--report", "report_dir", type=_PATH, help="Folder for every file of `report`.")
 @_option("--from", "pull_from", metavar="REF", help="Pack to pull first (see pull).")

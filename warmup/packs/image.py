@@ -20,7 +20,7 @@ class NoPack(WarmupError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Image:
+class PackImage:
     """A pack that was judged. signer: None where it is used unsigned. layers: by diff_id."""
 
     digest: str
@@ -33,7 +33,7 @@ class Image:
         return [layer.digest for layer in self.layers.values()]
 
 
-def open_image(store: PackStore, reference: Reference, version_key: str, trust: Trust) -> Image:
+def open_image(store: PackStore, reference: Reference, version_key: str, trust: Trust) -> PackImage:
     """reference: without a tag, that of `version_key` is meant.
 
     Raises NoPack; IntegrityError for what the policy refuses, before any layer is asked for.
@@ -60,7 +60,7 @@ def open_image(store: PackStore, reference: Reference, version_key: str, trust: 
     for name, family in contents.families.items():
         if family.diff_id not in layers:
             raise IntegrityError("pack refused", cause=f"it has no layer of {name}")
-    return Image(digest=digest, signer=signer, contents=contents, layers=layers)
+    return PackImage(digest=digest, signer=signer, contents=contents, layers=layers)
 
 
 def _make_missing(store: PackStore, reference: Reference, tag: str) -> NoPack:
@@ -76,7 +76,7 @@ def _make_missing(store: PackStore, reference: Reference, tag: str) -> NoPack:
     )
 
 
-def check_gpu(image: Image, here: Callable[[str], str | None]) -> None:
+def check_gpu(image: PackImage, here: Callable[[str], str | None]) -> None:
     """here: an ingredient's value on this host. Raises WarmupError for another GPU's pack."""
     packed = {each.name: each.value for each in image.contents.ingredients}
     for name, what in (("compute_capability", "GPU"), ("machine", "processor")):

@@ -16,7 +16,7 @@ from warmup.packs import place
 from warmup.packs.blobs import BlobCache
 from warmup.packs.collect import get_folder
 from warmup.packs.derive import Deriver, PulledLaunch, find_packed
-from warmup.packs.image import Image, check_gpu, open_image
+from warmup.packs.image import PackImage, check_gpu, open_image
 from warmup.packs.place import STAGING_PREFIX, Placement
 from warmup.packs.signature import Signer
 from warmup.packs.store import PackStore, Reference
@@ -121,7 +121,7 @@ class Pull:
             cache.keep({digest for each in known.packs.values() for digest in each.blobs})
         return self._make_document(image, launches)
 
-    def _place(self, image: Image, cache: BlobCache, root: Folder) -> None:
+    def _place(self, image: PackImage, cache: BlobCache, root: Folder) -> None:
         gpu = {each.name: each.value for each in image.contents.ingredients}.get("gpu_name")
         here = {each.name: each.value for each in self.view.vector.ingredients}.get("gpu_name")
         needed = list_needed(self.view)
@@ -148,7 +148,7 @@ class Pull:
         for each in self._placements.values():
             place.find_losses(each, facts)
 
-    def _fetch(self, image: Image, cache: BlobCache, wanted: list[Placement]) -> None:
+    def _fetch(self, image: PackImage, cache: BlobCache, wanted: list[Placement]) -> None:
         layers = [image.layers[each.family.diff_id] for each in wanted]
         missing = [layer for layer in layers if not cache.has(layer)]
         total, done = sum(layer.size for layer in missing), 0
@@ -165,7 +165,7 @@ class Pull:
                 self.fetched_layers += 1
                 self.fetched_bytes += layer.size
 
-    def _derive(self, image: Image) -> list[PulledLaunch]:
+    def _derive(self, image: PackImage) -> list[PulledLaunch]:
         deriver = Deriver(
             view=self.view,
             digest=image.digest,
@@ -190,7 +190,7 @@ class Pull:
                 found.append(deriver.derive(launch, packed))
         return found
 
-    def _make_document(self, image: Image, launches: list[PulledLaunch]) -> PullDocument:
+    def _make_document(self, image: PackImage, launches: list[PulledLaunch]) -> PullDocument:
         lost = [
             LostEntry(each.name, entry.path, entry.kernel, each.lost[entry.path])
             for each in self._placements.values()

@@ -17,12 +17,12 @@ import msgspec
 from warmup.report.events import Event
 from warmup.report.record import (
     Compiled,
+    LogExcerpt,
     ModelRecord,
     Outcome,
     RunRecord,
     Span,
     Start,
-    Tail,
     bound_seconds,
 )
 from warmup.words.encoding import clean
@@ -36,7 +36,7 @@ BRIEF_KINDS = frozenset({"run_started", "model_finished", "run_finished"})
 _IGNORED = frozenset({"heartbeat"})
 
 
-class _Line(msgspec.Struct, frozen=True):
+class _EventLine(msgspec.Struct, frozen=True):
     t: float
     kind: str
     model: str | None = None
@@ -80,7 +80,7 @@ class _Warning(msgspec.Struct, frozen=True):
 
 # As `Events` begins each line; ten times faster than a parser where the rest does not matter.
 _HEAD = re.compile(rb'\{"t":([0-9]+(?:\.[0-9]+)?),"kind":"([a-z_]{1,40})"')
-_decode_line = msgspec.json.Decoder(_Line).decode
+_decode_line = msgspec.json.Decoder(_EventLine).decode
 
 
 class RecordBuilder:
@@ -129,7 +129,7 @@ class RecordBuilder:
         self.record.end = max(self.record.end, t)
         return t
 
-    def _add(self, event: Event | _Line, take: Callable[[_Taker[Any]], Any]) -> None:
+    def _add(self, event: Event | _EventLine, take: Callable[[_Taker[Any]], Any]) -> None:
         t = self._note_time(event.t)
         record, kind = self.record, event.kind
         if (self._kinds is not None and kind not in self._kinds) or kind in _IGNORED:
@@ -213,7 +213,7 @@ def _add_kernel(model: ModelRecord, t: float, data: _Kernel, _run: RunRecord) ->
         model.more_compiled += 1
 
 
-def _add_tail(model: ModelRecord, _t: float, data: Tail, _run: RunRecord) -> None:
+def _add_tail(model: ModelRecord, _t: float, data: LogExcerpt, _run: RunRecord) -> None:
     model.tail = data
 
 
@@ -241,6 +241,6 @@ _TAKERS: dict[str, _Taker[Any]] = {
         ("phase", _Phase, _add_phase, True),
         ("step", _Step, _add_step, True),
         ("compiled", _Kernel, _add_kernel, True),
-        ("log_tail", Tail, _add_tail, True),
+        ("log_tail", LogExcerpt, _add_tail, True),
     )
 }

@@ -44,7 +44,7 @@ class Start(msgspec.Struct, frozen=True):
     log: str | None = None
 
 
-class Tail(msgspec.Struct, frozen=True):
+class LogExcerpt(msgspec.Struct, frozen=True):
     """`log_tail`. trouble: number of the first line that speaks of an error."""
 
     path: str = ""
@@ -92,7 +92,7 @@ class ModelRecord:
     steps: list[Span] = field(default_factory=list)
     compiled: list[Compiled] = field(default_factory=list)
     more_compiled: int = 0
-    tail: Tail | None = None
+    tail: LogExcerpt | None = None
     warnings: list[str] = field(default_factory=list)
     is_target: bool = False
 

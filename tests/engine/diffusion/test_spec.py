@@ -13,7 +13,7 @@ import pytest
 from warmup.engine.args import ServerArgs
 from warmup.engine.backends import DIFFUSION, VLM, get_backend
 from warmup.engine.diffusion.frontend import make_frontend
-from warmup.engine.diffusion.spec import Task
+from warmup.engine.diffusion.spec import DiffusionTask
 from warmup.words.errors import UsageError
 
 
@@ -104,11 +104,11 @@ def test_frames_are_for_videos(copy: Path) -> None:
 
 
 def test_tasks_say_what_they_take() -> None:
-    accept = {task.value for task in Task if task.accepts_image}
-    require = {task.value for task in Task if task.requires_image}
+    accept = {task.value for task in DiffusionTask if task.accepts_image}
+    require = {task.value for task in DiffusionTask if task.requires_image}
     assert accept == {"I2I", "TI2I", "I2V", "TI2V"}
     assert require == {"I2I", "I2V"}
-    assert {task.value for task in Task if task.makes_video} == {"T2V", "I2V", "TI2V"}
+    assert {task.value for task in DiffusionTask if task.makes_video} == {"T2V", "I2V", "TI2V"}
 
 
 def test_backends_by_folder(copy: Path, tmp_path: Path) -> None:

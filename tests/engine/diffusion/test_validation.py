@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from warmup.engine.diffusion.families import flux2, qwen_image_edit, sd3, wan_i2v
-from warmup.engine.diffusion.params import Job, Sampling, merge
+from warmup.engine.diffusion.params import MediaJob, Sampling, merge
 from warmup.engine.diffusion.spec import FamilySpec
 from warmup.engine.diffusion.validation import validate
 from warmup.engine.messages import Failure, RequestError
@@ -13,11 +13,11 @@ from warmup.engine.messages import Failure, RequestError
 IMAGE = b"not looked at here"
 
 
-def make_job(spec: FamilySpec = sd3.SPEC, image: bytes | None = None, **given: Any) -> Job:
+def make_job(spec: FamilySpec = sd3.SPEC, image: bytes | None = None, **given: Any) -> MediaJob:
     return merge(Sampling(**{"prompt": "x", **given}), spec.defaults, image)
 
 
-def get_failure(job: Job, spec: FamilySpec = sd3.SPEC, *, parallel: bool = False) -> Failure:
+def get_failure(job: MediaJob, spec: FamilySpec = sd3.SPEC, *, parallel: bool = False) -> Failure:
     with pytest.raises(RequestError) as caught:
         validate(job, spec, parallel, "reject")
     return caught.value.failure

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from warmup.engine.diffusion.params import Job
+from warmup.engine.diffusion.params import MediaJob
 from warmup.engine.diffusion.spec import FamilySpec
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ Conditioning = dict[str, Any]
 class DiffusionModel:
     """A family's base class: `parts` are the loaded components by their model_index.json names.
 
-    Methods get a `Job` that has been validated. Tensors are on `device`; batches are of one: n
+    Methods get a `MediaJob` that has been validated. Tensors are on `device`; batches are of one: n
     images run one after the other, so that every shape they meet is the warmed one.
     """
 
@@ -47,30 +47,30 @@ class DiffusionModel:
         """The modules that denoise: what is compiled and gets our kernels."""
         return [self.parts.transformer]
 
-    def check_job(self, job: Job) -> None:
+    def check_job(self, job: MediaJob) -> None:
         """Raise `RequestError` for a size that this model, by its own config, cannot make."""
 
-    def prepare_image(self, job: Job, picture: Image) -> Image:
+    def prepare_image(self, job: MediaJob, picture: Image) -> Image:
         """The hook before image encoding: crop, scale, refuse. Runs before the text is encoded."""
         return picture
 
-    def encode_text(self, job: Job, text: str, picture: Image | None) -> Conditioning:
+    def encode_text(self, job: MediaJob, text: str, picture: Image | None) -> Conditioning:
         """The conditioning of one branch."""
         raise NotImplementedError
 
-    def encode_image(self, job: Job, picture: Image | None) -> Conditioning:
+    def encode_image(self, job: MediaJob, picture: Image | None) -> Conditioning:
         """The conditioning that all branches share."""
         return {}
 
-    def make_noise(self, job: Job, generator: torch.Generator) -> Tensor:
+    def make_noise(self, job: MediaJob, generator: torch.Generator) -> Tensor:
         """The first latents. Drawn on the CPU, so that every rank and device draws the same."""
         raise NotImplementedError
 
-    def set_timesteps(self, job: Job, scheduler: Any, latents: Tensor) -> None:
+    def set_timesteps(self, job: MediaJob, scheduler: Any, latents: Tensor) -> None:
         scheduler.set_timesteps(job.num_inference_steps, device=self.device)
 
     def predict(
-        self, job: Job, latents: Tensor, t: Tensor, text: Conditioning, image: Conditioning
+        self, job: MediaJob, latents: Tensor, t: Tensor, text: Conditioning, image: Conditioning
     ) -> Tensor:
         """One branch of one step: a prediction of the shape of `latents`."""
         raise NotImplementedError
@@ -79,7 +79,7 @@ class DiffusionModel:
         """Classifier-free guidance, arXiv:2207.12598 in the form of Imagen's equation 2."""
         return negative + scale * (positive - negative)
 
-    def decode(self, job: Job, latents: Tensor, image: Conditioning) -> list[Image]:
+    def decode(self, job: MediaJob, latents: Tensor, image: Conditioning) -> list[Image]:
         """The picture, or the frames of the video."""
         raise NotImplementedError
 

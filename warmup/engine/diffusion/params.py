@@ -47,7 +47,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         }
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class MediaJob(msgspec.Struct, frozen=True, kw_only=True):
     """One request with the defaults filled in: what every rank works on.
 
     given_negative is what the request itself said, for messages that must not blame a default.
@@ -89,8 +89,10 @@ def merge(
     defaults: Sampling,
     image: bytes | None = None,
     image_path: str | None = None,
-) -> Job:
+) -> MediaJob:
     """The request over the model's defaults over ours (512×512, 28 steps, no guidance)."""
     values = {**_FALLBACKS, **defaults.get_given(), **given.get_given()}
     values["prompt"] = given.prompt
-    return Job(**values, given_negative=given.negative_prompt, image=image, image_path=image_path)
+    return MediaJob(
+        **values, given_negative=given.negative_prompt, image=image, image_path=image_path
+    )

@@ -12,7 +12,7 @@ import torch
 from warmup.engine.args import ServerArgs
 from warmup.engine.diffusion.loading import load_model
 from warmup.engine.diffusion.model import DiffusionModel
-from warmup.engine.diffusion.params import Job, merge
+from warmup.engine.diffusion.params import MediaJob, merge
 from warmup.engine.diffusion.stages import Encoded, TextEncoding, contain, denoise, load_picture
 from warmup.engine.diffusion.validation import validate
 from warmup.engine.images import encode_apng, encode_png, make_warmup_image
@@ -67,7 +67,7 @@ class DiffusionRunner:
         return [RankReply(request.id, data)]
 
     @torch.inference_mode()
-    def generate(self, job: Job) -> dict[str, Any]:
+    def generate(self, job: MediaJob) -> dict[str, Any]:
         """Run every stage. Raises the same `RequestError` on every rank."""
         encoded = contain(self.ranks, lambda: self._prepare(job))
         self._warn_once(job)
@@ -75,7 +75,7 @@ class DiffusionRunner:
         kind = "apng" if self.model.spec.task.makes_video else "png"
         return {"media": media, "type": kind}
 
-    def _make_one(self, job: Job, encoded: Encoded, seed: int) -> bytes:
+    def _make_one(self, job: MediaJob, encoded: Encoded, seed: int) -> bytes:
         def draw() -> torch.Tensor:
             return self.model.make_noise(job, torch.Generator("cpu").manual_seed(seed))
 
@@ -83,7 +83,7 @@ class DiffusionRunner:
         latents = denoise(self.model, self.ranks, job, encoded, noise)
         return contain(self.ranks, lambda: self._finish(job, latents, encoded))
 
-    def _prepare(self, job: Job) -> Encoded:
+    def _prepare(self, job: MediaJob) -> Encoded:
         spec = self.model.spec
         validate(job, spec, self.args.cfg_parallel, self.args.cfg_off_policy)
         self.model.check_job(job)
@@ -91,7 +91,7 @@ class DiffusionRunner:
         text = self.text_encoding.run(job, picture)
         return Encoded(text, self.model.encode_image(job, picture))
 
-    def _finish(self, job: Job, latents: torch.Tensor, encoded: Encoded) -> bytes:
+    def _finish(self, job: MediaJob, latents: torch.Tensor, encoded: Encoded) -> bytes:
         """Only rank 0's picture leaves; the others spare themselves the decoding."""
         if not self.ranks.is_first:
             return b""
@@ -100,7 +100,7 @@ class DiffusionRunner:
             return encode_apng(frames, job.fps)
         return encode_png(frames[0])
 
-    def _warn_once(self, job: Job) -> None:
+    def _warn_once(self, job: MediaJob) -> None:
         if self.args.cfg_parallel and not job.do_classifier_free_guidance and not self._warned:
             self._warned = True
             if self.ranks.is_first:

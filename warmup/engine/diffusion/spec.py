@@ -19,7 +19,7 @@ from warmup.engine.model_files import read_json
 from warmup.words.errors import UsageError
 
 
-class Task(str, enum.Enum):
+class DiffusionTask(str, enum.Enum):
     """What goes in and what comes out: T text, I image, V video."""
 
     T2I = "T2I"
@@ -67,7 +67,7 @@ class FamilySpec:
 
     name: str
     pipeline: str
-    task: Task
+    task: DiffusionTask
     components: Mapping[str, Component]
     defaults: Sampling
     model: str

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from warmup.engine.diffusion.model import Conditioning, DiffusionModel
-from warmup.engine.diffusion.params import Job
+from warmup.engine.diffusion.params import MediaJob
 from warmup.engine.images import decode, open_image
 from warmup.engine.messages import Failure, RequestError
 
@@ -107,7 +107,7 @@ class TextEncoding:
         self.ranks = ranks
         self._kept: OrderedDict[str, Conditioning] = OrderedDict()
 
-    def run(self, job: Job, picture: Image | None) -> list[Conditioning | None]:
+    def run(self, job: MediaJob, picture: Image | None) -> list[Conditioning | None]:
         assert job.prompt is not None
         texts = [job.prompt]
         if job.do_classifier_free_guidance and self.model.spec.has_cfg:
@@ -118,7 +118,9 @@ class TextEncoding:
             for branch, text in enumerate(texts)
         ]
 
-    def _encode(self, job: Job, text: str, picture: Image | None, negative: bool) -> Conditioning:
+    def _encode(
+        self, job: MediaJob, text: str, picture: Image | None, negative: bool
+    ) -> Conditioning:
         if not negative or self.model.text_sees_image:
             return self.model.encode_text(job, text, picture)
         if text not in self._kept:
@@ -129,7 +131,7 @@ class TextEncoding:
         return self._kept[text]
 
 
-def load_picture(model: DiffusionModel, job: Job) -> Image | None:
+def load_picture(model: DiffusionModel, job: MediaJob) -> Image | None:
     """The request's image, through the family's own hook; None if it has none."""
     from PIL import ImageOps
 
@@ -142,7 +144,7 @@ def load_picture(model: DiffusionModel, job: Job) -> Image | None:
 
 
 def denoise(
-    model: DiffusionModel, ranks: Ranks, job: Job, encoded: Encoded, latents: Tensor
+    model: DiffusionModel, ranks: Ranks, job: MediaJob, encoded: Encoded, latents: Tensor
 ) -> Tensor:
     """From noise to latents, one step after the other; the same on every rank."""
 
@@ -159,7 +161,7 @@ def denoise(
     return latents
 
 
-def _make_scheduler(template: Any, job: Job) -> Any:
+def _make_scheduler(template: Any, job: MediaJob) -> Any:
     """A fresh one: schedulers keep the state of a run."""
     if job.num_inference_steps == 1 and template.config.get("shift_terminal"):
         # One step has no end to be stretched to: diffusers 0.42 divides 0 by 0.
@@ -170,7 +172,7 @@ def _make_scheduler(template: Any, job: Job) -> Any:
 def _step(
     model: DiffusionModel,
     ranks: Ranks,
-    job: Job,
+    job: MediaJob,
     encoded: Encoded,
     latents: Tensor,
     t: Tensor,

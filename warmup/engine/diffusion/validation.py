@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from warmup.engine.diffusion.params import Job
+from warmup.engine.diffusion.params import MediaJob
 from warmup.engine.diffusion.spec import FamilySpec
 from warmup.engine.messages import RequestError, invalid
 
@@ -18,7 +18,7 @@ MAX_IMAGES = 10
 MAX_PROMPT_CHARS = 100_000
 
 
-def validate(job: Job, spec: FamilySpec, cfg_parallel: bool, cfg_off_policy: str) -> None:
+def validate(job: MediaJob, spec: FamilySpec, cfg_parallel: bool, cfg_off_policy: str) -> None:
     """Raise `RequestError` (validation, with its field) for the first thing that is wrong.
 
     The order is fixed: prompt, steps, guidance, CFG parallel, then sizes and the image.
@@ -40,7 +40,7 @@ def validate(job: Job, spec: FamilySpec, cfg_parallel: bool, cfg_off_policy: str
     _check_image(job, spec)
 
 
-def _check_prompt(job: Job, spec: FamilySpec) -> None:
+def _check_prompt(job: MediaJob, spec: FamilySpec) -> None:
     if job.prompt is None:
         raise invalid("prompt is missing", "prompt")
     if spec.requires_prompt and not job.prompt.strip():
@@ -52,7 +52,7 @@ def _check_prompt(job: Job, spec: FamilySpec) -> None:
             raise invalid(f"{name} holds half a surrogate pair", name)
 
 
-def _get_cfg_off_error(job: Job) -> RequestError:
+def _get_cfg_off_error(job: MediaJob) -> RequestError:
     """Why a request without guidance cannot run here, and both ways out (sglang#39303: blame no
     flag that nobody passed, show what was seen)."""
     states = {None: "not set", "": "empty"}
@@ -70,7 +70,7 @@ def _get_cfg_off_error(job: Job) -> RequestError:
     )
 
 
-def _check_sizes(job: Job, spec: FamilySpec) -> None:
+def _check_sizes(job: MediaJob, spec: FamilySpec) -> None:
     multiple = spec.size_multiple
     for name, side in (("width", job.width), ("height", job.height)):
         if not multiple <= side <= MAX_SIDE or side % multiple:
@@ -88,7 +88,7 @@ def _check_sizes(job: Job, spec: FamilySpec) -> None:
         raise invalid(f"{spec.name} makes images: num_frames is 1", "num_frames")
 
 
-def _check_video(job: Job, spec: FamilySpec) -> None:
+def _check_video(job: MediaJob, spec: FamilySpec) -> None:
     step = spec.frame_multiple
     if not 1 <= job.num_frames <= MAX_FRAMES or job.num_frames % step != 1 % step:
         raise invalid(
@@ -102,7 +102,7 @@ def _check_video(job: Job, spec: FamilySpec) -> None:
         raise invalid("one video per request: n is 1", "n")
 
 
-def _check_image(job: Job, spec: FamilySpec) -> None:
+def _check_image(job: MediaJob, spec: FamilySpec) -> None:
     if job.has_image and not spec.task.accepts_image:
         raise invalid(f"{spec.name} ({spec.task.value}) takes no image", "image")
     if spec.needs_image and not job.has_image:

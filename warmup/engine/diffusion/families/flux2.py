@@ -17,8 +17,8 @@ from warmup.engine.diffusion.model import (
     to_tokens,
     unpatchify,
 )
-from warmup.engine.diffusion.params import Job, Sampling
-from warmup.engine.diffusion.spec import Component, FamilySpec, Task
+from warmup.engine.diffusion.params import MediaJob, Sampling
+from warmup.engine.diffusion.spec import Component, DiffusionTask, FamilySpec
 from warmup.engine.messages import invalid
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ IMAGE_TIME = 10
 SPEC = FamilySpec(
     name="flux2",
     pipeline="Flux2Pipeline",
-    task=Task.TI2I,
+    task=DiffusionTask.TI2I,
     components=MappingProxyType(
         {
             "transformer": Component(("Flux2Transformer2DModel",)),
@@ -59,7 +59,7 @@ class Flux2(DiffusionModel):
         """Pixels per token side: the VAE's scale, and 2×2 latents in one token."""
         return int(2 ** len(self.parts.vae.config.block_out_channels))
 
-    def encode_text(self, job: Job, text: str, picture: Image | None) -> Conditioning:
+    def encode_text(self, job: MediaJob, text: str, picture: Image | None) -> Conditioning:
         """`embeds` [1, 512, 3·hidden]: the language model's layers at ¼, ½ and ¾ of its depth
         (10, 20 and 30 of FLUX.2-dev's 40), side by side; `ids` their positions."""
         import torch
@@ -102,7 +102,7 @@ class Flux2(DiffusionModel):
         rows, columns = torch.arange(height), torch.arange(width)
         return self._make_ids(torch.tensor([time]), rows, columns, torch.zeros(1))
 
-    def prepare_image(self, job: Job, picture: Image) -> Image:
+    def prepare_image(self, job: MediaJob, picture: Image) -> Image:
         """The pre-encode hook: at most a megapixel, no strip, cropped to whole tokens. The model
         has seen nothing else, and a side under 64 pixels left no token (sglang#28184)."""
         width, height = picture.size
@@ -120,7 +120,7 @@ class Flux2(DiffusionModel):
         left, top = (width - crop_width) // 2, (height - crop_height) // 2
         return picture.crop((left, top, left + crop_width, top + crop_height))
 
-    def encode_image(self, job: Job, picture: Image | None) -> Conditioning:
+    def encode_image(self, job: MediaJob, picture: Image | None) -> Conditioning:
         """`latents` [1, N, C] and `ids` of the reference image; nothing without one."""
         if picture is None:
             return {}
@@ -138,13 +138,13 @@ class Flux2(DiffusionModel):
         variance = norm.running_var.view(1, -1, 1, 1) + self.parts.vae.config.batch_norm_eps
         return mean, variance.sqrt().to(like)
 
-    def make_noise(self, job: Job, generator: torch.Generator) -> Tensor:
+    def make_noise(self, job: MediaJob, generator: torch.Generator) -> Tensor:
         side = self.token_side
         channels = self.parts.transformer.config.in_channels
         shape = (1, channels, job.height // side, job.width // side)
         return to_tokens(self.draw(shape, generator, self.dtype))
 
-    def set_timesteps(self, job: Job, scheduler: Any, latents: Tensor) -> None:
+    def set_timesteps(self, job: MediaJob, scheduler: Any, latents: Tensor) -> None:
         import numpy
 
         steps = job.num_inference_steps
@@ -157,7 +157,7 @@ class Flux2(DiffusionModel):
         )
 
     def predict(
-        self, job: Job, latents: Tensor, t: Tensor, text: Conditioning, image: Conditioning
+        self, job: MediaJob, latents: Tensor, t: Tensor, text: Conditioning, image: Conditioning
     ) -> Tensor:
         import torch
 
@@ -179,7 +179,7 @@ class Flux2(DiffusionModel):
         )[0]
         return prediction[:, : latents.shape[1]]
 
-    def decode(self, job: Job, latents: Tensor, image: Conditioning) -> list[Image]:
+    def decode(self, job: MediaJob, latents: Tensor, image: Conditioning) -> list[Image]:
         side = self.token_side
         grid = from_tokens(latents, job.height // side, job.width // side)
         mean, std = self._get_stats(grid)

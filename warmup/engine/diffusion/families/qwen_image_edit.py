@@ -20,8 +20,8 @@ from warmup.engine.diffusion.model import (
     to_tokens,
     unpatchify,
 )
-from warmup.engine.diffusion.params import Job, Sampling
-from warmup.engine.diffusion.spec import Component, FamilySpec, Task
+from warmup.engine.diffusion.params import MediaJob, Sampling
+from warmup.engine.diffusion.spec import Component, DiffusionTask, FamilySpec
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +43,7 @@ TEMPLATE_TOKENS_CUT = 64
 SPEC = FamilySpec(
     name="qwen-image-edit",
     pipeline="QwenImageEditPipeline",
-    task=Task.TI2I,
+    task=DiffusionTask.TI2I,
     components=MappingProxyType(
         {
             "transformer": Component(("QwenImageTransformer2DModel",)),
@@ -72,7 +72,7 @@ class QwenImageEdit(DiffusionModel):
         """Pixels per token side: the VAE's scale, and 2×2 latents in one token."""
         return int(2 ** (len(self.parts.vae.temperal_downsample) + 1))
 
-    def prepare_image(self, job: Job, picture: Image) -> Image:
+    def prepare_image(self, job: MediaJob, picture: Image) -> Image:
         """Scaled to the model's own area (a megapixel), sides multiples of 32."""
         from PIL import Image
 
@@ -87,7 +87,7 @@ class QwenImageEdit(DiffusionModel):
         defaults = self.parts.defaults
         return int(defaults.width * defaults.height)
 
-    def encode_text(self, job: Job, text: str, picture: Image | None) -> Conditioning:
+    def encode_text(self, job: MediaJob, text: str, picture: Image | None) -> Conditioning:
         """`embeds` [1, L, hidden]: the vision-language model's last hidden states of the template
         with prompt and picture, less the template's beginning."""
         assert picture is not None
@@ -106,7 +106,7 @@ class QwenImageEdit(DiffusionModel):
         )
         return {"embeds": output.hidden_states[-1][:, TEMPLATE_TOKENS_CUT:].to(self.dtype)}
 
-    def encode_image(self, job: Job, picture: Image | None) -> Conditioning:
+    def encode_image(self, job: MediaJob, picture: Image | None) -> Conditioning:
         """`latents` [1, N, C] of the picture, and its size in tokens, `grid`."""
         assert picture is not None
         pixels = to_pixels(picture, self.device, self.dtype).unsqueeze(2)
@@ -115,16 +115,16 @@ class QwenImageEdit(DiffusionModel):
         patches = patchify(((latents - mean) / std)[:, :, 0])
         return {"latents": to_tokens(patches), "grid": tuple(patches.shape[-2:])}
 
-    def make_noise(self, job: Job, generator: torch.Generator) -> Tensor:
+    def make_noise(self, job: MediaJob, generator: torch.Generator) -> Tensor:
         rows, columns = self._get_grid(job)
         channels = self.parts.transformer.config.in_channels // 4
         shape = (1, channels, rows * 2, columns * 2)
         return to_tokens(patchify(self.draw(shape, generator, self.dtype)))
 
-    def _get_grid(self, job: Job) -> tuple[int, int]:
+    def _get_grid(self, job: MediaJob) -> tuple[int, int]:
         return job.height // self.token_side, job.width // self.token_side
 
-    def set_timesteps(self, job: Job, scheduler: Any, latents: Tensor) -> None:
+    def set_timesteps(self, job: MediaJob, scheduler: Any, latents: Tensor) -> None:
         import numpy
 
         steps = job.num_inference_steps
@@ -133,7 +133,7 @@ class QwenImageEdit(DiffusionModel):
         scheduler.set_timesteps(sigmas=sigmas, device=self.device, mu=mu)
 
     def predict(
-        self, job: Job, latents: Tensor, t: Tensor, text: Conditioning, image: Conditioning
+        self, job: MediaJob, latents: Tensor, t: Tensor, text: Conditioning, image: Conditioning
     ) -> Tensor:
         import torch
 
@@ -152,7 +152,7 @@ class QwenImageEdit(DiffusionModel):
         guided = super().combine(positive, negative, scale)
         return guided * (positive.norm(dim=-1, keepdim=True) / guided.norm(dim=-1, keepdim=True))
 
-    def decode(self, job: Job, latents: Tensor, image: Conditioning) -> list[Image]:
+    def decode(self, job: MediaJob, latents: Tensor, image: Conditioning) -> list[Image]:
         grid = unpatchify(from_tokens(latents, *self._get_grid(job))).unsqueeze(2)
         mean, std = get_channel_stats(self.parts.vae.config, grid)
         pixels = self.parts.vae.decode(grid * std + mean, return_dict=False)[0]

@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from warmup.engine.diffusion.model import Conditioning, DiffusionModel, get_shift, to_pictures
-from warmup.engine.diffusion.params import Job, Sampling
-from warmup.engine.diffusion.spec import Component, FamilySpec, Task
+from warmup.engine.diffusion.params import MediaJob, Sampling
+from warmup.engine.diffusion.spec import Component, DiffusionTask, FamilySpec
 from warmup.engine.messages import invalid
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ T5_TOKENS = 256
 SPEC = FamilySpec(
     name="sd3",
     pipeline="StableDiffusion3Pipeline",
-    task=Task.T2I,
+    task=DiffusionTask.T2I,
     components=MappingProxyType(
         {
             "transformer": Component(("SD3Transformer2DModel",)),
@@ -47,7 +47,7 @@ class Sd3(DiffusionModel):
     def vae_scale(self) -> int:
         return int(2 ** (len(self.parts.vae.config.block_out_channels) - 1))
 
-    def check_job(self, job: Job) -> None:
+    def check_job(self, job: MediaJob) -> None:
         """Positions are learned: there are only so many along each side."""
         config = self.parts.transformer.config
         largest = config.pos_embed_max_size * config.patch_size * self.vae_scale
@@ -55,7 +55,7 @@ class Sd3(DiffusionModel):
             if side > largest:
                 raise invalid(f"{name} may be at most {largest} for this model, not {side}", name)
 
-    def encode_text(self, job: Job, text: str, picture: Image | None) -> Conditioning:
+    def encode_text(self, job: MediaJob, text: str, picture: Image | None) -> Conditioning:
         """`embeds` [1, 77 + 256, joint_attention_dim] and `pooled` [1, pooled_projection_dim]."""
         import torch
 
@@ -89,12 +89,12 @@ class Sd3(DiffusionModel):
         ).input_ids
         return self.parts.text_encoder_3(ids.to(self.device))[0].to(self.dtype)
 
-    def make_noise(self, job: Job, generator: torch.Generator) -> Tensor:
+    def make_noise(self, job: MediaJob, generator: torch.Generator) -> Tensor:
         channels = self.parts.transformer.config.in_channels
         shape = (1, channels, job.height // self.vae_scale, job.width // self.vae_scale)
         return self.draw(shape, generator, self.dtype)
 
-    def set_timesteps(self, job: Job, scheduler: Any, latents: Tensor) -> None:
+    def set_timesteps(self, job: MediaJob, scheduler: Any, latents: Tensor) -> None:
         shift = {}
         if scheduler.config.get("use_dynamic_shifting"):
             patch = self.parts.transformer.config.patch_size
@@ -103,7 +103,7 @@ class Sd3(DiffusionModel):
         scheduler.set_timesteps(job.num_inference_steps, device=self.device, **shift)
 
     def predict(
-        self, job: Job, latents: Tensor, t: Tensor, text: Conditioning, image: Conditioning
+        self, job: MediaJob, latents: Tensor, t: Tensor, text: Conditioning, image: Conditioning
     ) -> Tensor:
         return self.parts.transformer(
             hidden_states=latents,
@@ -113,7 +113,7 @@ class Sd3(DiffusionModel):
             return_dict=False,
         )[0]
 
-    def decode(self, job: Job, latents: Tensor, image: Conditioning) -> list[Image]:
+    def decode(self, job: MediaJob, latents: Tensor, image: Conditioning) -> list[Image]:
         config = self.parts.vae.config
         scaled = latents / config.scaling_factor + (config.shift_factor or 0.0)
         return to_pictures(self.parts.vae.decode(scaled, return_dict=False)[0])

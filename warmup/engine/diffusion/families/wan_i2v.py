@@ -15,8 +15,8 @@ from warmup.engine.diffusion.model import (
     to_pictures,
     to_pixels,
 )
-from warmup.engine.diffusion.params import Job, Sampling
-from warmup.engine.diffusion.spec import Component, FamilySpec, Task
+from warmup.engine.diffusion.params import MediaJob, Sampling
+from warmup.engine.diffusion.spec import Component, DiffusionTask, FamilySpec
 from warmup.words.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ NEGATIVE_PROMPT = (
 SPEC = FamilySpec(
     name="wan-i2v",
     pipeline="WanImageToVideoPipeline",
-    task=Task.I2V,
+    task=DiffusionTask.I2V,
     components=MappingProxyType(
         {
             "transformer": Component(("WanTransformer3DModel",)),
@@ -71,7 +71,7 @@ class WanI2V(DiffusionModel):
             if self.parts.index.get(key):
                 raise UsageError(f"model_index.json: {key} (Wan 2.2) is not served, Wan 2.1 is")
 
-    def encode_text(self, job: Job, text: str, picture: Image | None) -> Conditioning:
+    def encode_text(self, job: MediaJob, text: str, picture: Image | None) -> Conditioning:
         """`embeds` [1, 512, text_dim], zero behind the text's end."""
         clean = " ".join(html.unescape(html.unescape(text)).split())
         tokens = self.parts.tokenizer(
@@ -82,7 +82,7 @@ class WanI2V(DiffusionModel):
         states = self.parts.text_encoder(tokens.input_ids.to(self.device), mask).last_hidden_state
         return {"embeds": (states * mask.unsqueeze(-1)).to(self.dtype)}
 
-    def encode_image(self, job: Job, picture: Image | None) -> Conditioning:
+    def encode_image(self, job: MediaJob, picture: Image | None) -> Conditioning:
         """`condition` [1, 4 + C, F, H, W]: which frames are given, and their latents; `embeds` of
         the vision encoder, where the folder has one."""
         import torch
@@ -112,7 +112,7 @@ class WanI2V(DiffusionModel):
         ).hidden_states
         return states[-2].to(self.dtype)
 
-    def make_noise(self, job: Job, generator: torch.Generator) -> Tensor:
+    def make_noise(self, job: MediaJob, generator: torch.Generator) -> Tensor:
         """[1, C, F, H, W] in float32, whatever the transformer computes in."""
         import torch
 
@@ -123,7 +123,7 @@ class WanI2V(DiffusionModel):
         return self.draw(shape, generator, torch.float32)
 
     def predict(
-        self, job: Job, latents: Tensor, t: Tensor, text: Conditioning, image: Conditioning
+        self, job: MediaJob, latents: Tensor, t: Tensor, text: Conditioning, image: Conditioning
     ) -> Tensor:
         import torch
 
@@ -135,7 +135,7 @@ class WanI2V(DiffusionModel):
             return_dict=False,
         )[0]
 
-    def decode(self, job: Job, latents: Tensor, image: Conditioning) -> list[Image]:
+    def decode(self, job: MediaJob, latents: Tensor, image: Conditioning) -> list[Image]:
         latents = latents.to(self.parts.vae.dtype)
         mean, std = get_channel_stats(self.parts.vae.config, latents)
         frames = self.parts.vae.decode(latents * std + mean, return_dict=False)[0]
