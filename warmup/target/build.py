@@ -14,7 +14,7 @@ from pathlib import Path
 
 from warmup.words.errors import HostError
 from warmup.words.files import Folder
-from warmup.words.locks import try_lock
+from warmup.words.locks import Lock, try_lock
 
 NATIVE = Path(__file__).parent / "native"
 CORE_SOURCES = ("core.c", "memory.c", "streams.c", "modules.c")
@@ -88,7 +88,7 @@ def build_libraries(state: Path) -> Path:
     return built
 
 
-def _lock(folder: Folder, name: str):  # type: ignore[no-untyped-def]
+def _lock(folder: Folder, name: str) -> Lock:
     lock = try_lock(folder, f"{name}.lock", patience_s=_PATIENCE_S)
     if lock is None:
         raise HostError(f"another process compiles the null device in {folder.path}")
