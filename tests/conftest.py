@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
 from warmup.supervise.tree import cookie, kernel, proc
 from warmup.supervise.tree.segments import list_own, list_used
 
@@ -25,13 +26,18 @@ _GONE_WITHIN_S = 10.0
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--gpu", action="store_true", help="also run the tests that need a CUDA GPU")
     parser.addoption(
+        "--require-tools",
+        action="store_true",
+        help="fail tests whose programs or packages are not installed, instead of skipping them",
+    )
+    parser.addoption(
         "--target-python",
         type=Path,
         help="interpreter with CUDA wheels: also run the engine on the null device, with it",
     )
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """A suite started with `&` or nohup is born deaf to some signals, and so would its children be:
     what they do about a SIGINT could not be seen."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -39,6 +45,7 @@ def pytest_configure() -> None:
     for signum in (signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(signum) is signal.SIG_IGN:
             signal.signal(signum, signal.SIG_DFL)
+    needs.configure(config)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -53,6 +60,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("gpu") is not None:
                 item.add_marker(pytest.mark.skip(reason="needs --gpu"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before any fixture of it is made."""
+    for mark in item.iter_markers("needs"):
+        needs.require(*mark.args)
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import struct
@@ -10,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from tests.needs import require
 
 # What a Triton program compiles for a GPU that need not be there. argv: architecture, kernel name.
 _TRITON_PROGRAM = """
@@ -44,8 +43,7 @@ def compile_triton(root: Path, kernel: str, *, arch: int = 90, source: Path) -> 
 
     source: where the kernel's text lies; Triton's key holds its contents, not its path.
     """
-    if importlib.util.find_spec("triton") is None:
-        pytest.skip("triton is not installed")
+    require("python:triton")
     env = {**os.environ, "TRITON_CACHE_DIR": str(root), "TRITON_DEFAULT_FP_FUSION": "1"}
     command = [sys.executable, "-c", _TRITON_PROGRAM, str(arch), kernel, str(source)]
     subprocess.run(command, env=env, check=True, timeout=120)

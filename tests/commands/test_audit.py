@@ -9,6 +9,7 @@ import pytest
 
 from tests.caches.caches import make_cubin, set_mtime, write_deep_gemm
 from tests.commands.warmed import FAMILIES, Unreadable, Warmed, make_launch, make_vector
+from tests.needs import load
 from warmup.commands.audit import audit
 from warmup.words.errors import UsageError
 
@@ -311,7 +312,7 @@ def test_lines_for_people_name_hazard_link_and_remedy(
 
 
 def test_sarif_is_valid_and_complete(warmed: Warmed, capsys: pytest.CaptureFixture[str]) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema = load("jsonschema")
     broken = warmed.compile("bro ken%", b"")
     warmed.mark()
     warmed.vector = make_vector(torch="2.14")

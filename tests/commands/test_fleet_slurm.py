@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,11 +15,9 @@ from tests.commands.program import call, get_env
 from tests.jobs_program import server, write
 from tests.test_jobs import list_left, wait_for_pids, wait_until
 
-_PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
-_MISSING = [name for name in _PROGRAMS if shutil.which(name) is None]
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(bool(_MISSING), reason=f"not installed: {', '.join(_MISSING)}"),
+    pytest.mark.needs("munged", "slurmctld", "slurmd", "sbatch"),
     pytest.mark.skipif(os.geteuid() != 0, reason="slurmd wants root"),
 ]
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.commands.program import call, call_json, write_workflow
+from tests.needs import require
 
 
 def make_requests(*paths: str) -> str:
@@ -124,7 +125,7 @@ def test_what_is_no_ladder_is_refused(tmp_path: Path, text: str, said: str) -> N
 
 @pytest.fixture(scope="module")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("transformers")
+    require("python:transformers")
     folder = tmp_path_factory.mktemp("tiny") / "text"
     command = [sys.executable, "-m", "warmup.engine.tiny.text", str(folder)]
     subprocess.run(command, check=True, timeout=120, capture_output=True)
@@ -158,7 +159,7 @@ def test_transformers_serve_is_cold_warm_and_proven_with_its_ladder(
 def test_the_reference_engine_climbs_its_ladder(
     tmp_path: Path, family: str, steps: list[str]
 ) -> None:
-    pytest.importorskip("diffusers")
+    require("python:diffusers")
     module = importlib.import_module(f"warmup.engine.tiny.{family}")
     module.make(tmp_path / "model")
     args = ("run", "--models", "./model")

@@ -5,13 +5,14 @@ import io
 
 import pytest
 
+from tests.needs import load, require
 from warmup.launch.media import make_image_url
 from warmup.launch.requests import IMAGE_PX, make_chat_request
 
 
 @pytest.mark.parametrize(("width", "height"), [(224, 224), (256, 256), (64, 96)])
 def test_the_picture_is_one_that_pillow_reads_whole(width: int, height: int) -> None:
-    image = pytest.importorskip("PIL.Image")
+    image = load("PIL.Image")
     data = base64.b64decode(make_image_url(width, height).partition(",")[2], validate=True)
     opened = image.open(io.BytesIO(data))
     assert (opened.format, opened.mode, opened.size) == ("PNG", "RGB", (width, height))
@@ -20,8 +21,8 @@ def test_the_picture_is_one_that_pillow_reads_whole(width: int, height: int) -> 
 
 def test_a_processor_takes_the_chats_picture() -> None:
     """A small real one, with the sizes of the hub's own Qwen2-VL."""
-    image = pytest.importorskip("PIL.Image")
-    pytest.importorskip("transformers")
+    image = load("PIL.Image")
+    require("python:transformers")
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
         Qwen2VLImageProcessorPil,
     )

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.needs import require
 from tests.packs.fleet import Key, Machine, make_key
 
-pytest.importorskip("obstore", reason="packs need the extra `packs`")
+
+@pytest.fixture(scope="session", autouse=True)
+def installed() -> None:
+    require("python:obstore", "python:oras", "ssh-keygen")
 
 
 @pytest.fixture(scope="session")

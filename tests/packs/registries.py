@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
 import socketserver
 import subprocess
@@ -14,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.needs import require
 
 _CONFIG = """
 version: 0.1
@@ -34,15 +33,14 @@ def find_port() -> int:
 @contextlib.contextmanager
 def serve_registry(folder: Path, more: str = "") -> Iterator[str]:
     """Debian's docker-registry with a filesystem root in this folder. Yields HOST:PORT."""
-    program = shutil.which("docker-registry")
-    if program is None:
-        pytest.skip("docker-registry is not installed")
+    require("docker-registry")
     folder.mkdir(parents=True, exist_ok=True)
     port = find_port()
     config = folder / "config.yml"
     config.write_text(_CONFIG.format(root=folder / "root", port=port, more=more))
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "serve", str(config)], stdout=log, stderr=log)
+        command = ["docker-registry", "serve", str(config)]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             wait_for(port, process)
             yield f"127.0.0.1:{port}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import threading
 from dataclasses import replace
@@ -331,7 +330,7 @@ def test_a_build_of_ninja_that_moved_is_named_as_lost(
     assert found["launches"][0]["state"] == "warm"
 
 
-@pytest.mark.skipif(shutil.which("ninja") is None, reason="ninja is not installed")
+@pytest.mark.needs("ninja")
 def test_ninja_has_nothing_to_do_after_the_trip(
     writer: Machine, reader: Machine, key: Key, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

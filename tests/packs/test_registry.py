@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +15,6 @@ from tests.packs.registries import find_port, serve_answers, serve_proxy, serve_
 from warmup.packs import blobs
 from warmup.packs import registry as registry_module
 from warmup.words.errors import HostError, IntegrityError, UsageError
-
-pytest.importorskip("oras", reason="packs need the extra `packs`")
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +59,7 @@ def test_a_registry_keeps_what_a_folder_keeps(
     assert get_document(capsys)["fetched_bytes"] == 0
 
 
-@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
-@pytest.mark.skipif(shutil.which("umoci") is None, reason="umoci is not installed")
+@pytest.mark.needs("skopeo", "umoci")
 def test_skopeo_and_umoci_read_it(writer: Machine, key: Key, place: str, tmp_path: Path) -> None:
     writer.push(f"oci://{place}:main", sign=key.sign)
     layout = f"{tmp_path}/layout"
@@ -77,7 +73,7 @@ def test_skopeo_and_umoci_read_it(writer: Machine, key: Key, place: str, tmp_pat
     assert unpacked == read_tree(writer.root)
 
 
-@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
+@pytest.mark.needs("skopeo")
 def test_a_pack_that_skopeo_copied_into_a_folder_is_pulled(
     writer: Machine, reader: Machine, place: str, tmp_path: Path
 ) -> None:
@@ -229,14 +225,13 @@ def test_plain_http_is_for_loopback_alone(reader: Machine) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.needs("perl")
 def test_a_registry_with_a_password(
     writer: Machine, key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """docker's config has the credentials, as `docker login` leaves it."""
     import base64
 
-    if shutil.which("perl") is None:
-        pytest.skip("perl is not installed")
     hashed = run("perl", "-e", r'print crypt("hunter22", q($2y$05$abcdefghijklmnopqrstuu))')
     (tmp_path / "htpasswd").write_text(f"ci:{hashed}\n")
     more = f"auth: {{ htpasswd: {{ realm: r, path: {tmp_path}/htpasswd }} }}"

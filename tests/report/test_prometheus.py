@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.needs import load as load_package
 from tests.report.helpers import make_result
 from tests.report.homes import HOSTILE, make_results, read, record_run, write_run
 from warmup.report.history import History
 from warmup.report.prometheus import make_prometheus
 from warmup.words.escape import get_printable
 
-parser = pytest.importorskip("prometheus_client.parser")
+parser = load_package("prometheus_client.parser")
 
 
 def load(history: History) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,12 +21,7 @@ from warmup.caches.walk import take_snapshot
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(
-        importlib.util.find_spec("torch") is None
-        or shutil.which("ninja") is None
-        or shutil.which("c++") is None,
-        reason="needs torch, ninja and a C++ compiler",
-    ),
+    pytest.mark.needs("python:torch", "ninja", "c++"),
 ]
 
 COMPILED = """

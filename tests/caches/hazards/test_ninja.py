@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -43,7 +42,7 @@ def test_an_object_newer_than_its_library_is_an_inversion(tmp_path: Path) -> Non
     assert get_rules(find("flashinfer", tmp_path / ROOT)) == ["ninja-mtime-inversion"]
 
 
-@pytest.mark.skipif(shutil.which("ninja") is None, reason="needs ninja")
+@pytest.mark.needs("ninja")
 def test_ninja_itself_agrees(tmp_path: Path) -> None:
     """A real build; inverted, ninja really has work to do."""
     folder = tmp_path / "ext"

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
+from tests.needs import load
 
-torch = pytest.importorskip("torch")
+torch = load("torch")
 
 from warmup.engine.tiny.text import make  # noqa: E402
 

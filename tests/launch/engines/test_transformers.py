@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.launch.helpers import get_request, judge, make_allocation, make_folder, make_launch
+from tests.needs import require
 from warmup.launch.engine import Allocation
 from warmup.launch.engine_table import get_engine
 from warmup.launch.launch import Launch
@@ -57,7 +58,7 @@ def test_what_it_has_not_is_said_before_it_starts(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("transformers")
+    require("python:transformers")
     folder = tmp_path_factory.mktemp("tiny") / "text"
     subprocess.run(
         [sys.executable, "-m", "warmup.engine.tiny.text", str(folder)],
