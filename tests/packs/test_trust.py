@@ -11,7 +11,7 @@ import pytest
 
 from tests.packs.fleet import Key, Machine, get_document
 from warmup.commands.verify import verify
-from warmup.packs import oci, signature
+from warmup.packs import oci, ssh
 from warmup.packs.layout import LayoutStore
 from warmup.packs.oci import ImageManifest
 from warmup.words.errors import IntegrityError, UsageError, WarmupError
@@ -90,7 +90,7 @@ def sign_at(monkeypatch: pytest.MonkeyPatch, when: datetime) -> None:
         def now(cls, tz: Any = None) -> Any:
             return when
 
-    monkeypatch.setattr(signature, "datetime", Clock)
+    monkeypatch.setattr(ssh, "datetime", Clock)
 
 
 def test_an_older_pack_than_the_last_one_is_refused(
@@ -227,7 +227,7 @@ def test_what_is_not_a_reference_is_told(reader: Machine, text: str) -> None:
         reader.pull(text)
 
 
-@pytest.mark.parametrize("sign", ["KEY", "gpg:x", "ssh:", "ssh:/nowhere", "sigstore"])
+@pytest.mark.parametrize("sign", ["KEY", "gpg:x", "ssh:", "ssh:/nowhere", "sigstore:/nowhere"])
 def test_what_cannot_sign_is_told(writer: Machine, store: str, sign: str) -> None:
     with pytest.raises(UsageError):
         writer.push(store, sign=sign)

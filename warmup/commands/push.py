@@ -13,7 +13,7 @@ from warmup.packs.api import (
     check_place,
     open_store,
     parse_reference,
-    parse_signing_key,
+    parse_signing,
 )
 from warmup.report.api import Output, get_count, get_size, show
 from warmup.words.errors import UsageError
@@ -25,7 +25,8 @@ def push(
 ) -> int:
     """Print the digest. Returns 0, or 1 where a model named is not warm and was left out.
 
-    sign: `ssh:KEY`. Raises UsageError, IntegrityError (an entry has changed), HostError.
+    sign: `ssh:KEY` or `sigstore`. Raises UsageError, IntegrityError (an entry has changed),
+    HostError.
     """
     to = parse_reference(reference)
     document = make_push(session, to, sign).execute(
@@ -36,7 +37,7 @@ def push(
 
 
 def make_push(session: Session, to: Reference, sign: str | None) -> Push:
-    """Raises UsageError for a digest, and as `open_store` and `parse_signing_key`."""
+    """Raises UsageError for a digest, and as `open_store` and `parse_signing`."""
     if to.digest:
         raise UsageError(f"{to} names a digest", hint="push to a tag: what is there never changes")
     return Push(
@@ -44,7 +45,7 @@ def make_push(session: Session, to: Reference, sign: str | None) -> Push:
         vector=session.vector,
         store=open_store(to, session.policy, create=True),
         to=to,
-        sign=None if sign is None else parse_signing_key(sign),
+        sign=None if sign is None else parse_signing(sign, session.environ),
         err=Output(sys.stderr),
     )
 
@@ -57,7 +58,7 @@ def check_push(session: Session, reference: str, sign: str | None) -> None:
         raise UsageError(f"{to} names a digest", hint="push to a tag: what is there never changes")
     check_place(to, session.policy)
     if sign is not None:
-        parse_signing_key(sign)
+        parse_signing(sign, session.environ)
 
 
 def push_after_run(session: Session, reference: str, sign: str | None, err: Output) -> None:

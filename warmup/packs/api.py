@@ -9,7 +9,7 @@ from warmup.packs.image import NoPack
 from warmup.packs.policy import Policy, read_policy
 from warmup.packs.pull import Pull, PullDocument
 from warmup.packs.push import Push, PushDocument
-from warmup.packs.signature import parse_signing_key
+from warmup.packs.sign import parse_signing
 from warmup.packs.store import Reference, check_place, open_store, parse_reference
 from warmup.packs.trust import Trust
 from warmup.packs.verify import VerifyDocument, verify
@@ -27,7 +27,7 @@ __all__ = [
     "check_place",
     "open_store",
     "parse_reference",
-    "parse_signing_key",
+    "parse_signing",
     "read_policy",
     "verify",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from warmup.packs import oci
 from warmup.packs.contents import MAX_BYTES, PATH, PackManifest, decode_contents
 from warmup.packs.oci import Descriptor, ImageConfig, ImageManifest
-from warmup.packs.signature import Signer
+from warmup.packs.policy import Signer
 from warmup.packs.store import PackStore, Reference, read_bounded, read_small
 from warmup.packs.trust import Trust
 from warmup.packs.unpack import read_single

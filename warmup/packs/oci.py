@@ -93,12 +93,19 @@ def get_digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def describe(media_type: str, data: bytes, *, artifact_type: str = "") -> Descriptor:
+def describe(
+    media_type: str,
+    data: bytes,
+    *,
+    artifact_type: str = "",
+    annotations: dict[str, str] | None = None,
+) -> Descriptor:
     return Descriptor(
         media_type=media_type,
         digest=get_digest(data),
         size=len(data),
         artifact_type=artifact_type,
+        annotations=annotations or {},
     )
 
 

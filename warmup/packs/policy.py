@@ -7,25 +7,61 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
-from warmup.packs.signature import Signer
+from warmup.packs.oci import Digest
 from warmup.words.errors import IntegrityError, UsageError
+
+# Its certificates name the workflow file, which may be one that any repository can call.
+GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
+
+
+class Signer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who signed, as the policy names them. kind: `ssh`, `sigstore`. name: principal, or identity.
+
+    created: when, in UTC, ISO 8601. issuer: who vouches for a sigstore identity.
+    """
+
+    kind: str
+    name: str
+    created: str
+    issuer: str = ""
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whose sigstore certificates count: every value must equal the certificate's.
+
+    identity: its subject, a workflow's URL with `@REF`, or an address. issuer: of the token.
+    repository, ref: the run's own (`https://github.com/OWNER/REPO`, `refs/heads/main`); wanted
+    where GitHub issues, since a reusable workflow lends its identity to whoever calls it.
+    since: signatures from before it do not count.
+    """
+
+    identity: str
+    issuer: str
+    repository: str = ""
+    ref: str = ""
+    since: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """allowed_signers: file as ssh-keygen's, relative to the file that names it.
+    """allowed_signers: file as ssh-keygen's. identities: who may sign with sigstore. trust_root:
+    file with sigstore's trusted root; "" fetches the public one. Files are relative to the one
+    that names them.
 
-    max_age_days: of a signature. registries: prefixes of `oci://` references; () allows any.
-    insecure_registries: plain HTTP, loopback only. trust_proof: whether a signer's `proven` counts
-    here. allow_unsigned: whether `--allow-unsigned` may be used where CI=true.
+    max_age_days: of a signature. revoked: digests of packs that do not count, whoever signed them.
+    registries: prefixes of `oci://` references; () allows any. insecure_registries: plain HTTP,
+    loopback only. trust_proof: whether a signer's `proven` counts here. allow_unsigned: whether
+    `--allow-unsigned` may be used where CI=true.
     """
 
     allowed_signers: str = ""
+    identities: tuple[Identity, ...] = ()
+    trust_root: str = ""
     max_age_days: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    revoked: tuple[Digest, ...] = ()
     registries: tuple[str, ...] = ()
     insecure_registries: tuple[str, ...] = ()
     trust_proof: bool = False
@@ -35,11 +71,29 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 def read_policy(table: Mapping[str, Any], where: str) -> Policy:
     """`[packs]` as it was read; where: file and key path, for messages. Raises UsageError."""
     try:
-        return msgspec.convert(table, Policy)
+        policy = msgspec.convert(table, Policy)
     except msgspec.ValidationError as error:
         raise UsageError(
             f"{where}: {error}", hint=f"known keys: {', '.join(Policy.__struct_fields__)}"
         ) from error
+    for each in policy.identities:
+        if each.issuer == GITHUB_ISSUER and not (each.repository and each.ref):
+            raise UsageError(
+                f"{where}: the identity {each.identity} lacks `repository` or `ref`",
+                cause="whoever calls a reusable workflow signs as that workflow",
+                hint='repository = "https://github.com/OWNER/REPO", ref = "refs/heads/main"',
+            )
+    return policy
+
+
+def check_revoked(policy: Policy, digest: str) -> None:
+    """Raises IntegrityError for a pack that the policy has revoked."""
+    if digest in policy.revoked:
+        raise IntegrityError(
+            "pack refused",
+            cause=f"rule `revoked`: the policy lists {digest}",
+            hint="push another one",
+        )
 
 
 def check_registry(policy: Policy, reference: str) -> None:
@@ -107,7 +161,7 @@ def check_unsigned(policy: Policy, *, allow_unsigned: bool, env: Mapping[str, st
         raise IntegrityError(
             "pack refused",
             cause="rule `signed`: nobody that the policy names signed it",
-            hint="push it with --sign ssh:KEY; or, where that is your decision, --allow-unsigned",
+            hint="push it with --sign; or, where that is your decision, --allow-unsigned",
         )
     if env.get("CI", "").lower() in ("true", "1") and not policy.allow_unsigned:
         raise UsageError(
@@ -115,8 +169,3 @@ def check_unsigned(policy: Policy, *, allow_unsigned: bool, env: Mapping[str, st
             cause="unsigned kernels are code of whoever can write to the registry",
             hint="the policy can permit it: [packs] allow_unsigned = true",
         )
-
-
-def get_signers_file(policy: Policy, folder: Path) -> Path | None:
-    """folder: of the file that holds the policy."""
-    return folder / policy.allowed_signers if policy.allowed_signers else None

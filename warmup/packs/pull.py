@@ -18,7 +18,7 @@ from warmup.packs.collect import get_folder
 from warmup.packs.derive import Deriver, PulledLaunch, find_packed
 from warmup.packs.image import PackImage, check_gpu, open_image
 from warmup.packs.place import STAGING_PREFIX, Placement
-from warmup.packs.signature import Signer
+from warmup.packs.policy import Signer
 from warmup.packs.store import PackStore, Reference
 from warmup.packs.trust import Acceptance, Trust, read_acceptances, write_acceptance
 from warmup.packs.unpack import unpack_layer

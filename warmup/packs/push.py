@@ -17,16 +17,11 @@ import msgspec
 from warmup.launch.api import Launch
 from warmup.packs import oci
 from warmup.packs.archive import Member, measure_layer, write_layer
+from warmup.packs.attach import attach
 from warmup.packs.collect import Collected, CollectedFamily, collect, open_members
 from warmup.packs.contents import PATH, PackFamily, PackManifest, encode_contents
 from warmup.packs.oci import ContainerConfig, Descriptor, ImageConfig, ImageManifest, RootFS
-from warmup.packs.signature import (
-    SIGNATURE_TYPE,
-    SSHSIG_TYPE,
-    STATEMENT_TYPE,
-    make_statement,
-    sign_ssh,
-)
+from warmup.packs.sign import Signing
 from warmup.packs.store import PackStore, Reference, read_small
 from warmup.report.api import CountBar, Output
 from warmup.state.api import Home, MarkerCheck, VersionVector, hold_launch_lock
@@ -66,13 +61,13 @@ class PushDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Push:
-    """to: where. sign: an SSH key's file, None for an unsigned pack. err: for the bar."""
+    """to: where. sign: None for an unsigned pack. err: for the bar."""
 
     home: Home
     vector: VersionVector
     store: PackStore
     to: Reference
-    sign: Path | None
+    sign: Signing | None
     err: Output
 
     def execute(self, checks: Sequence[tuple[Launch, MarkerCheck]]) -> PushDocument:
@@ -99,9 +94,12 @@ class Push:
                 _open_scratch(self.home) as folder,
             ):
                 sender = _Sender(self.store, folder, self.err, _find_layers(self.store, tag))
-                image = sender.send(collected, self.vector, tag)
-                if self.sign is not None:
-                    _sign(self.store, image, self.vector.key, self.sign)
+                data = sender.send(collected, self.vector)
+                image = oci.describe(oci.MANIFEST_TYPE, data)
+                if self.sign is not None:  # before a reader can find it by its tag
+                    self.store.write_manifest(data, oci.MANIFEST_TYPE, None)
+                    attach(self.store, image, self.sign.sign(image, self.vector.key))
+                self.store.write_manifest(data, oci.MANIFEST_TYPE, tag)
         except OSError as error:
             cause = f"{error.strerror or error}: {error.filename or self.home.path}"
             raise HostError("cannot pack the caches", cause=cause) from error
@@ -154,8 +152,8 @@ class _Sender:
     families: dict[str, PushedFamily] = field(default_factory=dict)
     sent_bytes: int = 0
 
-    def send(self, collected: Collected, vector: VersionVector, tag: str) -> Descriptor:
-        """Send layers, config and manifest; the tag is moved last."""
+    def send(self, collected: Collected, vector: VersionVector) -> bytes:
+        """Send layers and config. Returns the manifest, which is not sent."""
         layers, families = [], {}
         for name, family in collected.families.items():
             layer, diff_id = self._send_family(family)
@@ -176,9 +174,7 @@ class _Sender:
         config = _make_config(contents, [diff_id for _, diff_id in layers])
         described = oci.describe(oci.CONFIG_TYPE, config)
         self._send_blob(described, config)
-        image = oci.encode(ImageManifest(config=described, layers=[layer for layer, _ in layers]))
-        self.store.write_manifest(image, oci.MANIFEST_TYPE, tag)
-        return oci.describe(oci.MANIFEST_TYPE, image)
+        return oci.encode(ImageManifest(config=described, layers=[layer for layer, _ in layers]))
 
     def _send_family(self, family: CollectedFamily) -> tuple[Descriptor, str]:
         before = self.sent_bytes
@@ -241,23 +237,3 @@ def _make_config(contents: PackManifest, diff_ids: list[str]) -> bytes:
         rootfs=RootFS(diff_ids=diff_ids),
     )
     return oci.encode(config)
-
-
-def _sign(store: PackStore, image: Descriptor, version_key: str, key: Path) -> None:
-    """A manifest of its own whose subject is the image: the form in which OCI keeps signatures."""
-    statement = make_statement(image.digest, version_key)
-    parts = [(STATEMENT_TYPE, statement), (SSHSIG_TYPE, sign_ssh(statement, key))]
-    layers = []
-    for media_type, data in [(oci.EMPTY_TYPE, oci.EMPTY), *parts]:
-        described = oci.describe(media_type, data)
-        if not store.has_blob(described):
-            store.write_blob(described, functools.partial(io.BytesIO, data))
-        layers.append(described)
-    manifest = oci.encode(
-        ImageManifest(
-            artifact_type=SIGNATURE_TYPE, config=layers[0], layers=layers[1:], subject=image
-        )
-    )
-    store.write_manifest(manifest, oci.MANIFEST_TYPE, None)
-    referrer = oci.describe(oci.MANIFEST_TYPE, manifest, artifact_type=SIGNATURE_TYPE)
-    store.add_referrer(image.digest, referrer)

@@ -9,27 +9,29 @@ from pathlib import Path
 import msgspec
 
 from warmup.packs import oci
-from warmup.packs.oci import Descriptor, ImageManifest
+from warmup.packs.attach import Attached, read_attached
+from warmup.packs.keyless import BUNDLE_PREFIX, MAX_BUNDLE_BYTES, verify_bundle
+from warmup.packs.oci import Descriptor
 from warmup.packs.policy import (
     Policy,
+    Signer,
     check_age,
+    check_revoked,
     check_rollback,
     check_unsigned,
-    get_signers_file,
     get_time,
 )
-from warmup.packs.signature import (
+from warmup.packs.ssh import (
     MAX_BYTES,
     SIGNATURE_TYPE,
     SSHSIG_TYPE,
     STATEMENT_TYPE,
-    Signer,
     read_statement,
     verify_ssh,
 )
 from warmup.packs.store import PackStore, read_small
 from warmup.words import encoding
-from warmup.words.errors import IntegrityError
+from warmup.words.errors import HostError, IntegrityError, WarmupError
 from warmup.words.files import Folder
 
 _MAX_SIGNATURES = 16  # whoever can write to a registry can add as many as he likes
@@ -70,7 +72,8 @@ class Trust:
 
     def judge(self, store: PackStore, digest: str) -> Signer | None:
         """Who signed, None for a pack that is used unsigned. Raises IntegrityError with the rule
-        that it breaks, UsageError."""
+        that it breaks, UsageError, HostError where that cannot be told."""
+        check_revoked(self.policy, digest)
         signers, why = self._find_signers(store, digest)
         if not signers:
             if why is not None and not self.allow_unsigned:
@@ -84,45 +87,57 @@ class Trust:
 
     def _find_signers(
         self, store: PackStore, digest: str
-    ) -> tuple[list[Signer], IntegrityError | None]:
+    ) -> tuple[list[Signer], WarmupError | None]:
         """Those that the policy names, and why the last of the others does not count."""
-        signers, why = [], None
+        signers: list[Signer] = []
+        why: WarmupError | None = None
         found = [e for e in store.list_referrers(digest) if _may_be_signature(e)]
         for referrer in found[-_MAX_SIGNATURES:]:
             try:
                 signers.append(self._verify(store, referrer, digest))
-            except IntegrityError as error:
+            except (IntegrityError, HostError) as error:
                 why = error
         return signers, why
 
     def _verify(self, store: PackStore, referrer: Descriptor, digest: str) -> Signer:
-        found = store.read_manifest(referrer.digest)
-        if found is None:
-            raise IntegrityError("signature refused", cause=f"{referrer.digest} is not there")
-        manifest = oci.decode(found[1], ImageManifest, "signature")
-        parts = {layer.media_type: layer for layer in manifest.layers[:4]}
-        if manifest.artifact_type != SIGNATURE_TYPE or not {STATEMENT_TYPE, SSHSIG_TYPE} <= {
-            *parts
-        }:
+        attached = read_attached(store, referrer)
+        parts = attached.parts
+        if attached.artifact_type == SIGNATURE_TYPE and {STATEMENT_TYPE, SSHSIG_TYPE} <= {*parts}:
+            return self._verify_ssh(store, attached, digest)
+        bundle = next((parts[kind] for kind in parts if kind.startswith(BUNDLE_PREFIX)), None)
+        if bundle is None:
             raise IntegrityError("signature refused", cause="it is of a kind not known here")
-        data = read_small(store, parts[STATEMENT_TYPE], "statement", MAX_BYTES)
-        signature = read_small(store, parts[SSHSIG_TYPE], "signature", MAX_BYTES)
-        file = get_signers_file(self.policy, self.folder)
-        if file is None:
+        if not self.policy.identities:
+            raise IntegrityError(
+                "pack refused",
+                cause="rule `identities`: the policy names nobody who may sign with sigstore",
+                hint="[[packs.identities]] identity = …, issuer = …",
+            )
+        data = read_small(store, bundle, "signature", MAX_BUNDLE_BYTES)
+        root = self.folder / self.policy.trust_root if self.policy.trust_root else None
+        return verify_bundle(data, digest, self.policy.identities, root)
+
+    def _verify_ssh(self, store: PackStore, attached: Attached, digest: str) -> Signer:
+        if not self.policy.allowed_signers:
             raise IntegrityError(
                 "pack refused",
                 cause="rule `allowed_signers`: the policy names nobody who may sign",
                 hint="[packs] allowed_signers = FILE, in the workflow or pyproject.toml",
             )
-        name = verify_ssh(data, signature, file)
+        data = read_small(store, attached.parts[STATEMENT_TYPE], "statement", MAX_BYTES)
+        signature = read_small(store, attached.parts[SSHSIG_TYPE], "signature", MAX_BYTES)
+        name = verify_ssh(data, signature, self.folder / self.policy.allowed_signers)
         statement = read_statement(data, digest)
         get_time(statement.created)
         return Signer(kind="ssh", name=name, created=statement.created)
 
 
 def _may_be_signature(referrer: Descriptor) -> bool:
-    """docker-registry and old indexes leave `artifactType` out."""
-    return referrer.artifact_type in ("", SIGNATURE_TYPE)
+    """What its type does not rule out: docker-registry and old indexes leave `artifactType` out,
+    and where a registry fills it in, it is the type of an empty config."""
+    kind = referrer.artifact_type
+    unsaid = ("", oci.EMPTY_TYPE, oci.CONFIG_TYPE)
+    return kind in (*unsaid, SIGNATURE_TYPE) or kind.startswith(BUNDLE_PREFIX)
 
 
 def read_acceptances(folder: Folder) -> Acceptances:

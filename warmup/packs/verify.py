@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from warmup.packs.image import open_image
-from warmup.packs.signature import Signer
+from warmup.packs.policy import Signer
 from warmup.packs.store import PackStore, Reference
 from warmup.packs.trust import Trust
 from warmup.state.api import Ingredient

@@ -1,4 +1,4 @@
-"""Who vouches for a pack: a statement about its digest, signed by an SSH key.
+"""A statement about a pack's digest, signed by an SSH key.
 
 `ssh-keygen -Y sign|verify` (OpenSSH 8.0 and later; PROTOCOL.sshsig) with a namespace of our own, so
 that a signature made for anything else is none here. Principals, validity times and revocation are
@@ -10,12 +10,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 import msgspec
 
-from warmup.packs.oci import Digest
+from warmup.packs.attach import Attachment
+from warmup.packs.oci import Descriptor, Digest
 from warmup.words import encoding
 from warmup.words.errors import HostError, IntegrityError, UsageError
 
@@ -36,27 +38,20 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     created: str
 
 
-class Signer(msgspec.Struct, frozen=True, kw_only=True):
-    """Who signed, as the policy's file names them. kind: `ssh`. name: the principal."""
+@dataclass(frozen=True)
+class SshSigning:
+    """key: a private key's file, or the public one's of a key in ssh-agent."""
 
-    kind: str
-    name: str
-    created: str
+    key: Path
 
-
-def parse_signing_key(text: str) -> Path:
-    """The key's file in `ssh:KEY`. Raises UsageError."""
-    kind, _, path = text.partition(":")
-    if kind == "sigstore":
-        raise UsageError(
-            "--sign sigstore is not built yet", hint="sign with an SSH key: --sign ssh:KEY"
+    def sign(self, image: Descriptor, version_key: str) -> Attachment:
+        """Raises as `sign_ssh`."""
+        statement = make_statement(image.digest, version_key)
+        signature = sign_ssh(statement, self.key)
+        return Attachment(
+            artifact_type=SIGNATURE_TYPE,
+            parts={STATEMENT_TYPE: statement, SSHSIG_TYPE: signature},
         )
-    if kind != "ssh" or not path:
-        raise UsageError(f"not a way to sign: {text[:100]!r}", hint="write --sign ssh:KEY")
-    key = Path(path).expanduser()
-    if not key.is_file():
-        raise UsageError(f"there is no key {key}")
-    return key
 
 
 def make_statement(digest: str, version_key: str) -> bytes:
