@@ -12,8 +12,8 @@ from warmup.caches.records import encode
 from warmup.caches.walk import take_snapshot
 from warmup.launch.launch import Launch
 from warmup.state.home import Home
+from warmup.state.manifests import write_warmed
 from warmup.state.marker import make_marker
-from warmup.state.marker_files import write_marker
 from warmup.state.version_vector import Ingredient, VersionVector
 from warmup.words.errors import UsageError
 
@@ -63,19 +63,19 @@ class Warmed:
         """Write manifest and marker of a warm-up that found the caches as they are now."""
         snapshot = take_snapshot(FAMILIES, self.env)
         manifest = make_manifest(snapshot, snapshot)
+        data = encode(manifest)
         marker = make_marker(
             launch or make_launch(),
             self.vector,
             argv=("serve",),
             engine_version=None,
             families=summaries(manifest),
-            manifest=encode(manifest),
+            manifest=data,
             phases={},
             seconds=41.5,
             proven=False,
         )
-        (self.home.manifests / marker.manifest).write_bytes(encode(manifest))
-        return write_marker(self.home, marker)
+        return write_warmed(self.home, marker, data)
 
 
 class Unreadable(Warmed):

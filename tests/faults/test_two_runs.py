@@ -15,7 +15,7 @@ from warmup.workflow.selection import Selection
 def test_waiting_for_another_run_is_told_again_and_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("warmup.warm.HEARTBEAT_S", 0.05)
+    monkeypatch.setattr("warmup.supervise.phases.HEARTBEAT_S", 0.05)
     selection = Selection(workflow=write_workflow(tmp_path), deadline_s=1)
     environ = get_env(tmp_path)
     session = Session(selection=selection, environ=environ, folder=tmp_path)

@@ -25,7 +25,7 @@ from warmup.caches.api import (
 from warmup.commands.pull import pull
 from warmup.commands.push import push
 from warmup.launch.launch import Launch
-from warmup.state.api import Home, VersionVector, make_marker, write_manifest, write_marker
+from warmup.state.api import Home, VersionVector, make_marker, write_warmed
 from warmup.workflow.selection import PackTable, Resolved
 
 FAMILIES = ("deep_gemm", "triton")
@@ -102,8 +102,7 @@ class Machine:
             seconds=41.5,
             **fields,
         )
-        write_manifest(self.home, marker.manifest, data)
-        return write_marker(self.home, marker)
+        return write_warmed(self.home, marker, data)
 
     def push(self, reference: str, **options: Any) -> int:
         return push(self.session, reference=reference, **options)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.state.helpers import make_home, run_as_nobody
 from warmup.caches.records import Manifest, encode
-from warmup.state.manifests import find_manifest, list_manifests, read_manifest, write_manifest
+from warmup.state.manifests import find_manifest, list_manifests, read_manifest
 from warmup.words.errors import HostError, IntegrityError
 
 
@@ -33,7 +33,7 @@ def test_what_is_no_file_is_refused_without_blocking(tmp_path: Path, make_it: ob
 
 def test_a_manifest_that_may_not_be_read_is_not_a_missing_one(tmp_path: Path) -> None:
     home = make_home(tmp_path)
-    write_manifest(home, "m.json", encode(Manifest({})))
+    (home.manifests / "m.json").write_bytes(encode(Manifest({})))
     assert find_manifest(home, "m.json") == Manifest({})
     assert list_manifests(home) == ["m.json"]
     (home.manifests / "m.json").chmod(0)

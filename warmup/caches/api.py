@@ -5,7 +5,7 @@ The face of this room: other rooms import it alone.
 
 from __future__ import annotations
 
-from warmup.caches.compile_lines import drop_loads, find_compile_lines, get_log_variables
+from warmup.caches.compile_lines import get_log_variables, list_compiled
 from warmup.caches.families.triton import GROUP_PREFIX
 from warmup.caches.family import find_tuning
 from warmup.caches.family_table import get_family, get_variables, list_families
@@ -50,9 +50,7 @@ __all__ = [
     "Snapshot",
     "Tuning",
     "decode",
-    "drop_loads",
     "encode",
-    "find_compile_lines",
     "find_hazards",
     "find_mismatch",
     "find_new",
@@ -64,6 +62,7 @@ __all__ = [
     "get_rule",
     "get_variables",
     "hash_file",
+    "list_compiled",
     "list_families",
     "make_group",
     "make_manifest",

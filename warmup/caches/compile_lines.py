@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from warmup.caches.family_table import get_family
+from warmup.caches.manifest import find_new
+from warmup.caches.tuning import part_tuning
 from warmup.caches.walk import Snapshot
 from warmup.words.files import open_regular
 
@@ -84,6 +86,25 @@ def drop_loads(lines: Sequence[CompileLine], before: Snapshot) -> list[CompileLi
             for entry, files in root.entries.items()
         }
     return [line for line in lines if not (line.may_be_load and line.kernel in known[line.family])]
+
+
+def list_compiled(
+    before: Snapshot,
+    after: Snapshot,
+    log_path: Path,
+    *,
+    dir_fd: int | None = None,
+    is_tuning_new: bool = False,
+) -> list[str]:
+    """Everything that was compiled between two snapshots, as caches and the server's log tell it.
+
+    is_tuning_new: whether autotuners' results were to be expected, and so count as nothing.
+    dir_fd, raises: as `find_compile_lines`.
+    """
+    new = find_new(before, part_tuning(after)[0] if is_tuning_new else after)
+    lines = find_compile_lines(log_path, tuple(before.families), dir_fd=dir_fd)
+    entries = [f"{family} {entry.kernel}" for family, each in new.items() for entry in each]
+    return entries + [f"{line.family} {line.text}" for line in drop_loads(lines, before)]
 
 
 def _iter_lines(path: Path, offset: int, dir_fd: int | None) -> Iterator[bytes]:

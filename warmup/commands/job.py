@@ -14,10 +14,11 @@ from typing import Any
 
 import msgspec
 
+from warmup.attempt import RunContext
 from warmup.commands.session import Session
 from warmup.report.api import Event, Events
 from warmup.supervise.api import Supervisor, die_with, find_missing_guarantees
-from warmup.warm import RunContext, warm_model
+from warmup.warm import warm_model
 from warmup.words.encoding import encode_json
 from warmup.words.errors import WarmupError
 from warmup.workflow.api import JobError, JobSpec, Resolved, make_log_names

@@ -222,8 +222,9 @@ class _Run:
 
     def _warm(self, events: Events, run_dir: Path, checks: Sequence[MarkerCheck]) -> None:
         # Loaded only now: a run that finds all warm pays for none of it.
+        from warmup.attempt import RunContext
         from warmup.supervise.api import Supervisor
-        from warmup.warm import RunContext, warm_model
+        from warmup.warm import warm_model
 
         launches = self.session.launches
         with Supervisor(run_dir, warn=lambda text: events.emit("warning", text=text)) as supervisor:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from warmup.kernels.config import download_config
 from warmup.kernels.deep_gemm import Setting, compile_shapes
-from warmup.kernels.derive import FAMILIES, ModelShapes, derive, derive_or_leave, merge_asks
+from warmup.kernels.derive import FAMILIES, ModelShapes, derive, merge_asks
+from warmup.kernels.direct import compile_directly
 from warmup.kernels.m_values import describe_ms
 from warmup.kernels.rebuild import find_toolchain, rebuild
 from warmup.kernels.selection import H200_SMS
@@ -21,10 +22,10 @@ __all__ = [
     "ModelShapes",
     "Setting",
     "begin",
+    "compile_directly",
     "compile_for_target",
     "compile_shapes",
     "derive",
-    "derive_or_leave",
     "describe_ms",
     "download_config",
     "find_toolchain",

@@ -36,8 +36,7 @@ from warmup.state.api import (
     explain_unread,
     make_marker,
     tell_changes,
-    write_manifest,
-    write_marker,
+    write_warmed,
 )
 from warmup.words.errors import IntegrityError
 from warmup.words.escape import from_text, to_text
@@ -98,8 +97,7 @@ class Deriver:
             ladder=packed.ladder,
             skipped_steps=tuple(packed.skipped_steps),
         )
-        write_manifest(self.view.home, marker.manifest, data)
-        path = write_marker(self.view.home, marker)
+        path = write_warmed(self.view.home, marker, data)
         if changes:
             return self._make(launch, "seed", tell_changes(changes), str(path))
         return self._make(launch, "warm", "same vector, every sha256 right", str(path))

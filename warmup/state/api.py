@@ -24,7 +24,7 @@ from warmup.state.host_check import (
 )
 from warmup.state.judge import BAD_STATES, HostView
 from warmup.state.locks import hold_launch_lock
-from warmup.state.manifests import find_stale_entries, write_manifest
+from warmup.state.manifests import find_stale_entries, write_warmed
 from warmup.state.marker import PACK_PREFIX, Marker, WarmedBy, get_slug, make_marker
 from warmup.state.marker_files import list_markers, write_marker
 from warmup.state.needed import list_needed
@@ -93,6 +93,6 @@ __all__ = [
     "repair_before_run",
     "tell_changes",
     "write_baseline",
-    "write_manifest",
     "write_marker",
+    "write_warmed",
 ]

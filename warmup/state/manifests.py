@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import errno
 from hashlib import sha256
+from pathlib import Path
 
 from warmup.caches.api import MAX_BYTES, Manifest, decode
 from warmup.state.home import Home
 from warmup.state.marker import Marker
-from warmup.state.marker_files import list_markers
+from warmup.state.marker_files import list_markers, write_marker
 from warmup.words.errors import HostError, IntegrityError
 from warmup.words.escape import to_line
 
@@ -63,9 +64,14 @@ def list_manifests(home: Home) -> list[str]:
     return [name for name in names if name.endswith(".json")]
 
 
-def write_manifest(home: Home, name: str, data: bytes) -> None:
-    """Raises OSError, HostError."""
-    home.get_folder("manifests").write_atomic(name, data)
+def write_warmed(home: Home, marker: Marker, manifest: bytes) -> Path:
+    """Manifest first, marker last: a crash between the two leaves the launch cold, never a lie.
+
+    manifest: the bytes that the marker was made with. Returns the marker's path. Raises OSError,
+    HostError.
+    """
+    home.get_folder("manifests").write_atomic(marker.manifest, manifest)
+    return write_marker(home, marker)
 
 
 def find_stale_entries(home: Home, version_key: str) -> dict[str, frozenset[str]]:

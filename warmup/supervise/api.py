@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from warmup.supervise.attached import run_attached
-    from warmup.supervise.boot import HEARTBEAT_S, Boot
+    from warmup.supervise.boot import Boot
     from warmup.supervise.cancel import CancelWatch
     from warmup.supervise.gpu_memory import Gpu, read_gpus, select_gpus, wait_until_free
     from warmup.supervise.job import Job, die_with
     from warmup.supervise.log.tail import read_tail
     from warmup.supervise.phases import Phases
-    from warmup.supervise.ports import lease_ports, peek_ports
+    from warmup.supervise.ports import PortLease, lease_ports, peek_ports
     from warmup.supervise.stuck import list_stuck_in_driver
     from warmup.supervise.tree.exec_error import NotExecutable
     from warmup.supervise.tree.guarantees import find_missing_guarantees
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from warmup.supervise.watch.holders import EntryHolders
 
 __all__ = [
-    "HEARTBEAT_S",
     "Boot",
     "CancelWatch",
     "EntryHolders",
@@ -35,6 +34,7 @@ __all__ = [
     "Job",
     "NotExecutable",
     "Phases",
+    "PortLease",
     "ReapReport",
     "Supervisor",
     "die_with",
@@ -54,7 +54,6 @@ __all__ = [
 ]
 
 _PLACES = {
-    "HEARTBEAT_S": "boot",
     "Boot": "boot",
     "CancelWatch": "cancel",
     "EntryHolders": "watch.holders",
@@ -62,6 +61,7 @@ _PLACES = {
     "Job": "job",
     "NotExecutable": "tree.exec_error",
     "Phases": "phases",
+    "PortLease": "ports",
     "ReapReport": "tree.reap",
     "Supervisor": "tree.supervisor",
     "die_with": "job",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from warmup.launch.api import Engine, Launch
@@ -24,7 +24,6 @@ from warmup.supervise.watch.readiness import wait_until_ready
 from warmup.words.errors import Cancelled, WarmupError
 from warmup.words.secrets import Redactor
 
-HEARTBEAT_S = 30.0
 # Weights of hundreds of GB take the driver seconds to free; more means that somebody holds them.
 MEMORY_TIMEOUT_S = 60.0
 # Two readings of an idle GPU differ by this much: contexts of others come and go.
@@ -40,19 +39,10 @@ class _Upkeep:
     events: Events
     phases: Phases
     redactor: Redactor
-    next_beat: float = field(default_factory=lambda: time.monotonic() + HEARTBEAT_S)
 
     def poll(self) -> None:
         self.trim()
-        if time.monotonic() >= self.next_beat:
-            self.next_beat = time.monotonic() + HEARTBEAT_S
-            self.events.emit(
-                "heartbeat",
-                self.phases.model,
-                phase=self.phases.current,
-                seconds=time.monotonic() - self.phases.begin,
-                last_line=self.redactor.redact(self.watch.last_line()),
-            )
+        self.phases.beat(lambda: self.redactor.redact(self.watch.last_line()))
 
     def trim(self) -> None:
         unbounded = self.log.trim()
