@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.needs import require
 from tests.packs.fleet import Key, Machine, make_key
+from tests.packs.signers import Signers, SigstoreSigners, SshSigners
+
+if TYPE_CHECKING:
+    from tests.packs.sigstore_service import Sigstore
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,3 +54,32 @@ def reader(tmp_path: Path, policy: dict[str, object]) -> Machine:
 @pytest.fixture
 def store(tmp_path: Path) -> str:
     return f"dir:{tmp_path}/store"
+
+
+@pytest.fixture(scope="session")
+def sigstore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sigstore]:
+    require("python:sigstore", "openssl")
+    from tests.packs.sigstore_service import serve_sigstore
+
+    with serve_sigstore(tmp_path_factory.mktemp("sigstore")) as service:
+        yield service
+
+
+@pytest.fixture
+def keyless(tmp_path: Path, sigstore: Sigstore) -> Iterator[SigstoreSigners]:
+    yield SigstoreSigners(tmp_path, sigstore)
+    sigstore.reset()
+
+
+@pytest.fixture(params=["ssh", "sigstore"])
+def signers(
+    request: pytest.FixtureRequest, tmp_path: Path, keys: dict[str, Key], reader: Machine
+) -> Signers:
+    """Both ways to sign; the reader's policy names who may."""
+    found: Signers
+    if request.param == "ssh":
+        found = SshSigners(tmp_path, keys)
+    else:
+        found = request.getfixturevalue("keyless")
+    reader.packs = dict(found.policy)
+    return found

@@ -7,14 +7,18 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.packs.fleet import Key, Machine, get_document
+from tests.packs.signers import Signers
 from warmup.commands.verify import verify
-from warmup.packs import oci, ssh
+from warmup.packs import oci
 from warmup.packs.layout import LayoutStore
 from warmup.packs.oci import ImageManifest
 from warmup.words.errors import IntegrityError, UsageError, WarmupError
+
+NOBODY = {"ssh": "not among the allowed signers", "sigstore": "rule `identities`"}
 
 
 def refuse(reader: Machine, reference: str, **options: Any) -> str:
@@ -33,20 +37,21 @@ def test_an_unsigned_pack_is_refused(writer: Machine, reader: Machine, store: st
 
 
 def test_a_stranger_s_signature_is_refused(
-    writer: Machine, reader: Machine, keys: dict[str, Key], store: str
+    writer: Machine, reader: Machine, signers: Signers, store: str
 ) -> None:
-    writer.push(store, sign=keys["stranger"].sign)
-    assert "not among the allowed signers" in refuse(reader, store)
-    writer.push(store, sign=keys["writer"].sign)  # a second signature, of one who may
+    signers.push(writer, store, who="stranger")
+    assert NOBODY[signers.kind] in refuse(reader, store)
+    signers.push(writer, store)  # a second signature, of one who may
     assert reader.pull(store) == 0
 
 
 def test_a_policy_that_names_nobody_refuses(
-    writer: Machine, reader: Machine, key: Key, store: str
+    writer: Machine, reader: Machine, signers: Signers, store: str
 ) -> None:
-    writer.push(store, sign=key.sign)
+    signers.push(writer, store)
     reader.packs = {}
-    assert "rule `allowed_signers`" in refuse(reader, store)
+    rule = {"ssh": "allowed_signers", "sigstore": "identities"}[signers.kind]
+    assert f"rule `{rule}`" in refuse(reader, store)
 
 
 @pytest.mark.parametrize(
@@ -73,51 +78,67 @@ def test_a_revoked_key_is_refused(
 
 
 def test_an_old_signature_is_refused(
-    writer: Machine, reader: Machine, key: Key, store: str, monkeypatch: pytest.MonkeyPatch
+    writer: Machine, reader: Machine, signers: Signers, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = datetime.now(timezone.utc) - timedelta(days=8)
-    sign_at(monkeypatch, old)
-    writer.push(store, sign=key.sign)
+    signers.set_time(datetime.now(timezone.utc) - timedelta(days=8), monkeypatch)
+    signers.push(writer, store)
     reader.packs["max_age_days"] = 7
     assert "rule `max_age_days`" in refuse(reader, store)
     reader.packs["max_age_days"] = 9
     assert reader.pull(store) == 0
 
 
-def sign_at(monkeypatch: pytest.MonkeyPatch, when: datetime) -> None:
-    class Clock(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> Any:
-            return when
+def test_a_signature_of_the_future_is_refused(
+    writer: Machine, reader: Machine, signers: Signers, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that runs ahead would make a pack young for as long."""
+    signers.set_time(datetime.now(timezone.utc) + timedelta(days=2), monkeypatch)
+    signers.push(writer, store)
+    reader.packs["max_age_days"] = 7
+    assert "rule `max_age_days`" in refuse(reader, store)
 
-    monkeypatch.setattr(ssh, "datetime", Clock)
+
+def test_a_revoked_pack_is_refused_whoever_signed_it(
+    writer: Machine, reader: Machine, signers: Signers, store: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    signers.push(writer, store, json_output=True)
+    reader.packs["revoked"] = [get_document(capsys)["digest"]]
+    assert "rule `revoked`" in refuse(reader, store)
+    assert "rule `revoked`" in refuse(reader, store, allow_unsigned=True)
 
 
 def test_an_older_pack_than_the_last_one_is_refused(
-    writer: Machine, reader: Machine, key: Key, store: str, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    writer: Machine, reader: Machine, signers: Signers, store: str,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Whoever can write to the registry moves the tag back to a pack with a hole in it."""
     now = datetime.now(timezone.utc)
-    sign_at(monkeypatch, now - timedelta(days=1))
-    writer.push(f"{store}:main", sign=key.sign)
+    signers.set_time(now - timedelta(days=1), monkeypatch)
+    signers.push(writer, f"{store}:main")
     index = Path(store.removeprefix("dir:"), "index.json")
     old = index.read_bytes()
     (writer.root / "triton" / "K2").mkdir()
     (writer.root / "triton" / "K2" / "a.cubin").write_bytes(b"2")
     writer.mark()
-    sign_at(monkeypatch, now)
-    writer.push(f"{store}:main", sign=key.sign)
+    signers.set_time(now, monkeypatch)
+    signers.push(writer, f"{store}:main")
     first = Machine(reader.path.with_name("first"), packs=reader.packs)
     assert first.pull(f"{store}:main") == 0
+    new = index.read_bytes()
     index.write_bytes(old)
     with pytest.raises(IntegrityError) as caught:
         first.pull(f"{store}:main")
     assert "rule `rollback`" in (caught.value.cause or "")
+    with pytest.raises(IntegrityError, match="pack refused"):  # as `pull` would answer
+        verify(first.session, reference=f"{store}:main")
     capsys.readouterr()
     assert reader.pull(f"{store}:main", json_output=True) == 0  # which never saw the newer one
     digest = get_document(capsys)["digest"]
-    assert first.pull(f"{store}@{digest}") == 0  # asked for by its digest
+    index.write_bytes(new)
+    accepted = json.loads((first.home.path / "packs" / "accepted.json").read_text())["packs"]
+    assert first.pull(f"{store}@{accepted[f'{store}:main']['digest']}") == 0
+    assert first.pull(f"{store}@{digest}") == 0  # asked for by its digest, after a newer one
 
 
 def test_a_damaged_record_of_what_was_accepted_is_no_reason_to_accept(
@@ -131,9 +152,10 @@ def test_a_damaged_record_of_what_was_accepted_is_no_reason_to_accept(
 
 
 def test_another_pack_s_signature_is_refused(
-    writer: Machine, reader: Machine, key: Key, store: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    writer.push(f"{store}:good", sign=key.sign, json_output=True)
+    writer: Machine, reader: Machine, signers: Signers, store: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    signers.push(writer, f"{store}:good", json_output=True)
     good = get_document(capsys)["digest"]
     writer.compile("evil")
     writer.mark()
@@ -145,14 +167,7 @@ def test_another_pack_s_signature_is_refused(
     assert found is not None
     manifest = oci.decode(found[1], ImageManifest, "signature")
     subject = oci.Descriptor(media_type=oci.MANIFEST_TYPE, digest=evil, size=1)
-    forged = oci.encode(
-        ImageManifest(
-            artifact_type=manifest.artifact_type,
-            config=manifest.config,
-            layers=manifest.layers,
-            subject=subject,
-        )
-    )
+    forged = oci.encode(msgspec.structs.replace(manifest, subject=subject))
     layout.write_manifest(forged, oci.MANIFEST_TYPE, None)
     layout.add_referrer(evil, oci.describe(oci.MANIFEST_TYPE, forged))
     assert "it is of another pack" in refuse(reader, f"{store}:main")
@@ -178,10 +193,40 @@ def test_allow_unsigned_is_loud_and_not_for_ci(
     assert "warning:" in capsys.readouterr().err
 
 
-def test_a_proof_of_nobody_does_not_count(
-    writer: Machine, reader: Machine, store: str, capsys: pytest.CaptureFixture[str]
+def test_allow_unsigned_takes_a_stranger_s_pack_as_unsigned(
+    writer: Machine, reader: Machine, signers: Signers, store: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    signers.push(writer, store, who="stranger")
+    reader.environ["CI"] = "true"
+    with pytest.raises(UsageError, match="refused where CI=true"):
+        reader.pull(store, allow_unsigned=True)
+    assert not reader.root.exists()
+    del reader.environ["CI"]
+    capsys.readouterr()
+    assert reader.pull(store, allow_unsigned=True, json_output=True) == 0
+    told = capsys.readouterr()
+    assert "warning:" in told.err
+    assert json.loads(told.out)["signer"] is None
+
+
+@pytest.mark.parametrize("trust_proof", [False, True])
+@pytest.mark.parametrize("proven", [False, True])
+def test_a_proof_counts_where_the_policy_says_so(
+    writer: Machine, reader: Machine, signers: Signers, store: str, trust_proof: bool, proven: bool
 ) -> None:
-    writer.push(store)
+    writer.mark(proven=proven)
+    signers.push(writer, store)
+    reader.packs["trust_proof"] = trust_proof
+    assert reader.pull(store) == 0
+    (path,) = reader.home.markers.iterdir()
+    assert json.loads(path.read_text())["proven"] is (trust_proof and proven)
+
+
+def test_a_proof_of_nobody_does_not_count(
+    writer: Machine, reader: Machine, signers: Signers, store: str
+) -> None:
+    signers.push(writer, store, who="stranger")
     reader.packs["trust_proof"] = True
     reader.pull(store, allow_unsigned=True)
     (path,) = reader.home.markers.iterdir()
@@ -189,17 +234,22 @@ def test_a_proof_of_nobody_does_not_count(
 
 
 def test_verify_says_who_when_and_what(
-    writer: Machine, reader: Machine, key: Key, store: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    writer.push(store, sign=key.sign)
+    writer: Machine, reader: Machine, signers: Signers, store: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    signers.push(writer, store)
     capsys.readouterr()
     assert verify(reader.session, reference=store, json_output=True) == 0
     found = get_document(capsys)
-    assert found["signer"]["name"] == "writer@example"
+    assert (found["signer"]["kind"], found["signer"]["name"]) == (signers.kind, signers.name)
+    age = datetime.now(timezone.utc) - datetime.fromisoformat(found["signer"]["created"])
+    assert abs(age) < timedelta(minutes=5)
     assert {each["name"] for each in found["ingredients"]} >= {"torch", "gpu_name"}
     assert found["launches"][0]["seconds"] == 41.5
+    assert found["families"]["triton"]["entries"] == 1
     assert verify(reader.session, reference=store.removeprefix("dir:")) == 0
-    assert "yes: " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"yes: {store} is signed by {signers.name}" in told
     assert not reader.root.exists()
 
 

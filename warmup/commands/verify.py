@@ -23,7 +23,7 @@ def verify(
     source = parse_reference(text)
     trust = session.get_trust(allow_unsigned=allow_unsigned)
     with contextlib.closing(open_store(source, session.policy)) as store:
-        document = verify_pack(store, source, session.vector.key, trust)
+        document = verify_pack(store, source, session.vector.key, trust, session.home)
     show(document, _render(document), json_output=json_output)
     return document.exit_code
 

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -20,7 +20,7 @@ from warmup.packs.image import PackImage, check_gpu, open_image
 from warmup.packs.place import STAGING_PREFIX, Placement
 from warmup.packs.policy import Signer
 from warmup.packs.store import PackStore, Reference
-from warmup.packs.trust import Acceptance, Trust, read_acceptances, write_acceptance
+from warmup.packs.trust import Acceptance, Trust, get_name, read_acceptances, write_acceptance
 from warmup.packs.unpack import unpack_layer
 from warmup.report.api import CountBar, Output
 from warmup.state.api import (
@@ -102,9 +102,10 @@ class Pull:
                 return self._execute(folder)
 
     def _execute(self, folder: Folder) -> PullDocument:
-        name = _get_name(self.source, self.view.vector.key)
-        last = read_acceptances(folder).packs.get(name)
-        trust = replace(self.trust, last=last.signed or None if last else None)
+        name = get_name(self.source, self.view.vector.key)
+        known = read_acceptances(folder)
+        last = known.packs.get(name)
+        trust = self.trust.hold_against(known, self.source, self.view.vector.key)
         image = open_image(self.store, self.source, self.view.vector.key, trust)
         if image.signer is None:
             self.err.line(f"warning: {self.source} is not signed by anybody that the policy names")
@@ -226,13 +227,6 @@ class Pull:
 
     def _tell_waiting(self, holder: str) -> None:
         self.err.line(f"waits for {holder}, which pulls too")
-
-
-def _get_name(reference: Reference, version_key: str) -> str:
-    """What was accepted is remembered for each tag; one that is named by its digest is that."""
-    if reference.digest:
-        return f"{replace(reference, tag='', digest='')}@"
-    return str(replace(reference, tag=reference.tag or version_key))
 
 
 def _count(found: Placement) -> PulledFamily:

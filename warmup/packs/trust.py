@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -29,7 +29,7 @@ from warmup.packs.ssh import (
     read_statement,
     verify_ssh,
 )
-from warmup.packs.store import PackStore, read_small
+from warmup.packs.store import PackStore, Reference, read_small
 from warmup.words import encoding
 from warmup.words.errors import HostError, IntegrityError, WarmupError
 from warmup.words.files import Folder
@@ -69,6 +69,12 @@ class Trust:
     environ: Mapping[str, str]
     allow_unsigned: bool = False
     last: str | None = None
+
+    def hold_against(self, known: Acceptances, reference: Reference, version_key: str) -> Trust:
+        """The same, which refuses what is older than the last one of this tag. Who names a digest
+        wants that one."""
+        last = None if reference.digest else known.packs.get(get_name(reference, version_key))
+        return replace(self, last=last.signed or None if last else None)
 
     def judge(self, store: PackStore, digest: str) -> Signer | None:
         """Who signed, None for a pack that is used unsigned. Raises IntegrityError with the rule
@@ -138,6 +144,13 @@ def _may_be_signature(referrer: Descriptor) -> bool:
     kind = referrer.artifact_type
     unsaid = ("", oci.EMPTY_TYPE, oci.CONFIG_TYPE)
     return kind in (*unsaid, SIGNATURE_TYPE) or kind.startswith(BUNDLE_PREFIX)
+
+
+def get_name(reference: Reference, version_key: str) -> str:
+    """What was accepted is remembered for each tag, and one for all that were named by digest."""
+    if reference.digest:
+        return f"{replace(reference, tag='', digest='')}@"
+    return str(replace(reference, tag=reference.tag or version_key))
 
 
 def read_acceptances(folder: Folder) -> Acceptances:

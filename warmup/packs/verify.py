@@ -8,8 +8,8 @@ import msgspec
 from warmup.packs.image import open_image
 from warmup.packs.policy import Signer
 from warmup.packs.store import PackStore, Reference
-from warmup.packs.trust import Trust
-from warmup.state.api import Ingredient
+from warmup.packs.trust import Trust, read_acceptances
+from warmup.state.api import Home, Ingredient
 from warmup.words.errors import EXIT_OK
 
 
@@ -48,9 +48,12 @@ class VerifyDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def verify(
-    store: PackStore, reference: Reference, version_key: str, trust: Trust
+    store: PackStore, reference: Reference, version_key: str, trust: Trust, home: Home
 ) -> VerifyDocument:
-    """Raises as `open_image`."""
+    """home: it knows what was accepted last, as `pull` does. Raises as `open_image`."""
+    folder = home.find_folder("packs")
+    if folder is not None:
+        trust = trust.hold_against(read_acceptances(folder), reference, version_key)
     image = open_image(store, reference, version_key, trust)
     contents = image.contents
     families = {
