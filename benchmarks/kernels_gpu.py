@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.table import get_machine, print_table
-from tests.kernels.recorded import read_kernel
+from warmup.kernels.check import read_kernel
 from warmup.kernels.deep_gemm import Result, Setting, compile_shapes
 from warmup.kernels.derive import ModelShapes, derive, merge_asks
 from warmup.kernels.m_values import choose_kernels

@@ -474,8 +474,9 @@ compile_options = _options(
 
 @kernels.command("list", cls=SpreadCommand)
 @named_options
+@click.option("--check", type=_PATH, metavar="PYTHON", help="Ask that environment's DeepGEMM.")
 def list_kernels(**values: Any) -> int:
-    """Print the shapes; needs no GPU."""
+    """Print the shapes; needs no GPU. With --check, whether an installed DeepGEMM agrees."""
     return _call("kernels.list_kernels", values)
 
 

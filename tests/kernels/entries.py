@@ -43,7 +43,7 @@ def write_csrc(cache: Path, include: Path, release: str, name: str = "sm90_fp8_g
 
 def write_jit(cache: Path, include: Path, release: str, name: str = "sm90_fp8_gemm_1d2d") -> Path:
     version = NVCC.format(release)
-    digest = JitKeys([include], ["deep_gemm"], version).get_digest("sig", JIT_FLAGS, CODE)
+    digest = JitKeys(include, ["deep_gemm"]).get_digest("sig", version, JIT_FLAGS, CODE)
     entry = cache / "cache" / f"{name}.{digest}"
     _write(entry, CODE)
     meta = {

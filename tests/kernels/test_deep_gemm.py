@@ -58,6 +58,10 @@ def make_cuda_home(folder: Path) -> Path:
     return nvcc.parent.parent
 
 
+def get_device(compiled_dims: dict[str, str | None]) -> Device:
+    return Device(1, "NVIDIA H200", 132, 1 << 40, "1", "/x/deep_gemm", compiled_dims, None)
+
+
 def get_entries(folder: Path) -> set[str]:
     return {path.name for path in (folder / "cache" / "cache").iterdir()}
 
@@ -95,7 +99,7 @@ def test_scales_of_one_width_are_transposed_by_one_kernel(tmp_path: Path) -> Non
 def test_a_deep_gemm_that_hides_what_it_compiles_for_gets_one_m_of_every_stretch(
     tmp_path: Path,
 ) -> None:
-    device = Device(1, "NVIDIA H200", 132, 1 << 40, "1", {"NORMAL": None}, None)
+    device = get_device({"NORMAL": None})
     jobs, _ = make_jobs({Ask(SHAPES[0]): 256}, device, tmp_path, full=False)
     assert [job.payload["ms"] for job in jobs] == [[16, 32, 64, 128, 192, 256]]
 
@@ -164,7 +168,7 @@ def test_the_nvcc_that_deep_gemm_runs(tmp_path: Path, script: str | None, told: 
 
 
 def test_half_of_the_sms_is_told_to_deep_gemm(tmp_path: Path) -> None:
-    device = Device(1, "NVIDIA H200", 132, 1 << 40, "1", dict.fromkeys(("NORMAL",), ""), None)
+    device = get_device({"NORMAL": ""})
     jobs, _ = make_jobs({Ask(SHAPES[0], True): 64}, device, tmp_path, full=False)
     assert {job.payload["num_sms"] for job in jobs} == {72}
     assert all("on half of the SMs" in job.name for job in jobs)

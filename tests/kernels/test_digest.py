@@ -35,15 +35,16 @@ def test_deep_jit_digest_keeps_parts_apart() -> None:
 def test_hashes_of_included_headers(tmp_path: Path) -> None:
     include = make_package(tmp_path)
     assert CsrcKeys(include, "13.0").get_include_hash(CODE) == "8cbc1c5889463d6b55518c69702cc8d9"
-    keys = JitKeys([include], ["deep_gemm"], "nvcc 13.0\n")
+    keys = JitKeys(include, ["deep_gemm"])
     assert keys.get_code_hash(CODE) == "caa0c6400e8633bcd0cc1e3f464089fa"
-    assert keys.get_digest("sig", ["-O3", "--x"], CODE) == "c576cc845cdf47c756179a5136c32f42"
+    digest = keys.get_digest("sig", "nvcc 13.0\n", ["-O3", "--x"], CODE)
+    assert digest == "c576cc845cdf47c756179a5136c32f42"
 
 
 def test_a_header_that_changes_changes_both_keys(tmp_path: Path) -> None:
     include = make_package(tmp_path)
     before = CsrcKeys(include, "13.0").get_include_hash(CODE)
-    jit = JitKeys([include], ["deep_gemm"], "").get_code_hash(CODE)
+    jit = JitKeys(include, ["deep_gemm"]).get_code_hash(CODE)
     (include / "deep_gemm" / "sub" / "b.cuh").write_text("long b;\n")
     assert CsrcKeys(include, "13.0").get_include_hash(CODE) != before
-    assert JitKeys([include], ["deep_gemm"], "").get_code_hash(CODE) != jit
+    assert JitKeys(include, ["deep_gemm"]).get_code_hash(CODE) != jit

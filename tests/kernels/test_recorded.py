@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernels.recorded import read_kernel
+from warmup.kernels.check import read_kernel
 from warmup.kernels.m_values import choose_kernels
 from warmup.kernels.selection import Kernel
 from warmup.kernels.shapes import Ask, Shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,3 +16,10 @@ def libraries_go_with_the_session() -> Iterator[None]:
     yield
     if get_libraries.cache_info().currsize:
         shutil.rmtree(get_libraries().parent)
+
+
+@pytest.fixture
+def python(request: pytest.FixtureRequest) -> Path:
+    """The interpreter with CUDA wheels."""
+    found: Path = request.config.getoption("--target-python")
+    return found.absolute()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.target.null_device import get_libraries, run
+from warmup.kernels.check import make_cubin
 
 
 def test_devices_are_those_of_the_profile(tmp_path: Path) -> None:
@@ -245,6 +246,22 @@ print(cuda.cuModuleGetFunction(ref(kernel), module, b"other"))
 print(cuda.cuFuncSetAttribute(kernel, 8, 200000), cuda.cuFuncSetAttribute(kernel, 8, 300000))
 """
     assert run(code, tmp_path).splitlines() == [f"{registers} 2048 256 0 90", "500", "0 1"]
+
+
+def test_the_stand_in_of_a_kernel_is_a_library_of_one(tmp_path: Path) -> None:
+    """What `kernels list --check` gives DeepGEMM instead of a compiled one."""
+    path = tmp_path / "k.cubin"
+    path.write_bytes(make_cubin())
+    code = f"""
+library, count, kernels, function = P(), I(), (P * 2)(), P()
+path = {str(path)!r}.encode()
+assert cuda.cuLibraryLoadFromFile(ref(library), path, None, None, 0, None, None, 0) == 0
+assert cuda.cuLibraryGetKernelCount(ref(count), library) == 0
+assert cuda.cuLibraryEnumerateKernels(kernels, 1, library) == 0
+assert cuda.cuKernelGetFunction(ref(function), P(kernels[0])) == 0
+print(count.value, function.value is not None)
+"""
+    assert run(code, tmp_path) == "1 True"
 
 
 def test_a_truncated_cubin_is_refused(tmp_path: Path) -> None:

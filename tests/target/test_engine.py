@@ -33,12 +33,6 @@ TIMEOUT_S = 600.0
 CUDA_HOME = os.environ.get("CUDA_HOME", "/usr/local/cuda")
 
 
-@pytest.fixture
-def python(request: pytest.FixtureRequest) -> Path:
-    found: Path = request.config.getoption("--target-python")
-    return found.absolute()
-
-
 @cache
 def get_model(python: Path, family: str) -> Path:
     """A tiny checkpoint, made once a session beside the libraries."""

@@ -7,32 +7,62 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from warmup.commands.session import Session
 from warmup.kernels.api import ModelShapes, derive, merge_asks
 from warmup.launch.api import Launch
 from warmup.report.api import Output, get_count, show
-from warmup.words.errors import EXIT_OK, UsageError
+from warmup.words.errors import EXIT_FAILED, EXIT_OK, UsageError
 from warmup.words.escape import get_printable
 
 if TYPE_CHECKING:
-    from warmup.kernels.api import KernelsDocument
+    from warmup.kernels.api import Comparison, KernelsDocument
 
 # deep_gemm's ingredient of a version vector: its include folders, comma-separated.
 _INCLUDE = "deep_gemm_include"
 
 
 def list_kernels(
-    session: Session, *, full: bool = False, download: bool = False, json_output: bool = False
+    session: Session,
+    *,
+    full: bool = False,
+    download: bool = False,
+    check: Path | None = None,
+    json_output: bool = False,
 ) -> int:
     """Print every model's shapes, and the Ms that cover every kernel of them; full: every M.
 
-    Returns 0, also where a model is left to its server. download: fetch each config.json that the
-    hub cache lacks. Raises UsageError for wrong configs and sizes, WarmupError for a download.
+    check: an interpreter whose DeepGEMM is asked, on a null device, whether it takes the same
+    kernels. Returns 0, also where a model is left to its server; 1 where that DeepGEMM differs.
+    download: fetch each config.json that the hub cache lacks. Raises UsageError for wrong configs
+    and sizes and for a `check` that cannot be asked, WarmupError for a download.
     """
-    models = [_derive(session, launch, download) for launch in session.get_launches()]
-    document = {"schema": 1, "models": [model.to_data() for model in models]}
-    show(document, _render(models, full), json_output=json_output)
-    return EXIT_OK
+    launches = session.get_launches()
+    models = [_derive(session, launch, download) for launch in launches]
+    document: dict[str, object] = {"schema": 1, "models": [model.to_data() for model in models]}
+    if check is None:
+        show(document, _render(models, full), json_output=json_output)
+        return EXIT_OK
+    _require_derived(models)
+    from warmup.kernels.api import check_library
+    from warmup.target.api import make_seeding
+
+    launch = next(each for each, model in zip(launches, models, strict=True) if model.shapes)
+    launch = msgspec.structs.replace(launch, python=str(check.absolute()))
+    found = check_library(
+        merge_asks(models),
+        launch.python,
+        session.get_env(launch),
+        session.get_vector(launch),
+        session.seeding or make_seeding("h200", "", session.home.path),
+        session.home,
+        full=full,
+    )
+    exit_code = EXIT_OK if found.is_equal else EXIT_FAILED
+    document |= {"exit_code": exit_code, "check": msgspec.to_builtins(found)}
+    show(document, _render_check(models, found), json_output=json_output)
+    return exit_code
 
 
 def compile_kernels(
@@ -125,12 +155,7 @@ def _compile_here(
     left = [model for model in models if model.strategy == "server"]
     for model in left:
         err.line(get_printable(f"{model.name}: left to its server, since {model.reason}"))
-    if len(left) == len(models):
-        raise UsageError(
-            "no model's kernels can be derived from its config",
-            cause="; ".join(f"{model.name}: {model.reason}" for model in models),
-            hint="`warmup-ci run` lets the servers compile them",
-        )
+    _require_derived(models)
     launch = next(each for each, model in zip(launches, models, strict=True) if model.shapes)
     with begin(session.home) as work:
         setting = Setting(
@@ -153,6 +178,33 @@ def _compile_here(
         models=[model.to_data() for model in models],
         cache_dir=result.cache_dir,
         is_whole=not left,
+    )
+
+
+def _require_derived(models: Sequence[ModelShapes]) -> None:
+    if not any(model.shapes for model in models):
+        raise UsageError(
+            "no model's kernels can be derived from its config",
+            cause="; ".join(f"{model.name}: {model.reason}" for model in models),
+            hint="`warmup-ci run` lets the servers compile them",
+        )
+
+
+def _render_check(models: Sequence[ModelShapes], found: Comparison) -> Iterator[str]:
+    for model in models:
+        told = f"{model.strategy}, {model.reason}" if not model.shapes else "compared"
+        yield f"{model.name}: {told}"
+    for each in found.differences:
+        yield f"{each.at}"
+        yield f"    ours    {each.ours}"
+        yield f"    theirs  {each.theirs}"
+    for name in found.wrong_keys:
+        yield f"{name}: our key for it is another"
+    yield (
+        f"DeepGEMM {found.deep_gemm} for {found.num_sms} SMs ({found.gpu}):"
+        f" {get_count(found.calls, 'call')}, {get_count(found.kernels, 'kernel')},"
+        f" {get_count(len(found.differences), 'difference')},"
+        f" {get_count(len(found.wrong_keys), 'wrong key')} ({found.seconds:.1f} s)"
     )
 
 

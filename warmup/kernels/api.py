@@ -5,6 +5,7 @@ The face of this room: other rooms import it alone.
 
 from __future__ import annotations
 
+from warmup.kernels.check import Comparison, check_library
 from warmup.kernels.config import download_config
 from warmup.kernels.deep_gemm import Setting, compile_shapes
 from warmup.kernels.derive import FAMILIES, ModelShapes, derive, merge_asks
@@ -18,10 +19,12 @@ from warmup.kernels.work import KernelsDocument, begin
 __all__ = [
     "FAMILIES",
     "H200_SMS",
+    "Comparison",
     "KernelsDocument",
     "ModelShapes",
     "Setting",
     "begin",
+    "check_library",
     "compile_directly",
     "compile_for_target",
     "compile_shapes",

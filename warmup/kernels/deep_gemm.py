@@ -133,7 +133,11 @@ def make_jobs(
             (ask, [m], float(kernel.block_m * kernel.block_n * kernel.stages))
             for kernel, (ask, m) in chosen.items()
         ]
-    return [_make_job(*call, device, cache_dir) for call in calls], notes
+    jobs = []
+    for ask, ms, cost in calls:
+        told = f"m={ms[0]}" if len(ms) == 1 else f"{len(ms)} Ms"
+        jobs.append(CompileJob(f"{ask} {told}", make_payload(ask, ms, device, cache_dir), cost))
+    return jobs, notes
 
 
 def get_bytes(shape: Shape, m: int) -> int:
@@ -163,15 +167,14 @@ def private_cache(cache_dir: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(own, ignore_errors=True)
 
 
-def _make_job(
-    ask: Ask, ms: Sequence[int], cost: float, device: Device, cache_dir: Path
-) -> CompileJob:
-    told = f"m={ms[0]}" if len(ms) == 1 else f"{len(ms)} Ms"
-    payload = {
-        "op": "compile",
+def make_payload(
+    ask: Ask, ms: Sequence[int], device: Device, cache_dir: Path, op: str = "compile"
+) -> dict[str, object]:
+    """What a worker is told (engine/kernels/deep_gemm_jobs.py)."""
+    return {
+        "op": op,
         "shape": msgspec.to_builtins(ask.shape),
         "num_sms": ask.get_num_sms(device.num_sms),
         "ms": list(ms),
         "cache_dir": str(cache_dir),
     }
-    return CompileJob(f"{ask} {told}", payload, cost)

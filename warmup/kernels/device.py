@@ -19,7 +19,8 @@ _CANNOT = "DeepGEMM cannot compile here"
 class Device:
     """What a worker says of the GPUs (all of one kind) and of deep_gemm.
 
-    cache_dir: where the engine's own default is; None where the environment tells.
+    package: folder of deep_gemm. cache_dir: where the engine's own default is; None where the
+    environment tells.
     """
 
     num_gpus: int
@@ -27,6 +28,7 @@ class Device:
     num_sms: int
     free_bytes: int
     version: str
+    package: str
     compiled_dims: Mapping[str, str | None]
     cache_dir: str | None
 
@@ -65,6 +67,7 @@ def make_device(told: Mapping[str, Any]) -> Device:
         num_sms=num_sms,
         free_bytes=min(each["free_bytes"] for each in devices),
         version=told["version"],
+        package=told["package"],
         compiled_dims=told["compiled_dims"],
         cache_dir=told["cache_dir"],
     )

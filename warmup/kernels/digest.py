@@ -33,6 +33,21 @@ _HASH_LINE = re.compile(rb"// Includes' hash value: ([0-9a-f]{32})\n")
 _RELEASES = tuple(f"12.{n}" for n in (9, 8, 6, 5, 4, 3)) + tuple(f"13.{n}" for n in range(6))
 _STANDARDS = (20, 17)
 
+_ENTRY = re.compile(r"(?:kernel\.)?(\w+)\.([0-9a-f]{32})")
+
+
+def is_entry(name: str) -> bool:
+    """Whether a cache entry may be called so."""
+    return _ENTRY.fullmatch(name) is not None
+
+
+def get_entry_parts(entry: Path) -> tuple[str, str]:
+    """An entry's kernel and digest. Raises ValueError for another name."""
+    found = _ENTRY.fullmatch(entry.name)
+    if found is None:
+        raise ValueError(f"not the name of an entry: {entry.name}")
+    return found[1], found[2]
+
 
 def _mix(value: int) -> int:
     """The finaliser of SplitMix64."""
@@ -110,17 +125,18 @@ class CsrcKeys:
 
 
 class JitKeys:
-    """Keys of deep_jit. version: the whole text of `nvcc --version`."""
+    """Keys of deep_jit, with the headers in `include` that begin with one of `prefixes`."""
 
-    def __init__(self, include_dirs: Sequence[Path], prefixes: Sequence[str], version: str) -> None:
-        self._include_dirs = include_dirs
+    def __init__(self, include: Path, prefixes: Sequence[str]) -> None:
+        self._include = include
         self._prefixes = tuple(prefixes)
-        self._version = get_jit_digest(version.encode())
         self._hashes: dict[str, str] = {}
 
-    def get_digest(self, signature: str, flags: Sequence[str], code: bytes) -> str:
-        """signature: of the package; flags: of nvcc, without includes. Raises OSError."""
-        parts = (signature, self._version, " ".join(flags), "", self.get_code_hash(code))
+    def get_digest(self, signature: str, version: str, flags: Sequence[str], code: bytes) -> str:
+        """signature: of the package; version: the whole text of `nvcc --version`; flags: of nvcc,
+        without includes. Raises OSError."""
+        compiler = get_jit_digest(version.encode())
+        parts = (signature, compiler, " ".join(flags), "", self.get_code_hash(code))
         return get_jit_digest(*(part.encode() for part in parts))
 
     def get_code_hash(self, code: bytes) -> str:
@@ -131,9 +147,7 @@ class JitKeys:
 
     def _hash_file(self, name: str) -> str:
         if name not in self._hashes:
-            paths = [folder / name for folder in self._include_dirs]
-            path = next((path for path in paths if path.exists()), Path(name))
-            self._hashes[name] = self.get_code_hash(path.read_bytes())
+            self._hashes[name] = self.get_code_hash((self._include / name).read_bytes())
         return self._hashes[name]
 
 
@@ -187,13 +201,22 @@ class JitMeta(msgspec.Struct):
     compiler_info: _JitCompiler
     compiler_options: _JitOptions
 
-    def find_digest(self, include: Path, version: str, code: bytes) -> str | None:
-        """With the headers of this package: other ones give another key. None without them."""
-        keys = JitKeys([include], self.config.include_prefixes, version)
+
+class JitSearch:
+    """Keys of deep_jit's entries, as their meta.json says they were made, with the headers of one
+    package: other ones give other keys."""
+
+    def __init__(self, include: Path) -> None:
+        self._include = include
+        self._keys: dict[tuple[str, ...], JitKeys] = {}
+
+    def find_digest(self, meta: JitMeta, version: str, code: bytes) -> str | None:
+        """None where a header is missing."""
+        prefixes = meta.config.include_prefixes
+        keys = self._keys.setdefault(prefixes, JitKeys(self._include, prefixes))
+        signature, flags = meta.config.extra_signature, meta.compiler_options.get_flags()
         try:
-            return keys.get_digest(
-                self.config.extra_signature, self.compiler_options.get_flags(), code
-            )
+            return keys.get_digest(signature, version, flags, code)
         except OSError:
             return None
 

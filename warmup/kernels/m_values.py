@@ -34,19 +34,26 @@ def get_sweep(shape: Shape, max_m: int) -> list[int]:
     return list(range(step, max(max_m, step) + 1, step))
 
 
+def list_ms(shape: Shape, max_m: int, *, full: bool) -> list[int]:
+    """full: the whole sweep; else one of each stretch."""
+    return get_sweep(shape, max_m) if full else get_boundaries(shape, max_m)
+
+
 def choose_ms(
     shape: Shape,
     max_m: int,
     num_sms: int = H200_SMS,
     compiled_dims: str | None = None,
     version: str = "",
+    *,
+    full: bool = False,
 ) -> dict[int, Kernel]:
-    """The chosen Ms, ascending, and the kernel of each; no two share one. version: deep_gemm's."""
+    """The first M of each kernel, ascending. version: deep_gemm's. full: look at every M."""
     if shape.kind == "TRANSPOSE":
         return {1: Kernel("TRANSPOSE", 0, shape.k, 1, 0, 0, 0, 1, False, 0)}
     selector = Selector(shape, num_sms, compiled_dims, version)
     chosen: dict[Kernel, int] = {}
-    for m in get_boundaries(shape, max_m):
+    for m in list_ms(shape, max_m, full=full):
         chosen.setdefault(selector.select(m), m)
     return {m: kernel for kernel, m in chosen.items()}
 
@@ -56,8 +63,10 @@ def choose_kernels(
     num_sms: int,
     compiled_dims: Mapping[str, str | None],
     version: str = "",
+    *,
+    full: bool = False,
 ) -> dict[Kernel, tuple[Ask, int]]:
-    """Every kernel that these select on a device of num_sms SMs, with one shape and M that make it.
+    """Every kernel that these select on a device of num_sms SMs, with the first call that makes it.
 
     asks: each with its largest M. Shapes whose N and K are not part of the kernel share some.
     compiled_dims: kind → dimensions that are, where that is not as usual.
@@ -65,7 +74,7 @@ def choose_kernels(
     kernels: dict[Kernel, tuple[Ask, int]] = {}
     for ask, max_m in asks.items():
         sms, dims = ask.get_num_sms(num_sms), compiled_dims.get(ask.shape.kind)
-        for m, kernel in choose_ms(ask.shape, max_m, sms, dims, version).items():
+        for m, kernel in choose_ms(ask.shape, max_m, sms, dims, version, full=full).items():
             kernels.setdefault(kernel, (ask, m))
     return kernels
 

@@ -8,7 +8,6 @@ written: entries that nobody reads would be a lie.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,14 @@ import msgspec
 from warmup.caches.api import get_family
 from warmup.kernels.deep_gemm import private_cache
 from warmup.kernels.device import OLDEST_NVCC
-from warmup.kernels.digest import CsrcKeys, CsrcSearch, JitMeta
+from warmup.kernels.digest import (
+    CsrcKeys,
+    CsrcSearch,
+    JitMeta,
+    JitSearch,
+    get_entry_parts,
+    is_entry,
+)
 from warmup.kernels.pool import CompileJob, CompilePool, WorkerSpec, get_num_workers
 from warmup.kernels.work import KernelsDocument, begin
 from warmup.report.api import get_count
@@ -30,7 +36,6 @@ from warmup.words.errors import HostError, UsageError, WarmupError
 HANDLER = Path(__file__).with_name("nvcc_jobs.py")
 UNKNOWN = "its key cannot be reproduced: another version of DeepGEMM, or of nvcc, or another place"
 OTHER_HEADERS = "made with other headers than the installed package's"
-_ENTRY = re.compile(r"(?:kernel\.)?(\w+)\.([0-9a-f]{32})")
 # nvcc and its passes, for one kernel: an estimate.
 _HOST_BYTES_EACH = 2 << 30
 
@@ -153,12 +158,12 @@ def plan_rebuild(
         raise UsageError(f"{source} holds no DeepGEMM entries", hint="give the folder above cache/")
     plan = RebuildPlan()
     search = CsrcSearch([*old_includes, new.include], new.release)
+    keys = JitSearch(new.include)
     for path in entries:
-        code = (path / "kernel.cu").read_bytes()
         if (path / "meta.json").exists():
-            _add_jit(plan, path, code, target / "cache", new)
+            _add_jit(plan, path, target / "cache", new, keys)
         else:
-            _add_csrc(plan, path, code, target / "cache", new, search)
+            _add_csrc(plan, path, target / "cache", new, search)
     if not plan.jobs and not plan.valid and UNKNOWN in plan.skipped:
         raise WarmupError(
             "the keys of this cache cannot be reproduced: nothing was written",
@@ -176,27 +181,19 @@ def _iter_entries(source: Path) -> Iterator[Path]:
     except OSError as error:
         raise UsageError(f"{source}: cannot be read", cause=error.strerror) from error
     for path in paths:
-        if _ENTRY.fullmatch(path.name) and (path / "kernel.cu").is_file():
+        if is_entry(path.name) and (path / "kernel.cu").is_file():
             yield path
-
-
-def _get_parts(path: Path) -> tuple[str, str]:
-    """An entry's kernel and digest."""
-    found = _ENTRY.fullmatch(path.name)
-    assert found is not None
-    return found.group(1), found.group(2)
 
 
 def _add_csrc(
     plan: RebuildPlan,
     path: Path,
-    code: bytes,
     folder: Path,
     new: Toolchain,
     search: CsrcSearch,
 ) -> None:
     """An entry of csrc/jit: it does not say how it was made, so what is likely is tried."""
-    name, digest = _get_parts(path)
+    (name, digest), code = get_entry_parts(path), (path / "kernel.cu").read_bytes()
     old = search.find(name, digest, code)
     if old is None:
         plan.skip(UNKNOWN, path.name)
@@ -210,9 +207,10 @@ def _add_csrc(
     plan.add(path, entry, code, [*argv, *keys.flags.split(" ")], {})
 
 
-def _add_jit(plan: RebuildPlan, path: Path, code: bytes, folder: Path, new: Toolchain) -> None:
+def _add_jit(plan: RebuildPlan, path: Path, folder: Path, new: Toolchain, keys: JitSearch) -> None:
     """An entry of deep_jit, whose meta.json says how it was made."""
-    (name, digest), raw = _get_parts(path), (path / "meta.json").read_bytes()
+    (name, digest), code = get_entry_parts(path), (path / "kernel.cu").read_bytes()
+    raw = (path / "meta.json").read_bytes()
     try:
         meta = msgspec.json.decode(raw, type=JitMeta)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -221,12 +219,12 @@ def _add_jit(plan: RebuildPlan, path: Path, code: bytes, folder: Path, new: Tool
     if meta.compiler_options.post_hook is not None:
         plan.skip("it was changed after nvcc, by a hook", path.name)
         return
-    if meta.find_digest(new.include, meta.compiler_info.version, code) != digest:
+    if keys.find_digest(meta, meta.compiler_info.version, code) != digest:
         plan.skip(UNKNOWN, path.name)
         return
     argv = [new.nvcc, "{folder}/kernel.cu", "--cubin", "--output-file", "{folder}/kernel.cubin"]
     argv += [*meta.compiler_options.get_flags(), "--include-path", str(new.include)]
-    entry = folder / f"{name}.{meta.find_digest(new.include, new.version, code)}"
+    entry = folder / f"{name}.{keys.find_digest(meta, new.version, code)}"
     plan.add(path, entry, code, argv, {"meta.json": _make_meta(raw, new), ".committed": ""})
 
 

@@ -6,6 +6,7 @@ The face of this room: other rooms import it alone.
 from __future__ import annotations
 
 from warmup.target.capture import capture, compare_profiles
+from warmup.target.environment import check_torch
 from warmup.target.profile import Profile, list_profiles, read_profile
 from warmup.target.seeding import Seeding, make_seeding
 
@@ -13,6 +14,7 @@ __all__ = [
     "Profile",
     "Seeding",
     "capture",
+    "check_torch",
     "compare_profiles",
     "list_profiles",
     "make_seeding",

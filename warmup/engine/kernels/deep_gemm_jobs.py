@@ -47,8 +47,9 @@ def start(args: list[str]) -> Callable[[dict[str, Any]], Any]:
         # Read when the first kernel is built, not when deep_gemm is imported.
         for variable in ("DG_JIT_CACHE_DIR", "DJ_JIT_CACHE_DIR"):
             os.environ[variable] = payload["cache_dir"]
+        work = ask_shape if payload["op"] == "ask" else compile_shape
         try:
-            return compile_shape(**payload["shape"], num_sms=payload["num_sms"], ms=payload["ms"])
+            return work(**payload["shape"], num_sms=payload["num_sms"], ms=payload["ms"])
         except RuntimeError as error:
             if "CUDA" in str(error):
                 # The context is lost: whatever this process did next would fail too.
@@ -128,6 +129,27 @@ def compile_shape(kind: str, n: int, k: int, groups: int, num_sms: int, ms: list
         call(m)
     torch.cuda.synchronize()
     return len(ms)
+
+
+def ask_shape(
+    kind: str, n: int, k: int, groups: int, num_sms: int, ms: list[int]
+) -> list[tuple[int, list[str]]]:
+    """The same, and which of `ms` added which entries to the cache, which nobody else may use."""
+    import deep_gemm
+
+    folder = os.path.join(os.environ["DG_JIT_CACHE_DIR"], "cache")  # noqa: PTH118
+    os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+    deep_gemm.set_num_sms(num_sms)
+    call = _make_call(kind, n, k, groups, max(ms))
+    seen, added = set(os.listdir(folder)), []  # noqa: PTH208
+    for m in ms:
+        call(m)
+        new = set(os.listdir(folder)) - seen  # noqa: PTH208
+        if new:
+            seen |= new
+            added.append((m, sorted(new)))
+    torch.cuda.synchronize()
+    return added
 
 
 def _make_call(kind: str, n: int, k: int, groups: int, max_m: int) -> Callable[[int], Any]:
