@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 GITHUB = "https://token.actions.githubusercontent.com"
 ORG = "https://github.com/org"
+PROVENANCE = "https://slsa.dev/provenance/v1"
 WORKFLOW = "org/ci/.github/workflows/warm.yml@refs/heads/main"
 
 
@@ -75,3 +76,28 @@ def make_clock(when: datetime) -> type[datetime]:
             return when
 
     return Clock
+
+
+def make_statement(
+    digest: str, predicate_type: str = PROVENANCE, kind: str = "https://in-toto.io/Statement/v1"
+) -> bytes:
+    """As @actions/attest writes it."""
+    subject = {"name": "ghcr.io/org/jit", "digest": {"sha256": digest.partition(":")[2]}}
+    predicate: dict[str, Any] = {"buildDefinition": {}, "runDetails": {}}
+    found = {"_type": kind, "subject": [subject], "predicateType": predicate_type}
+    return json.dumps({**found, "predicate": predicate}).encode()
+
+
+def sign(signers: SigstoreSigners, content: bytes, *, is_statement: bool = True) -> bytes:
+    """A bundle, by the library's own signer."""
+    from sigstore.dsse import Statement
+    from sigstore.models import ClientTrustConfig
+    from sigstore.oidc import IdentityToken
+    from sigstore.sign import SigningContext
+
+    config = ClientTrustConfig.from_json((signers.folder / "client.json").read_text())
+    token = IdentityToken(signers.service.make_token())
+    with SigningContext.from_trust_config(config).signer(token) as signer:
+        made = signer.sign_dsse(Statement(content)) if is_statement else None
+        text: str = (made or signer.sign_artifact(content)).to_json()
+        return text.encode()
