@@ -31,7 +31,7 @@ from warmup.state.api import (
     make_marker,
     write_warmed,
 )
-from warmup.supervise.api import Boot, Phases, PortLease, Supervisor
+from warmup.supervise.api import Boot, Limits, Phases, PortLease, Supervisor
 from warmup.target.api import Seeding
 from warmup.words.secrets import Redactor
 
@@ -42,9 +42,8 @@ class RunContext:
 
     env: the caller's environment with the cache variables laid over it. check: holds a launch's
     marker against reality. visible_gpus: names that CUDA_VISIBLE_DEVICES takes. seeding: for GPUs
-    that are not here, None without. deadline: monotonic seconds by which the whole step must have
-    ended, None without one. is_alone: whether no neighbour warms another model
-    meanwhile, in the same caches and on the GPUs beside these.
+    that are not here, None without. is_alone: whether no neighbour warms another model meanwhile,
+    in the same caches and on the GPUs beside these.
     """
 
     home: Home
@@ -56,11 +55,9 @@ class RunContext:
     check: Callable[[Launch], MarkerCheck]
     get_vector: Callable[[Launch], VersionVector]
     log_names: Mapping[str, str]
-    log_lines: int
-    max_log_bytes: int
+    limits: Limits
     visible_gpus: tuple[str, ...] = ()
     seeding: Seeding | None = None
-    deadline: float | None = None
     force: bool = False
     is_alone: bool = True
 
@@ -162,9 +159,7 @@ class Attempt:
             cwd=cwd,
             log_path=log_path,
             port=self.port,
-            deadline=context.deadline,
-            log_lines=context.log_lines,
-            max_log_bytes=context.max_log_bytes,
+            limits=context.limits,
             own_gpus=None if context.is_alone else context.visible_gpus,
         )
         boot.run(context.supervisor, context.events, self.phases, context.redactor)

@@ -24,6 +24,7 @@ from warmup.state.api import Home, MarkerCheck
 from warmup.supervise.api import (
     Gpu,
     Job,
+    Limits,
     Supervisor,
     read_gpus,
     read_tail,
@@ -85,7 +86,7 @@ class _Running:
 class Jobs:
     """The jobs of one run. finish: told of each result with its error, once a model.
 
-    fail_fast: whether a failure ends all that run. log_names, deadline: see `RunContext`.
+    fail_fast: whether a failure ends all that run. log_names: see `RunContext`.
     """
 
     home: Home
@@ -97,11 +98,9 @@ class Jobs:
     slots: Slots
     log_names: Mapping[str, str]
     finish: Callable[[ModelResult, WarmupError | None], None]
-    deadline: float | None
+    limits: Limits
     force: bool
     fail_fast: bool
-    log_lines: int
-    max_log_bytes: int
     _running: list[_Running] = field(default_factory=list)
     _waiting: list[Task] = field(default_factory=list)
     _alone: list[Task] = field(default_factory=list)
@@ -164,11 +163,9 @@ class Jobs:
             run_id=f"{self.run_dir.name}-{self._num_started}",
             run_dir=str(self.run_dir),
             gpus=gpus,
-            deadline=self.deadline,
+            limits=self.limits,
             force=self.force and task.warmed is None,
             is_alone=task.is_alone,
-            log_lines=self.log_lines,
-            max_log_bytes=self.max_log_bytes,
             parent=os.getpid(),
         )
         errors = self.run_dir / f"job-{self._num_started}.stderr"
@@ -258,7 +255,7 @@ class Jobs:
         log = self.run_dir / f"{self.log_names[launch.name]}.log"
         path = str(log) if log.exists() else None
         if path is not None and not each.has_tail:
-            tail = read_tail(log, max_lines=self.log_lines, redactor=self.redactor)
+            tail = read_tail(log, max_lines=self.limits.log_lines, redactor=self.redactor)
             lines = list(tail.lines)
             self.events.emit("log_tail", launch.name, path=path, lines=lines, cut=tail.is_cut)
         if each.error is None:

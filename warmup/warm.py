@@ -6,7 +6,6 @@ The marker is written last, and only here, after a real request was answered as 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Sequence
 
 from warmup.attempt import Attempt, RunContext
@@ -64,7 +63,7 @@ def _warm_locked(attempt: Attempt) -> ModelResult:
         attempt.phases.beat()
 
     lock = hold_launch_lock(
-        context.home, launch.key, deadline=context.deadline, on_wait=on_wait, wait=wait
+        context.home, launch.key, deadline=context.limits.deadline, on_wait=on_wait, wait=wait
     )
     with lock:
         check = context.check(launch)
@@ -95,7 +94,7 @@ def _warm_cold(attempt: Attempt, check: MarkerCheck) -> ModelResult:
     problem = engine.find_problem(attempt.boot_launch)
     if problem is not None:
         raise problem
-    if context.deadline is not None and time.monotonic() >= context.deadline:
+    if context.limits.is_over:
         raise WarmupError(
             "no time is left in this step",
             cause="the step's deadline passed before this model could start",

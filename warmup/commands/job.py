@@ -14,14 +14,13 @@ from typing import Any
 
 import msgspec
 
-from warmup.attempt import RunContext
 from warmup.commands.session import Session
 from warmup.report.api import Event, Events
 from warmup.supervise.api import Supervisor, die_with, find_missing_guarantees
 from warmup.warm import warm_model
 from warmup.words.encoding import encode_json
 from warmup.words.errors import WarmupError
-from warmup.workflow.api import JobError, JobSpec, Resolved, make_log_names
+from warmup.workflow.api import JobError, JobSpec, Resolved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,25 +61,16 @@ def _warm(spec: JobSpec) -> None:
             events.emit("warning", launch.name, text=text)
 
     with Supervisor(session.home.runs / spec.run_id, warn=warn) as supervisor:
-        step = RunContext(
-            home=session.home,
-            run_dir=Path(spec.run_dir),
-            supervisor=supervisor,
-            events=events,
-            redactor=session.redactor,
-            env=session.env,
-            check=session.check,
-            get_vector=session.get_vector,
-            log_names=make_log_names(launches),
+        context = session.make_context(
+            Path(spec.run_dir),
+            supervisor,
+            events,
+            spec.limits,
             visible_gpus=spec.gpus if session.seeding is None else session.seeding.visible_gpus,
-            seeding=session.seeding,
-            deadline=spec.deadline,
             force=spec.force,
             is_alone=spec.is_alone,
-            log_lines=spec.log_lines,
-            max_log_bytes=spec.max_log_bytes,
         )
-        result, error = warm_model(launch, step, (spec.index + 1, len(launches)))
+        result, error = warm_model(launch, context, (spec.index + 1, len(launches)))
     if error is not None:
         _tell("job_error", launch.name, JobError.make(error))
     _tell("job_result", launch.name, result.redact(session.redactor))

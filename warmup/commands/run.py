@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from warmup.commands.session import Session
 from warmup.launch.api import Launch
 from warmup.report.api import (
-    Actions,
-    Console,
     Events,
     ModelResult,
     Output,
     RunDocument,
     is_actions,
     open_live_report,
+    open_view,
 )
 from warmup.state.api import MarkerCheck, make_run_id
+from warmup.supervise.api import Limits
 from warmup.words.errors import (
     EXIT_FAILED,
     EXIT_HOST,
@@ -31,10 +30,7 @@ from warmup.words.errors import (
     UsageError,
     WarmupError,
 )
-from warmup.workflow.api import is_done, make_log_names, make_unlaunched
-
-if TYPE_CHECKING:
-    from warmup.report.api import LiveReport
+from warmup.workflow.api import is_done, make_unlaunched
 
 
 def run(
@@ -69,14 +65,17 @@ def run(
         if isinstance(problem, UsageError):  # a user's mistake is refused before the first launch
             raise problem
     is_guarded = is_actions(session.environ)
-    out, err = Output(sys.stdout, is_guarded), Output(sys.stderr, is_guarded)
+    deadline_s = session.resolved.deadline_s
     found = _Run(
         session=session,
-        out=out,
-        err=err,
+        out=Output(sys.stdout, is_guarded),
+        err=Output(sys.stderr, is_guarded),
         begin=begin,
-        log_lines=log_lines,
-        max_log_bytes=max_log_bytes,
+        limits=Limits(
+            deadline=None if deadline_s is None else begin + deadline_s,
+            log_lines=log_lines,
+            max_log_bytes=max_log_bytes,
+        ),
         force=force,
         repair=repair,
         fail_fast=fail_fast,
@@ -91,12 +90,12 @@ def run(
     if pull_from is not None:
         from warmup.commands.pull import pull_before_run
 
-        pull_before_run(session, pull_from, err)
+        pull_before_run(session, pull_from, found.err)
     status = found.execute()
     if push_to is not None:
         from warmup.commands.push import push_after_run
 
-        push_after_run(session, push_to, sign, err)
+        push_after_run(session, push_to, sign, found.err)
     return status
 
 
@@ -108,8 +107,7 @@ class _Run:
     out: Output
     err: Output
     begin: float
-    log_lines: int
-    max_log_bytes: int
+    limits: Limits
     force: bool
     repair: bool
     fail_fast: bool
@@ -121,31 +119,35 @@ class _Run:
     errors: list[WarmupError] = field(default_factory=list)
 
     def execute(self) -> int:
-        launches = self.session.launches
+        session, home, launches = self.session, self.session.home, self.session.launches
         # Looking needs no lock and no writable home.
-        checks = [self.session.check(launch) for launch in launches]
-        is_all_warm = all(
-            is_done(check, launch, force=self.force)
-            for check, launch in zip(checks, launches, strict=True)
-        )
-        home, run_dir = self.session.home, None
+        checks = [session.check(launch) for launch in launches]
+        is_all_warm = all(map(self._is_done, launches, checks))
+        run_dir = None
         if not is_all_warm or home.is_writable():  # valid markers of a read-only home count
             home.ensure()
             run_dir = home.make_run_dir(self.run_id)
-        redactor = self.session.redactor
-        events = Events(run_dir and run_dir / "events.jsonl", redactor)
-        close = self._subscribe(events)
-        live = self._open_report()
-        if live is not None:
+        events = Events(run_dir and run_dir / "events.jsonl", session.redactor)
+        close = open_view(
+            events,
+            self.out,
+            self.err,
+            environ=session.environ,
+            json=self.json_output,
+            secret_values=session.redactor.values,
+        )
+        live = None
+        if self.report_dir is not None:
+            live = open_live_report(self.report_dir, self.run_id, session.environ)
             events.subscribe(live)
         try:
             events.emit(
                 "run_started",
                 run_id=self.run_id,
                 models=[launch.name for launch in launches],
-                version_key=self.session.vector.key,
-                price_per_gpu_hour=self.session.resolved.price_per_gpu_hour,
-                target=self.session.resolved.gpu_target,
+                version_key=session.vector.key,
+                price_per_gpu_hour=session.resolved.price_per_gpu_hour,
+                target=session.resolved.gpu_target,
             )
             if is_all_warm or run_dir is None:
                 for launch, check in zip(launches, checks, strict=True):
@@ -153,49 +155,23 @@ class _Run:
             else:
                 if self.repair:
                     self._repair(events, checks)
-                if self.jobs is None:
-                    self._warm(events, run_dir, checks)
-                else:
-                    self._warm_at_once(events, run_dir, checks, self.jobs)
+                warm = self._warm if self.jobs is None else self._warm_side_by_side
+                warm(events, run_dir, checks)
             status = self._get_exit_status()
             events.emit("run_finished", exit_code=status, seconds=time.monotonic() - self.begin)
         finally:
             close()
             events.close()
             if live is not None:
-                self._write_report(live)
+                try:
+                    live.write(home.find_folder("runs"), home.path, self.err)
+                except WarmupError as error:  # which says nothing about a model
+                    self.err.line(f"warning: {error.reason}")
         self._conclude(status)
         return status
 
-    def _open_report(self) -> LiveReport | None:
-        """Raises HostError where its folder cannot be made."""
-        if self.report_dir is None:
-            return None
-        return open_live_report(self.report_dir, self.run_id, self.session.environ)
-
-    def _write_report(self, live: LiveReport) -> None:
-        """What cannot be written says nothing about a model: it is told, and that is all."""
-        home = self.session.home
-        try:
-            live.write(home.find_folder("runs"), home.path, self.err)
-        except WarmupError as error:
-            self.err.line(f"warning: {error.reason}")
-
-    def _subscribe(self, events: Events) -> Callable[[], None]:
-        """Attach the view of this place; returns what takes its moving line away."""
-        console = Console(self.out, self.err, environ=self.session.environ, json=self.json_output)
-        if not is_actions(self.session.environ):
-            events.subscribe(console)
-            return console.close
-        secrets = self.session.redactor.values
-        actions = Actions(console, self.err, environ=self.session.environ, secret_values=secrets)
-        events.subscribe(actions)
-
-        def close() -> None:
-            console.close()
-            actions.close()
-
-        return close
+    def _is_done(self, launch: Launch, check: MarkerCheck) -> bool:
+        return is_done(check, launch, force=self.force)
 
     def _repair(self, events: Events, checks: Sequence[MarkerCheck]) -> None:
         """In the caches of what is cold, before any server meets it."""
@@ -203,11 +179,8 @@ class _Run:
         from warmup.state.api import get_facts, repair_before_run
 
         session = self.session
-        cold = [
-            launch
-            for launch, check in zip(session.launches, checks, strict=True)
-            if not is_done(check, launch, force=self.force)
-        ]
+        pairs = zip(session.launches, checks, strict=True)
+        cold = [launch for launch, check in pairs if not self._is_done(launch, check)]
         families = sorted({name for each in cold for name in get_engine(each.engine).families})
         facts = get_facts(session.env, session.vector)
         for done in repair_before_run(families, [session.get_env(each) for each in cold], facts):
@@ -215,74 +188,59 @@ class _Run:
                 "repaired", rule=done.rule, path=done.path, state=done.state, detail=done.detail
             )
 
-    @property
-    def _deadline(self) -> float | None:
-        deadline_s = self.session.resolved.deadline_s
-        return None if deadline_s is None else self.begin + deadline_s
-
     def _warm(self, events: Events, run_dir: Path, checks: Sequence[MarkerCheck]) -> None:
         # Loaded only now: a run that finds all warm pays for none of it.
-        from warmup.attempt import RunContext
         from warmup.supervise.api import Supervisor
         from warmup.warm import warm_model
 
-        launches = self.session.launches
+        session, launches = self.session, self.session.launches
         with Supervisor(run_dir, warn=lambda text: events.emit("warning", text=text)) as supervisor:
-            step = RunContext(
-                home=self.session.home,
-                run_dir=run_dir,
-                supervisor=supervisor,
-                events=events,
-                redactor=self.session.redactor,
-                env=self.session.env,
-                check=self.session.check,
-                get_vector=self.session.get_vector,
-                log_names=make_log_names(launches),
-                visible_gpus=self.session.get_visible_gpus(),
-                seeding=self.session.seeding,
-                deadline=self._deadline,
+            context = session.make_context(
+                run_dir,
+                supervisor,
+                events,
+                self.limits,
+                visible_gpus=session.get_visible_gpus(),
                 force=self.force,
-                log_lines=self.log_lines,
-                max_log_bytes=self.max_log_bytes,
             )
             why_skipped = ""
             for index, (launch, check) in enumerate(zip(launches, checks, strict=True), start=1):
                 if why_skipped:
                     skipped = make_unlaunched(launch, check, "skipped", reason=why_skipped)
                     self._finish(events, skipped)
-                elif is_done(check, launch, force=self.force):
+                elif self._is_done(launch, check):
                     self._finish(events, make_unlaunched(launch, check, "warm"))
                 else:
-                    result, error = warm_model(launch, step, (index, len(launches)))
+                    result, error = warm_model(launch, context, (index, len(launches)))
                     self._finish(events, result)
                     why_skipped = self._note(launch, error, supervisor.find_cancelled())
                     if result.survivors and not why_skipped:
                         left = "; ".join(result.survivors)
                         why_skipped = f"processes of {launch.name} could not be ended: {left}"
 
-    def _warm_at_once(
-        self, events: Events, run_dir: Path, checks: Sequence[MarkerCheck], num_jobs: str
+    def _warm_side_by_side(
+        self, events: Events, run_dir: Path, checks: Sequence[MarkerCheck]
     ) -> None:
         """The same with a child process for each model, as many as fit."""
-        from warmup.commands.side_by_side import AtOnce
+        from warmup.commands.side_by_side import warm_side_by_side
 
         def finish(result: ModelResult, error: WarmupError | None) -> None:
             self._finish(events, result)
             if error is not None:
                 self.errors.append(error)
 
-        found = AtOnce(
-            session=self.session,
-            run_dir=run_dir,
-            events=events,
-            finish=finish,
-            deadline=self._deadline,
+        cancelled = warm_side_by_side(
+            self.session,
+            run_dir,
+            events,
+            finish,
+            checks,
+            self.jobs or "auto",
+            limits=self.limits,
             force=self.force,
             fail_fast=self.fail_fast,
-            log_lines=self.log_lines,
-            max_log_bytes=self.max_log_bytes,
         )
-        if (cancelled := found.run(checks, num_jobs)) is not None:
+        if cancelled is not None:
             self.errors.append(cancelled)
         names = [launch.name for launch in self.session.launches]
         self.results.sort(key=lambda result: names.index(result.name))

@@ -21,13 +21,14 @@ from warmup.state.api import (
 )
 from warmup.words.errors import HostError, WarmupError
 from warmup.words.secrets import Redactor
-from warmup.workflow.api import Resolved, Selection, get_visible, load
+from warmup.workflow.api import Resolved, Selection, get_visible, load, make_log_names
 
 if TYPE_CHECKING:
-    from warmup.target.api import Seeding
-
-if TYPE_CHECKING:
+    from warmup.attempt import RunContext
     from warmup.packs.api import Policy, Trust
+    from warmup.report.api import Events
+    from warmup.supervise.api import Limits, Supervisor
+    from warmup.target.api import Seeding
 
 # Where a compiler is looked for; everything else that a vector reads of the environment is
 # `get_relevant`'s.
@@ -180,6 +181,37 @@ class Session:
             self._get_toolkit_env(launch),
             [*filter(None, more_paths)],
             may_run_python=self.may_run_python,
+        )
+
+    def make_context(
+        self,
+        run_dir: Path,
+        supervisor: Supervisor,
+        events: Events,
+        limits: Limits,
+        *,
+        visible_gpus: tuple[str, ...],
+        force: bool,
+        is_alone: bool = True,
+    ) -> RunContext:
+        """What `warm_model` needs to know of the run."""
+        from warmup.attempt import RunContext
+
+        return RunContext(
+            home=self.home,
+            run_dir=run_dir,
+            supervisor=supervisor,
+            events=events,
+            redactor=self.redactor,
+            env=self.env,
+            check=self.check,
+            get_vector=self.get_vector,
+            log_names=make_log_names(self.launches),
+            limits=limits,
+            visible_gpus=visible_gpus,
+            seeding=self.seeding,
+            force=force,
+            is_alone=is_alone,
         )
 
     def check(self, launch: Launch) -> MarkerCheck:

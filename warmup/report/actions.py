@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from warmup.report.console import Console
 from warmup.report.document import ModelResult
-from warmup.report.events import Event, View
-from warmup.report.output import Output
+from warmup.report.events import Event, Events, View
+from warmup.report.output import Output, is_actions
 from warmup.report.summary import RunSummary, write_outputs, write_step_summary
 from warmup.words.escape import get_printable
 
@@ -159,3 +160,30 @@ class Actions:
                     write(Path(path), summary)
                 except OSError as error:  # which says nothing about a model
                     self._err.line(f"warning: {variable} not written: {error}")
+
+
+def open_view(
+    events: Events,
+    out: Output,
+    err: Output,
+    *,
+    environ: Mapping[str, str],
+    json: bool,
+    secret_values: Iterable[str],
+) -> Callable[[], None]:
+    """Attach what a person reads: `Console`, under GitHub Actions within its groups.
+
+    json: whether stdout is one document's. Returns what takes the moving line away.
+    """
+    console = Console(out, err, environ=environ, json=json)
+    if not is_actions(environ):
+        events.subscribe(console)
+        return console.close
+    actions = Actions(console, err, environ=environ, secret_values=secret_values)
+    events.subscribe(actions)
+
+    def close() -> None:
+        console.close()
+        actions.close()
+
+    return close

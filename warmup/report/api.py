@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from warmup.report.actions import Actions
-from warmup.report.console import Console
+from warmup.report.actions import open_view
 from warmup.report.document import (
     ErrorDocument,
     ModelResult,
@@ -57,8 +56,6 @@ def open_live_report(folder: Path, run_id: str, environ: Mapping[str, str]) -> L
 
 __all__ = [
     "PROOF_PREFIX",
-    "Actions",
-    "Console",
     "CountBar",
     "ErrorDocument",
     "Event",
@@ -82,6 +79,7 @@ __all__ = [
     "is_actions",
     "make_sarif",
     "open_live_report",
+    "open_view",
     "read_report",
     "show",
 ]

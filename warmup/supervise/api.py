@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from warmup.supervise.cancel import CancelWatch
     from warmup.supervise.gpu_memory import Gpu, read_gpus, select_gpus, wait_until_free
     from warmup.supervise.job import Job, die_with
+    from warmup.supervise.limits import Limits
     from warmup.supervise.log.tail import read_tail
     from warmup.supervise.phases import Phases
     from warmup.supervise.ports import PortLease, lease_ports, peek_ports
@@ -32,6 +33,7 @@ __all__ = [
     "EntryHolders",
     "Gpu",
     "Job",
+    "Limits",
     "NotExecutable",
     "Phases",
     "PortLease",
@@ -59,6 +61,7 @@ _PLACES = {
     "EntryHolders": "watch.holders",
     "Gpu": "gpu_memory",
     "Job": "job",
+    "Limits": "limits",
     "NotExecutable": "tree.exec_error",
     "Phases": "phases",
     "PortLease": "ports",

@@ -5,7 +5,6 @@ Whatever happens inside, the server is ended and the tail of its log is shown.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from warmup.launch.api import Engine, Launch
 from warmup.report.api import Events
 from warmup.supervise.gpu_memory import Gpu, read_gpus, select_gpus, wait_until_free
 from warmup.supervise.ladder import Climb
+from warmup.supervise.limits import Limits
 from warmup.supervise.log.exceptions import find_trouble
 from warmup.supervise.log.file import LogFile
 from warmup.supervise.log.watch import LogWatch
@@ -54,8 +54,7 @@ class _Upkeep:
 class Boot:
     """What one boot needs to know.
 
-    cwd: the server's own folder (servers litter). deadline: monotonic seconds by which the whole
-    step must have ended; None without one. log_lines, max_log_bytes: see `run --help`.
+    cwd: the server's own folder (servers litter).
     own_gpus: names of those that are its own, where neighbours use the others; None: all are.
     """
 
@@ -66,9 +65,7 @@ class Boot:
     cwd: Path
     log_path: Path
     port: int
-    deadline: float | None
-    log_lines: int
-    max_log_bytes: int
+    limits: Limits
     own_gpus: tuple[str, ...] | None = None
 
     def run(
@@ -98,7 +95,7 @@ class Boot:
         patterns = (*self.engine.crash_patterns, *self.launch.crash_patterns)
         dir_fd = supervisor.find_dir_fd(self.log_path.parent)
         watch = LogWatch(self.log_path, patterns, redactor=redactor, dir_fd=dir_fd)
-        log = LogFile(self.log_path, self.max_log_bytes, dir_fd=dir_fd)
+        log = LogFile(self.log_path, self.limits.max_log_bytes, dir_fd=dir_fd)
         upkeep = _Upkeep(log, watch, events, phases, redactor)
         server: Server | None = None
         survivors: tuple[str, ...] = ()
@@ -121,7 +118,7 @@ class Boot:
                 ended = server.find_exit()
                 has_ended_itself = ended is not None and ended.is_own_doing
                 error.is_evidence |= has_ended_itself and not is_from_outside
-            if self._is_past_deadline() and not isinstance(error, Cancelled):
+            if self.limits.is_over and not isinstance(error, Cancelled):
                 error.cause = f"{error.cause or error.what}; the step's deadline has passed"
             raise
         finally:
@@ -172,7 +169,7 @@ class Boot:
                 supervisor,
                 port=self.port,
                 path=self.engine.get_health_path(self.launch),
-                timeout_s=self._limit(self.launch.start_timeout_s),
+                timeout_s=self.limits.cut(self.launch.start_timeout_s),
                 log_watch=watch,
                 redactor=upkeep.redactor,
                 on_poll=upkeep.poll,
@@ -188,20 +185,11 @@ class Boot:
             redactor=upkeep.redactor,
             on_poll=upkeep.poll,
             phases=upkeep.phases,
-            limit_s=self._limit(self.launch.request_timeout_s),
+            limit_s=self.limits.cut(self.launch.request_timeout_s),
         ).run()
 
-    def _limit(self, timeout_s: float) -> float:
-        """The timeout, or what is left of the step where that is less."""
-        if self.deadline is None:
-            return timeout_s
-        return max(0.0, min(timeout_s, self.deadline - time.monotonic()))
-
-    def _is_past_deadline(self) -> bool:
-        return self.deadline is not None and time.monotonic() >= self.deadline
-
     def _show_tail(self, events: Events, watch: LogWatch, stopped_at: int | None) -> None:
-        tail = watch.read_tail(self.log_lines, stopped_at)
+        tail = watch.read_tail(self.limits.log_lines, stopped_at)
         events.emit(
             "log_tail",
             self.launch.name,

@@ -8,6 +8,7 @@ import msgspec
 
 from warmup.launch.api import Launch
 from warmup.report.api import ModelResult
+from warmup.supervise.api import Limits
 from warmup.words.errors import EXIT_HOST, HostError, WarmupError
 from warmup.workflow.selection import Resolved
 
@@ -15,7 +16,7 @@ from warmup.workflow.selection import Resolved
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     """launches, default, cache_root, gpu_target, target_driver: what the whole run resolved. index:
     of this child's launch among them, from 0. run_id: of its own ledger. run_dir: where logs go.
-    gpus: its own. deadline: monotonic seconds, which are the same in every process. is_alone:
+    gpus: its own. is_alone:
     nobody else warms meanwhile; else the proof is left for later. parent: pid of the run.
     """
 
@@ -28,11 +29,9 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     run_dir: str
     gpus: tuple[str, ...]
-    deadline: float | None
+    limits: Limits
     force: bool
     is_alone: bool
-    log_lines: int
-    max_log_bytes: int
     parent: int
 
     @property
