@@ -11,6 +11,7 @@ import pytest
 
 from tests.commands.program import call, get_env
 from tests.jobs_program import server, write
+from tests.needs import load
 
 FLEET = ("--workflow", "workflow.toml")
 
@@ -83,12 +84,15 @@ def test_the_job_is_indexed_without_root_and_with_its_gpus(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("args", [[], ["--pack", "lab/pack:1", "--queue", "q"], ["--claim", "c"]])
 def test_it_holds_against_the_published_schema(tmp_path: Path, args: list[str]) -> None:
-    """PyPI's kubernetes-validate carries the project's own OpenAPI schemas; CI may lack it."""
-    validate = pytest.importorskip("kubernetes_validate")
+    """PyPI's kubernetes-validate carries the project's own OpenAPI schemas, and asks nobody."""
+    validate = load("kubernetes_validate")
     write(tmp_path, server("a"))
     for item in make_list(tmp_path, *args):
         for version in ("1.31", "1.37"):
             validate.validate(item, version, strict=True)
+        item["surplus"] = 1
+        with pytest.raises(validate.ValidationError):
+            validate.validate(item, "1.37", strict=True)
 
 
 def test_the_containers_command_warms_the_share_of_its_index(tmp_path: Path) -> None:
