@@ -6,22 +6,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from warmup.caches.api import (
+    FoundCompile,
     Snapshot,
     encode,
+    find_new,
     get_log_variables,
     list_compiled,
     make_manifest,
+    part_tuning,
     summaries,
     take_snapshot,
 )
 from warmup.launch.api import Allocation, Engine, Launch, get_engine, get_server_env
-from warmup.report.api import Events, ModelResult, State
+from warmup.report.api import Events, ModelResult, State, tell_compiled
 from warmup.state.api import (
     Home,
     MarkerCheck,
@@ -165,7 +168,7 @@ class Attempt:
         boot.run(context.supervisor, context.events, self.phases, context.redactor)
         return log_path
 
-    def boot_and_look(self, suffix: str = "", *, is_tuning_new: bool = False) -> list[str]:
+    def boot_and_look(self, suffix: str = "", *, is_tuning_new: bool = False) -> list[FoundCompile]:
         """Boot once; everything that it compiled, as caches and log tell. is_tuning_new: whether
         autotuners' results are to be expected, and so count as nothing."""
         families = self.engine.families
@@ -178,6 +181,26 @@ class Attempt:
             dir_fd=self.context.supervisor.find_dir_fd(log_path.parent),
             is_tuning_new=is_tuning_new,
         )
+
+    def look(self, before: Snapshot) -> Snapshot:
+        """The caches now, without what a seed may not hold. What is new is counted and told."""
+        after = take_snapshot(tuple(before.families), self.env)
+        if self.context.seeding is not None:
+            after, _ = part_tuning(after)
+        new = find_new(before, after)
+        self.new_entries = {family: len(entries) for family, entries in new.items()}
+        self.tell_compiled(
+            FoundCompile(name, one.kernel, one.t) for name in new for one in new[name]
+        )
+        return after
+
+    def tell_compiled(self, found: Iterable[FoundCompile]) -> None:
+        """One event a family."""
+        families: dict[str, list[tuple[float | None, str]]] = {}
+        for one in found:
+            families.setdefault(one.family, []).append((one.t, one.kernel))
+        for family, kernels in families.items():
+            tell_compiled(self.context.events, self.launch.name, family, kernels)
 
     def write_marker(self, before: Snapshot, after: Snapshot) -> None:
         """With its manifest. before, after: the caches around the boots."""

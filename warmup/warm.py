@@ -9,14 +9,14 @@ import contextlib
 from collections.abc import Sequence
 
 from warmup.attempt import Attempt, RunContext
-from warmup.caches.api import Snapshot, find_new, mark_unread, part_tuning, take_snapshot
+from warmup.caches.api import Snapshot, mark_unread, take_snapshot
 from warmup.kernels.api import FAMILIES, compile_directly
 from warmup.launch.api import Launch
 from warmup.report.api import PROOF_PREFIX, ModelResult
 from warmup.state.api import Marker, MarkerCheck, hold_launch_lock
 from warmup.supervise.api import Phases, lease_ports
 from warmup.target.api import Seeding
-from warmup.words.errors import HostError, WarmupError
+from warmup.words.errors import Cancelled, HostError, WarmupError
 from warmup.workflow.api import NOT_PROVEN, assign, get_reason, is_done, make_unlaunched
 
 # Kernels named in one error line; the others are counted.
@@ -109,16 +109,18 @@ def _warm_cold(attempt: Attempt, check: MarkerCheck) -> ModelResult:
         if context.is_alone:  # else a neighbour's marking would hide what this one reads
             before = mark_unread(before)
         attempt.tell_start(reason, gpus)
-        if seeding is not None:
-            _seed(attempt, seeding, before)
-        elif check.state == "seeded" and check.marker is not None and not context.force:
-            _confirm(attempt, check.marker)
-        elif reason != NOT_PROVEN:  # else only the proof is missing
-            _compile(attempt)
-        after = take_snapshot(families, attempt.env)
-        if seeding is not None:
-            after, _ = part_tuning(after)
-        attempt.new_entries = {name: len(new) for name, new in find_new(before, after).items()}
+        try:
+            if seeding is not None:
+                _seed(attempt, seeding, before)
+            elif check.state == "seeded" and check.marker is not None and not context.force:
+                _confirm(attempt, check.marker)
+            elif reason != NOT_PROVEN:  # else only the proof is missing
+                _compile(attempt)
+        except WarmupError as error:
+            if not isinstance(error, Cancelled):  # then there is no time to look
+                attempt.look(before)
+            raise
+        after = attempt.look(before)
         if launch.prove and not attempt.proven and seeding is None:
             _prove(attempt)
         attempt.write_marker(before, after)
@@ -159,7 +161,7 @@ def _confirm(attempt: Attempt, seed: Marker) -> None:
     """The seed's one boot on the GPU. It is proven where nothing is compiled; else this was an
     ordinary warm-up, and what the seed missed is named. What is timed anew counts as nothing."""
     attempt.target = seed.target
-    attempt.seed_missed = missed = tuple(attempt.boot_and_look(is_tuning_new=True))
+    attempt.seed_missed = missed = tuple(map(str, attempt.boot_and_look(is_tuning_new=True)))
     attempt.proven = not missed
     if missed:
         attempt.warn(f"its seed for {seed.target} missed {len(missed)}: {_join(missed)}")
@@ -168,8 +170,10 @@ def _confirm(attempt: Attempt, seed: Marker) -> None:
 def _prove(attempt: Attempt) -> None:
     """Boot the same way again; raise WarmupError naming every kernel that is compiled again."""
     attempt.phases.prefix = PROOF_PREFIX
-    again = attempt.boot_and_look(".prove")
-    if again:
+    found = attempt.boot_and_look(".prove")
+    if found:
+        attempt.tell_compiled(found)
+        again = [*map(str, found)]
         error = WarmupError(
             f"not proven: the second boot compiled {len(again)} again",
             cause=_join(again),

@@ -153,3 +153,49 @@ def test_a_home_that_cannot_be_written_is_reported_too(tmp_path: Path) -> None:
     (tmp_path / "home" / "runs").chmod(0o700)
     assert done.returncode == 0
     assert get_states(tmp_path / "out") == ["passed"]
+
+
+def read_compiled(folder: Path, run_id: str) -> list[tuple[str, str, float]]:
+    """Family, kernel and moment of each compile event."""
+    lines = (folder / "home" / "runs" / run_id / "events.jsonl").read_text().splitlines()
+    events = [event for event in map(json.loads, lines) if event["kind"] == "compiled"]
+    assert {event["model"] for event in events} <= {"toy:1"}
+    return [(e["data"]["family"], name, t) for e in events for t, name in e["data"]["kernels"]]
+
+
+def test_what_a_boot_compiles_is_on_the_page_and_in_the_trace(tmp_path: Path) -> None:
+    write_workflow(tmp_path, more='requests = [{ path = "/compile/mul", json = {} }]\n')
+    began = time.time()
+    document = call_json(tmp_path, "run", "--workflow", "workflow.toml", "--report", "out")
+    found = read_compiled(tmp_path, document["run_id"])
+    assert [(family, kernel) for family, kernel, _ in found] == [
+        ("triton", "add"),
+        ("triton", "mul"),
+    ]
+    assert began - 1 < found[0][2] <= found[1][2] < time.time()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "compiled: 2 triton" in page and "2 kernels compiled" in page
+    events = json.loads((tmp_path / "out" / "trace.json").read_text())["traceEvents"]
+    spans = {event["name"]: event for event in events if event["ph"] == "X"}
+    add, mul = (event for event in events if event["ph"] == "i")
+    assert (add["name"], mul["name"]) == ("add", "mul")
+    for kernel, phase in ((add, "request"), (mul, "ladder")):
+        span = spans[phase]
+        assert span["ts"] <= kernel["ts"] + 20_000, "a file's time lags by a tick"
+        assert kernel["ts"] <= span["ts"] + span["dur"]
+    # Nothing is compiled by a run that finds it warm.
+    document = call_json(tmp_path, "run", "--workflow", "workflow.toml")
+    assert read_compiled(tmp_path, document["run_id"]) == []
+
+
+def test_what_was_compiled_before_a_failure_or_again_is_told(tmp_path: Path) -> None:
+    write_workflow(tmp_path, more='requests = [{ path = "/fail", json = {} }]\n')
+    document = call_json(tmp_path, "run", "--workflow", "workflow.toml")
+    assert document["exit_code"] == 1
+    (found,) = read_compiled(tmp_path, document["run_id"])
+    assert found[:2] == ("triton", "add")
+    assert document["models"][0]["new_entries"] == {"triton": 1}
+    write_workflow(tmp_path, "--always-compile")
+    document = call_json(tmp_path, "run", "--workflow", "workflow.toml", "--prove")
+    assert document["models"][0]["failed_phase"] is None
+    assert [kernel for _, kernel, _ in read_compiled(tmp_path, document["run_id"])] == ["add"] * 2

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.report.helpers import make_result
 from warmup.report.document import ModelResult
-from warmup.report.events import Events
+from warmup.report.events import Events, tell_compiled
 from warmup.report.history import History, read_history
 from warmup.words.files import Folder
 
@@ -77,7 +77,7 @@ def record_model(events: Events, result: ModelResult, index: int, tail: Sequence
         seconds=0.1,
         new_entries={"triton": 2},
     )
-    events.emit("compiled", name, family="triton", kernel=f"kernel of {name}", rank=1)
+    tell_compiled(events, name, f"family of {name}", [(None, f"kernel of {name}"), (1.0, name)])
     events.emit("warning", name, text=f"warned of {name}")
     events.emit("log_tail", name, path=f"/runs/{name}.log", lines=list(tail), cut=True,
                 trouble=len(tail) - 1 if tail else None)  # fmt: skip

@@ -30,7 +30,13 @@ def test_a_run_is_read_as_it_was(tmp_path: Path) -> None:
     names = [span.name for span in model.spans]
     assert names[:4] == ["spawn", "ready", "request", "stop"]
     assert {span.seconds for span in model.spans} == {0.25}
-    assert (model.steps[0].new_entries, model.compiled[0].rank) == ({"triton": 2}, 1)
+    assert (model.steps[0].new_entries, model.num_compiled) == (
+        {"triton": 2},
+        {"family of org/a:8": 2},
+    )
+    late, early = model.compiled
+    assert early.t == model.begin, "a file may be older than the run"
+    assert early.t < late.t
     assert (model.trouble, model.warnings) == ("x: error: bad", ["warned of org/a:8"])
     assert model.gpu_hours == pytest.approx(8 * 41.23 / 3600)
     assert run.gpu_hours == pytest.approx(12 * 41.23 / 3600)

@@ -133,7 +133,7 @@ def test_it_tells_what_a_user_looks_for(tmp_path: Path) -> None:
         "▶ is the first line of trouble",
         "step of org/a:8",
         "kernel of org/a:8",
-        "rank 1",
+        "compiled: 2 family of org/a:8",
         "GPU-hours",
         "at 2.50 a GPU-hour",
         "+6",

@@ -5,7 +5,7 @@ The face of this room: other rooms import it alone.
 
 from __future__ import annotations
 
-from warmup.caches.compile_lines import get_log_variables, list_compiled
+from warmup.caches.compile_lines import FoundCompile, get_log_variables, list_compiled
 from warmup.caches.families.triton import GROUP_PREFIX
 from warmup.caches.family import find_tuning
 from warmup.caches.family_table import get_family, get_variables, list_families
@@ -44,6 +44,7 @@ __all__ = [
     "File",
     "FileRecord",
     "Finding",
+    "FoundCompile",
     "Manifest",
     "Mismatch",
     "RootRecord",

@@ -35,6 +35,18 @@ class CompileLine(NamedTuple):
     may_be_load: bool = False
 
 
+class FoundCompile(NamedTuple):
+    """One thing that was compiled. kernel: its name, or the log's line. t: when, in seconds since
+    the epoch; None where only the log tells of it."""
+
+    family: str
+    kernel: str
+    t: float | None
+
+    def __str__(self) -> str:
+        return f"{self.family} {self.kernel}"
+
+
 def get_log_variables(families: Sequence[str]) -> dict[str, str]:
     """Variables under which servers say that they compile; they change nothing else."""
     variables: dict[str, str] = {}
@@ -95,7 +107,7 @@ def list_compiled(
     *,
     dir_fd: int | None = None,
     is_tuning_new: bool = False,
-) -> list[str]:
+) -> list[FoundCompile]:
     """Everything that was compiled between two snapshots, as caches and the server's log tell it.
 
     is_tuning_new: whether autotuners' results were to be expected, and so count as nothing.
@@ -103,8 +115,10 @@ def list_compiled(
     """
     new = find_new(before, part_tuning(after)[0] if is_tuning_new else after)
     lines = find_compile_lines(log_path, tuple(before.families), dir_fd=dir_fd)
-    entries = [f"{family} {entry.kernel}" for family, each in new.items() for entry in each]
-    return entries + [f"{line.family} {line.text}" for line in drop_loads(lines, before)]
+    entries = [FoundCompile(family, one.kernel, one.t) for family in new for one in new[family]]
+    return entries + [
+        FoundCompile(line.family, line.text, None) for line in drop_loads(lines, before)
+    ]
 
 
 def _iter_lines(path: Path, offset: int, dir_fd: int | None) -> Iterator[bytes]:

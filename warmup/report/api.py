@@ -18,7 +18,7 @@ from warmup.report.document import (
     StepResult,
     StepState,
 )
-from warmup.report.events import PROOF_PREFIX, Event, Events
+from warmup.report.events import PROOF_PREFIX, Event, Events, tell_compiled
 from warmup.report.output import Output, flush_standard_streams, is_actions, show
 from warmup.report.sarif import SarifResult, SarifRule, make_sarif
 from warmup.report.summary import get_output
@@ -82,4 +82,5 @@ __all__ = [
     "open_view",
     "read_report",
     "show",
+    "tell_compiled",
 ]

@@ -8,16 +8,19 @@ reported once, to the views, as a `warning`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from warmup.report.document import ModelResult
+from warmup.report.text import clip
 from warmup.words.encoding import encode_json
 from warmup.words.secrets import Redactor
 
+MAX_KERNELS = 2000  # of one event; the others are counted
+_MAX_NAME = 200
 PROOF_PREFIX = "prove_"  # of a phase's name, in the boot that proves
 
 
@@ -32,6 +35,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
       phase           {phase: kernels|spawn|ready|request|ladder|stop|memory, seconds?,
                        state: started|finished|failed}   `prove_spawn`, … in the boot that proves
       step            {step, state: answered|failed|left_out, seconds, new_entries: {family: n}}
+      compiled        {family, kernels: [[t, name]], more: int}   what its boots compiled; t: when,
+                       in seconds since the epoch, null where only the log tells of it
       heartbeat       {phase, seconds, last_line?}   at most every 30 s while a phase lasts, or
                        `lock`: the wait for another run that warms the same launch
       log_tail        {path, lines: [str], cut: bool, trouble: int?}   the number of the first line
@@ -98,3 +103,15 @@ class Events:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def tell_compiled(
+    events: Events, model: str, family: str, kernels: Sequence[tuple[float | None, str]]
+) -> None:
+    """Emit `compiled`, as long as a line may be."""
+    told = [
+        (None if t is None else round(t, 3), clip(name, _MAX_NAME))
+        for t, name in kernels[:MAX_KERNELS]
+    ]
+    more = len(kernels) - len(told)
+    events.emit("compiled", model, family=family, kernels=told, more=more)

@@ -104,7 +104,7 @@ def _make_model(model: ModelRecord) -> dict[str, Any]:
         "seconds": model.seconds,
         "phases": [[span.name, round(span.seconds, 3), span.state] for span in model.spans],
         "steps": [[step.name, round(step.seconds, 3), step.state] for step in model.steps],
-        "num_compiled": len(model.compiled) + model.more_compiled,
+        "num_compiled": sum(model.num_compiled.values()),
         "new_entries": model.new_entries,
         "trouble": model.trouble,
         "gpu_hours": model.gpu_hours,

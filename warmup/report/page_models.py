@@ -148,29 +148,22 @@ def _make_steps(model: ModelRecord) -> list[Markup]:
 
 
 def _make_kernels(model: ModelRecord) -> list[Markup]:
-    if not model.compiled:
+    if not model.num_compiled:
         return []
-    counts: Counter[tuple[str, int | None]] = Counter()
-    counts.update((each.family, each.rank) for each in model.compiled)
-    names: dict[tuple[str, int | None], list[str]] = {}
+    names: dict[str, list[str]] = {}
     for each in model.compiled:
-        named = names.setdefault((each.family, each.rank), [])
-        if len(named) < 4:
-            named.append(clip(each.kernel, 60))
+        names.setdefault(each.family, []).append(clip(each.kernel, 60))
     rows = [
         (
             clip(family, 40),
-            "" if rank is None else f"rank {rank}",
             str(count),
-            ", ".join(names[family, rank]) + (", …" if count > 4 else ""),
+            ", ".join(found := names.get(family, [])[:4]) + (", …" if count > len(found) else ""),
         )
-        for (family, rank), count in counts.most_common(_MAX_ROWS)
+        for family, count in model.num_compiled.most_common(_MAX_ROWS)
     ]
-    total = len(model.compiled) + model.more_compiled
-    return [
-        element("h3", f"{get_count(total, 'kernel')} compiled"),
-        _make_plain(("family", "rank", "kernels", "such as"), rows),
-    ]
+    total = get_count(sum(model.num_compiled.values()), "kernel")
+    head = element("h3", f"{total} compiled")
+    return [head, _make_plain(("family", "kernels", "such as"), rows)]
 
 
 def _make_plain(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Markup:

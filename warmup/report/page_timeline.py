@@ -6,6 +6,7 @@ What it shows stands below it in words; colour alone says nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from warmup.report.events import PROOF_PREFIX
@@ -58,9 +59,9 @@ def _make_lane(model: ModelRecord, run: RunRecord) -> Markup:
     if model.steps:
         text = f"asked {get_count(len(model.steps), 'time')}"
         keys.append(element("li", element("i", class_="p-step"), text))
-    num_kernels = len(model.compiled) + model.more_compiled
-    if num_kernels:
-        text = f"{get_count(num_kernels, 'kernel')} compiled"
+    if model.num_compiled:
+        families = (f"{n} {clip(name, 40)}" for name, n in model.num_compiled.most_common(8))
+        text = f"compiled: {', '.join(families)}"
         keys.append(element("li", element("i", class_="p-tick"), text, class_="ticks"))
     told = ", ".join(
         f"{get_phase(name)[0]} {'failed after ' if name in failed else ''}{get_duration(seconds)}"
@@ -111,12 +112,12 @@ def _iter_rects(model: ModelRecord, begin: float, scale: float) -> Iterator[Mark
     for step in model.steps[:_MAX_RECTS]:
         title = f"step {clip(step.name, 60)} {get_duration(step.seconds)}"
         yield _make_rect((step.begin - begin) * scale, step.seconds * scale, 11, 5, "p-step", title)
-    seen: set[int] = set()
+    places: dict[int, Counter[str]] = {}
     for kernel in model.compiled:
-        x = round((kernel.t - begin) * scale)
-        if x not in seen and len(seen) < _MAX_RECTS:
-            seen.add(x)
-            yield _make_rect(x, _MIN_WIDTH, 11, 5, "p-tick", "")
+        places.setdefault(round((kernel.t - begin) * scale), Counter())[kernel.family] += 1
+    for x, counts in list(places.items())[:_MAX_RECTS]:
+        title = ", ".join(f"{n} {clip(family, 40)}" for family, n in counts.most_common(8))
+        yield _make_rect(x, _MIN_WIDTH, 11, 5, "p-tick", f"compiled {title}")
 
 
 def _make_rect(x: float, width: float, y: int, height: int, style: str, title: str) -> Markup:

@@ -68,10 +68,10 @@ class _Step(msgspec.Struct, frozen=True):
     new_entries: dict[str, int] = {}
 
 
-class _Kernel(msgspec.Struct, frozen=True):
+class _Kernels(msgspec.Struct, frozen=True):
     family: str = ""
-    kernel: str = ""
-    rank: int | None = None
+    kernels: list[tuple[float | None, str]] = []
+    more: int = 0
 
 
 class _Warning(msgspec.Struct, frozen=True):
@@ -206,11 +206,12 @@ def _add_step(model: ModelRecord, t: float, data: _Step, _run: RunRecord) -> Non
         model.steps.append(Span(data.step, begin, seconds, data.state, data.new_entries))
 
 
-def _add_kernel(model: ModelRecord, t: float, data: _Kernel, _run: RunRecord) -> None:
-    if len(model.compiled) < MAX_LISTED:
-        model.compiled.append(Compiled(t, data.family, data.kernel, data.rank))
-    else:
-        model.more_compiled += 1
+def _add_kernels(model: ModelRecord, t: float, data: _Kernels, run: RunRecord) -> None:
+    """A file may keep the time of where it was copied from: none is before the run."""
+    model.num_compiled[data.family] += len(data.kernels) + max(data.more, 0)
+    for when, kernel in data.kernels[: MAX_LISTED - len(model.compiled)]:
+        moment = t if when is None else min(max(when, model.begin or run.begin), t)
+        model.compiled.append(Compiled(moment, data.family, kernel))
 
 
 def _add_tail(model: ModelRecord, _t: float, data: LogExcerpt, _run: RunRecord) -> None:
@@ -240,7 +241,7 @@ _TAKERS: dict[str, _Taker[Any]] = {
         ("model_finished", Outcome, _finish_model, True),
         ("phase", _Phase, _add_phase, True),
         ("step", _Step, _add_step, True),
-        ("compiled", _Kernel, _add_kernel, True),
+        ("compiled", _Kernels, _add_kernels, True),
         ("log_tail", LogExcerpt, _add_tail, True),
     )
 }

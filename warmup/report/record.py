@@ -71,17 +71,17 @@ class Span:
 
 @dataclass(frozen=True)
 class Compiled:
-    """One kernel that was compiled. rank: of the server's process, None where nobody said."""
+    """One kernel that was compiled. t: seconds since the epoch."""
 
     t: float
     family: str
     kernel: str
-    rank: int | None = None
 
 
 @dataclass
 class ModelRecord:
-    """One model of one run. begin: seconds since the epoch, None where it was not launched."""
+    """One model of one run. begin: seconds since the epoch, None where it was not launched.
+    compiled: a bounded number of kernels; num_compiled: of all, by family."""
 
     name: str
     begin: float | None = None
@@ -91,7 +91,7 @@ class ModelRecord:
     spans: list[Span] = field(default_factory=list)
     steps: list[Span] = field(default_factory=list)
     compiled: list[Compiled] = field(default_factory=list)
-    more_compiled: int = 0
+    num_compiled: Counter[str] = field(default_factory=Counter)
     tail: LogExcerpt | None = None
     warnings: list[str] = field(default_factory=list)
     is_target: bool = False

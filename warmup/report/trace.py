@@ -3,7 +3,7 @@
 "Trace Event Format" (docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU):
 complete events (`X`) with `ts` and `dur` in microseconds, names of tracks as metadata (`M`),
 instants (`i`). Perfetto drops an event that overlaps another one on its track, so each model has
-a track for phases, one for the ladder's requests and one for kernels, and nothing there overlaps.
+a track for phases, one for the ladder's requests, and one for each family's compiled kernels.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from warmup.report.history import History
-from warmup.report.record import ModelRecord, RunRecord, Span
+from warmup.report.record import ModelRecord, Span
 from warmup.words.encoding import encode_json
 from warmup.words.escape import get_printable
 
-_TRACKS = ("phases", "requests", "kernels")
+_TRACKS = ("phases", "requests")
 
 
 def make_trace(history: History) -> bytes:
@@ -26,22 +26,23 @@ def make_trace(history: History) -> bytes:
     for pid, run in enumerate(history.runs, start=1):
         name = f"warmup-ci run {get_printable(run.run_id)}"
         events.append(_make_name("process_name", pid, 0, name))
-        for index, model in enumerate(run.models.values()):
-            events += _iter_model(model, run, pid, index * len(_TRACKS) + 1, begin)
+        tid = 1
+        for model in run.models.values():
+            events += _iter_model(model, pid, tid, begin)
+            tid += len(_TRACKS) + len(model.num_compiled)
     return encode_json({"traceEvents": events, "displayTimeUnit": "ms"})
 
 
-def _iter_model(
-    model: ModelRecord, run: RunRecord, pid: int, tid: int, begin: float
-) -> Iterator[dict[str, Any]]:
+def _iter_model(model: ModelRecord, pid: int, tid: int, begin: float) -> Iterator[dict[str, Any]]:
     name = get_printable(model.name)
     for offset, spans in enumerate((model.spans, model.steps)):
         if spans:
             label = f"{name} {_TRACKS[offset]}"
             yield _make_name("thread_name", pid, tid + offset, label)
             yield from _iter_spans(spans, pid, tid + offset, begin, _TRACKS[offset])
-    if model.compiled:
-        yield _make_name("thread_name", pid, tid + 2, f"{name} {_TRACKS[2]}")
+    tracks = {family: tid + 2 + number for number, family in enumerate(model.num_compiled)}
+    for family, track in tracks.items():
+        yield _make_name("thread_name", pid, track, f"{name} {get_printable(family)}")
     for kernel in model.compiled:
         yield {
             "ph": "i",
@@ -49,9 +50,8 @@ def _iter_model(
             "name": get_printable(kernel.kernel or kernel.family),
             "cat": get_printable(kernel.family),
             "pid": pid,
-            "tid": tid + 2,
+            "tid": tracks[kernel.family],
             "ts": _get_microseconds(kernel.t - begin),
-            "args": {} if kernel.rank is None else {"rank": kernel.rank},
         }
 
 
