@@ -304,10 +304,11 @@ def forecast(**values: Any) -> int:
 
 @cli.command(cls=SpreadCommand)
 @click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="PATH...")
+@click.option("--suite", "suites", multiple=True, metavar="PATTERN", help="Only what it runs.")
 @model_options
 @json_option
 def drift(**values: Any) -> int:
-    """Hold the server launches of Python tests against the workflow.
+    """Hold the server launches of Python tests and of a CI's own files against the workflow.
 
     Exit status 1 for a difference, a model that the workflow lacks, and nothing to compare.
     """

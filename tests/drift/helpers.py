@@ -3,7 +3,7 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-from warmup.drift.names import Unresolved
+from warmup.drift.resolve import Unresolved
 from warmup.drift.scan import FoundLaunch, find_launches
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from warmup.drift.compare import Drift, compare
-from warmup.drift.names import Unresolved
+from warmup.drift.resolve import Unresolved
 from warmup.drift.scan import FoundLaunch
 from warmup.launch.launch import Launch
 

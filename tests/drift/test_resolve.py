@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.drift.helpers import find_args, scan
-from warmup.drift.names import Unresolved
+from warmup.drift.resolve import Unresolved
 
 GROWN = """
     args = ["--a"]
@@ -18,10 +18,11 @@ GROWN = """
     ("body", "args"),
     [
         ("args = ['--a']\ncopy = list(args)\ncopy.append('--b')", ("--a",)),
+        ("args = ['--a', try_cached_model('org/m')]", ("--a", "org/m")),
         ("args: list[str] = ['--a', 3, 0.5]", ("--a", "3", "0.5")),
         ("n = 4\nargs = ['--tp', str(n), f'--x={n}-{\"y\"}']", ("--tp", "4", "--x=4-y")),
         ("args = ('--a',) + ('--b',)", ("--a", "--b")),
-        ("base = ['--a']\nargs = [*base, '--b'] + list(('--c',))", ("--a", "--b", "--c")),
+        ("base = ['--a']\nargs = [*base, '--b'] + ['--c']", ("--a", "--b", "--c")),
         ("args = ['--a']\nif flag:\n    print(args)", ("--a",)),
         ("args = ['--a']\ntry:\n    x = 1\nexcept OSError:\n    raise", ("--a",)),
         ("args = None", ()),
@@ -50,12 +51,12 @@ def test_what_is_understood(tmp_path: Path, body: str, args: tuple[str, ...]) ->
         ("args = ['--a']\nreturn args", "args may be changed at line 4"),
         ("for args in (['--a'], ['--b']):\n    pass", "args is set at line 3, not by an"),
         ("with f() as args:\n    pass", "args is set at line 3, not by an assignment"),
-        ("match flag:\n    case [*args]:\n        pass", "args is set by a match"),
+        ("match flag:\n    case [*args]:\n        pass", "args is set at line 4, not by an"),
         ("(args := f())", "args is set at line 3, not by an assignment"),
         ("args = get_args()", "a call: get_args()"),
-        ("list = tuple\nargs = list(['--a'])", "a call: list(['--a'])"),
+        ("args = list(['--a'])", "a call: list(['--a'])"),
         ("args = ['--a', os.environ['X']]", "not a constant: os.environ['X']"),
-        ("args = [f'{3:>4}']", "formatted: 3"),
+        ("args = [f'{3:>4}']", "not a constant: {3:>4}"),
         ("args = ['--a' * 3]", "not a constant: '--a' * 3"),
         ("args = [*names]", "names is a parameter"),
         ("args = IMPORTED", "IMPORTED is imported"),
@@ -110,7 +111,7 @@ def test_what_another_file_says_is_open(tmp_path: Path) -> None:
     ]
 
 
-def test_names_and_bases_of_the_same_file(tmp_path: Path) -> None:
+def test_what_a_base_class_of_the_same_file_launches_is_open(tmp_path: Path) -> None:
     found = scan(
         tmp_path,
         """
@@ -125,36 +126,49 @@ def test_names_and_bases_of_the_same_file(tmp_path: Path) -> None:
         class TestOwn(Base):
             model = MODEL
             extra = ["--b"]
-        class TestBare(Base):
-            model = "org/second"
+        class TestSetUp(Base):
+            @classmethod
+            def setUpClass(cls):
+                cls.model = "org/second"
+                super().setUpClass()
+        class TestBare(TestSetUp):
+            pass
         """,
     )
-    assert [(launch.model, launch.args) for launch in found] == [
-        ("org/first", ("--a", "--b")),
-        ("org/second", ("--a",)),
+    reason = "launched by a class that is not followed: "
+    assert [(launch.model, launch.unresolved) for launch in found] == [
+        (None, "model: it is None"),
+        ("org/first", f"{reason}Base"),
+        ("org/second", f"{reason}Base"),
+        (None, f"{reason}TestSetUp"),
     ]
 
 
-def test_what_another_test_of_the_class_sets_is_open(tmp_path: Path) -> None:
+def test_what_a_method_may_set_for_another_is_open(tmp_path: Path) -> None:
     found = scan(
         tmp_path,
         """
         class TestIt:
-            other_args = ["--a"]
+            def setUp(self):
+                self.sure = ["--a"]
             def test_one(self):
-                self.other_args = ["--b"]
-                popen_launch_server("org/m", URL, other_args=self.other_args)
+                self.late = ["--b"]
+                self.twice = ["--c"]
             def test_two(self):
-                popen_launch_server("org/m", URL, other_args=self.other_args)
-            def test_three(self):
-                popen_launch_server("org/m", URL, other_args=self.other_args)
-                self.other_args = ["--c"]
+                popen_launch_server("org/m", URL, other_args=self.sure)
+                popen_launch_server("org/m", URL, other_args=self.late)
+                popen_launch_server("org/m", URL, other_args=self.twice)
+                popen_launch_server("org/m", URL, other_args=self.here)
+                self.twice = self.here = ["--d"]
+                popen_launch_server("org/m", URL, other_args=self.here)
         """,
     )
     assert [launch.args for launch in found] == [
-        ("--b",),
-        Unresolved("other_args is set in test_one()"),
-        Unresolved("other_args is set only at line 11"),
+        ("--a",),
+        Unresolved("late is set in test_one()"),
+        Unresolved("twice is assigned more than once"),
+        Unresolved("here is set only at line 13"),
+        ("--d",),
     ]
 
 
@@ -163,12 +177,10 @@ def test_what_a_condition_sets_on_a_class_is_open(tmp_path: Path) -> None:
         tmp_path,
         """
         class TestIt:
-            other_args = []
             def setUp(self):
                 if FAST:
                     self.other_args = ["--fast"]
                 popen_launch_server("org/m", URL, other_args=self.other_args)
-        class TestOther(TestIt):
             def test_it(self):
                 def inner(self):
                     popen_launch_server("org/n", URL, other_args=self.other_args)
@@ -176,7 +188,6 @@ def test_what_a_condition_sets_on_a_class_is_open(tmp_path: Path) -> None:
         """,
     )
     assert [launch.unresolved for launch in found] == [
-        "other_args depends on a condition at line 6",
-        "other_args depends on a condition at line 6",
+        "other_args depends on a condition at line 5",
         "self.other_args is not set in this file",
     ]

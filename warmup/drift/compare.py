@@ -7,9 +7,9 @@ needs are then cold under a fresh marker.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from warmup.drift.names import Unresolved
+from warmup.drift.resolve import Unresolved
 from warmup.drift.scan import FoundLaunch, FoundLaunches, UnreadFile
 from warmup.launch.api import Launch, get_canonical, is_neutral, parse
 from warmup.words.errors import EXIT_FAILED, EXIT_OK
@@ -18,6 +18,7 @@ from warmup.words.errors import EXIT_FAILED, EXIT_OK
 _OWN = frozenset({"--model-path", "--host", "--port"})
 # Sizes: of one, they are as good as not given.
 _SIZES = ("--tp-size", "--dp-size", "--ep-size", "--pp-size", "--attn-dp-size", "--num-gpus")
+_Options = tuple[str, ...]  # each as a person would write it
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Drift:
 
     tp: the tests' size. missing_in_workflow: options the tests use and the warm-up does not;
     missing_in_tests: the reverse; each as `--option value`. is_unlisted: the workflow has no
-    launch of this model. unresolved: why it could not be compared, or None.
+    launch of this model; warmed_at: the line of the CI's own files that warms it, or "".
+    suites: those that run it. unresolved: why it could not be compared, or None.
     """
 
     file: str
@@ -36,6 +38,8 @@ class Drift:
     missing_in_workflow: tuple[str, ...] = ()
     missing_in_tests: tuple[str, ...] = ()
     is_unlisted: bool = False
+    warmed_at: str = ""
+    suites: tuple[str, ...] = ()
     unresolved: str | None = None
 
 
@@ -68,44 +72,49 @@ def compare(found: Iterable[FoundLaunch], launches: Sequence[Launch]) -> list[Dr
 
     Options that compile nothing are left out (`launch/options.py`, by engine).
     """
+    found = tuple(found)
+    warmed = {each.model: f"{each.file}:{each.line}" for each in found if each.says == "size"}
     drifts = []
     for each in found:
+        drift = Drift(each.file, each.line, each.model, suites=each.suites)
         same = [launch for launch in launches if each.model in (launch.model, launch.label)]
         if each.model is not None and not same:
-            drifts.append(Drift(each.file, each.line, each.model, _get_tp(each), is_unlisted=True))
+            at = warmed.get(each.model, "")
+            drifts.append(replace(drift, tp=_get_tp(each), is_unlisted=True, warmed_at=at))
         elif each.unresolved is not None:
-            drifts.append(Drift(each.file, each.line, each.model, unresolved=each.unresolved))
-        elif (drift := _find_drift(each, same)) is not None:
-            drifts.append(drift)
+            drifts.append(replace(drift, unresolved=each.unresolved))
+        else:
+            only_tests, only_warmed = _get_difference(each, same)
+            if only_tests or only_warmed:
+                drift = replace(drift, tp=_get_tp(each), missing_in_workflow=only_tests)
+                drifts.append(replace(drift, missing_in_tests=only_warmed))
     return drifts
 
 
-def _find_drift(found: FoundLaunch, launches: Sequence[Launch]) -> Drift | None:
-    """The smallest difference to a launch of that model; of the same size, if there is one."""
+def _get_difference(found: FoundLaunch, launches: Sequence[Launch]) -> tuple[_Options, _Options]:
+    """The smallest to a launch of that model; of the same size, if there is one."""
     same_size = [launch for launch in launches if launch.tp == _get_tp(found)] or launches
-    drifts = [_get_drift(found, launch) for launch in same_size]
-    best = min(drifts, key=lambda d: len(d.missing_in_workflow) + len(d.missing_in_tests))
-    return best if best.missing_in_workflow or best.missing_in_tests else None
+    differences = [_hold(found, launch) for launch in same_size]
+    return min(differences, key=lambda sides: len(sides[0]) + len(sides[1]))
 
 
-def _get_drift(found: FoundLaunch, launch: Launch) -> Drift:
+def _hold(found: FoundLaunch, launch: Launch) -> tuple[_Options, _Options]:
+    """The options that the tests alone have, and those that the warm-up alone has."""
     assert not isinstance(found.args, Unresolved)
     own = ["--trust-remote-code"] if launch.trust_remote_code else []
     size = get_canonical(found.size, launch.engine)
     tests = _get_options(found.args, launch.engine)
     workflow = _get_options((*own, *launch.fallback_args), launch.engine)
-    if found.has_size_alone:
-        workflow = {name: values for name, values in workflow.items() if name == size}
     if launch.tp != 1:
         workflow[size] = (str(launch.tp),)
+    if found.says == "arguments":
+        workflow.pop(size, None)
+    elif found.says == "size":
+        workflow = {name: values for name, values in workflow.items() if name == size}
     if tests.get(size) != workflow.get(size):
         tests.setdefault(size, ("1",))
         workflow.setdefault(size, ("1",))
-    return Drift(
-        found.file,
-        found.line,
-        found.model,
-        _get_tp(found),
+    return (
         tuple(_render(*item) for item in tests.items() if workflow.get(item[0]) != item[1]),
         tuple(_render(*item) for item in workflow.items() if tests.get(item[0]) != item[1]),
     )
@@ -124,8 +133,8 @@ def _get_options(args: Sequence[str], engine: str) -> dict[str, tuple[str, ...]]
 
 
 def _get_tp(found: FoundLaunch) -> int | None:
-    """Its number of GPUs, 1 where no argument says one; None where unresolved."""
-    if isinstance(found.args, Unresolved):
+    """Its number of GPUs, 1 where no argument says one; None where that is not known."""
+    if isinstance(found.args, Unresolved) or found.says == "arguments":
         return None
     size = parse(found.args, "sglang").find(found.size)
     return 1 if size is None else int(size) if size.isdecimal() else None

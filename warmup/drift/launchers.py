@@ -10,39 +10,51 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Launcher:
-    """parameters: in their order, with their defaults; of a class, the attributes it reads.
+    """How a call, or the attributes of a class, become a server's arguments.
 
-    template: its server's arguments. Of `*name` all items; `~name` the same, each split as a shell
-    would; `{name}` stands for a value; what follows `name?` is given where that value is true.
-    size: the option that says how many GPUs the server has. resizer: a function that is given a
-    list of these and a number, and makes it their `num_gpus`.
+    parameters: of the call, in order, the model among them; or the class's attributes. added: what
+    every server gets. options: parameter → option; True gives it alone, None and False do not.
+    lists: parameters that are lists of arguments. defaults: of parameters, None without one.
+    size: the option that says how many GPUs the server has.
     """
 
-    parameters: Mapping[str, object]
-    template: tuple[str, ...]
-    model: str = "model"
+    parameters: str
+    added: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    lists: tuple[str, ...] = ()
+    defaults: Mapping[str, object] = field(default_factory=dict)
     size: str = "--tp-size"
-    resizer: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        return self.parameters.split()
+
+    @property
+    def model(self) -> str:
+        """The parameter that is the model: the first."""
+        return self.names[0]
 
 
 _VISION = Launcher(
-    {"model": None, "extra_args": (), "trust_remote_code": True},
-    ("*extra_args", "trust_remote_code? --trust-remote-code", "--enable-multimodal"),
+    "model extra_args trust_remote_code",
+    "--enable-multimodal",
+    {"trust_remote_code": "--trust-remote-code"},
+    ("extra_args",),
+    {"trust_remote_code": True},
 )
 CLASSES = {
-    "DefaultServerBase": Launcher({"model": None, "other_args": ()}, ("*other_args",)),
+    "DefaultServerBase": Launcher("model other_args", lists=("other_args",)),
     "MMMUServerBase": Launcher(
-        {"model": None, "other_args": (), "mem_fraction_static": 0.8},
-        (
-            "--trust-remote-code --cuda-graph-max-bs-decode 64 --enable-multimodal",
-            "--mem-fraction-static {mem_fraction_static}",
-            "*other_args",
-        ),
+        "model other_args mem_fraction_static",
+        "--trust-remote-code --cuda-graph-max-bs-decode 64 --enable-multimodal",
+        {"mem_fraction_static": "--mem-fraction-static"},
+        ("other_args",),
+        {"mem_fraction_static": 0.8},
     ),
     "TestOpenAIMLLMServerBase": _VISION,
     "ImageOpenAITestMixin": _VISION,
@@ -50,88 +62,82 @@ CLASSES = {
     "AudioOpenAITestMixin": _VISION,
     "OmniOpenAITestMixin": _VISION,
     "StreamingSessionServerBase": Launcher(
-        {"model": None, "extra_args": ()}, ("--enable-streaming-session", "*extra_args")
+        "model extra_args", "--enable-streaming-session", lists=("extra_args",)
     ),
     "DsaMtpServerBase": Launcher(
+        "model tp_size attn_dp_size mem_fraction_static extra_server_args speculative_algorithm"
+        " speculative_num_steps speculative_eagle_topk speculative_num_draft_tokens",
+        "--trust-remote-code",
         {
-            "model": None,
-            "tp_size": 8,
-            "attn_dp_size": 1,
-            "mem_fraction_static": 0.7,
-            "extra_server_args": (),
-            "speculative_algorithm": "EAGLE",
-            "speculative_num_steps": 5,
-            "speculative_eagle_topk": 1,
-            "speculative_num_draft_tokens": 6,
+            "tp_size": "--tp",
+            "attn_dp_size": "--attn-dp-size",
+            "speculative_algorithm": "--speculative-algorithm",
+            "speculative_num_steps": "--speculative-num-steps",
+            "speculative_eagle_topk": "--speculative-eagle-topk",
+            "speculative_num_draft_tokens": "--speculative-num-draft-tokens",
+            "mem_fraction_static": "--mem-fraction-static",
         },
-        (
-            "--trust-remote-code --tp {tp_size} --attn-dp-size {attn_dp_size}",
-            "--speculative-algorithm {speculative_algorithm}",
-            "--speculative-num-steps {speculative_num_steps}",
-            "--speculative-eagle-topk {speculative_eagle_topk}",
-            "--speculative-num-draft-tokens {speculative_num_draft_tokens}",
-            "--mem-fraction-static {mem_fraction_static}",
-            "*extra_server_args",
-        ),
+        ("extra_server_args",),
+        {
+            "tp_size": 8, "attn_dp_size": 1, "mem_fraction_static": 0.7,
+            "speculative_algorithm": "EAGLE", "speculative_num_steps": 5,
+            "speculative_eagle_topk": 1, "speculative_num_draft_tokens": 6,
+        },
     ),
-}
-_SERVER = Launcher(
-    {"model": None, "base_url": "", "timeout": 0, "api_key": None, "other_args": ()},
-    ("*other_args",),
-)
+}  # fmt: skip
 CALLS = {
-    r"popen_launch_\w*server": _SERVER,
-    # `--tp` before the others: the class adds it only where they lack one.
+    r"popen_launch_\w*server": Launcher(
+        "model base_url timeout api_key other_args", lists=("other_args",)
+    ),
     r"\w*LaunchSettings": Launcher(
-        {"model_path": None, "tp_size": 1, "extra_args": ()},
-        ("--tp {tp_size}", "*extra_args", "--enable-multimodal --trust-remote-code"),
-        model="model_path",
+        "model_path tp_size extra_args",
+        "--enable-multimodal --trust-remote-code",
+        {"tp_size": "--tp"},
+        ("extra_args",),
+        {"tp_size": 1},
     ),
     r"DiffusionServerArgs": Launcher(
+        "model_path modality custom_validator num_gpus tp_size ulysses_degree ring_degree"
+        " cfg_parallel lora_path dynamic_lora_path second_lora_path dit_layerwise_offload"
+        " dit_offload_prefetch_size enable_cache_dit text_encoder_cpu_offload extras",
+        "",
         {
-            "model_path": None,
-            "modality": None,
-            "custom_validator": None,
-            "num_gpus": 1,
-            "tp_size": None,
-            "ulysses_degree": None,
-            "ring_degree": None,
-            "cfg_parallel": None,
-            "lora_path": None,
-            "dynamic_lora_path": None,
-            "second_lora_path": None,
-            "dit_layerwise_offload": False,
-            "dit_offload_prefetch_size": None,
-            "enable_cache_dit": False,
-            "text_encoder_cpu_offload": False,
-            "extras": (),
+            "num_gpus": "--num-gpus",
+            "tp_size": "--tp-size",
+            "ulysses_degree": "--ulysses-degree",
+            "ring_degree": "--ring-degree",
+            "cfg_parallel": "--enable-cfg-parallel",
+            "lora_path": "--lora-path",
+            "dit_layerwise_offload": "--dit-layerwise-offload",
+            "dit_offload_prefetch_size": "--dit-offload-prefetch-size",
+            "text_encoder_cpu_offload": "--text-encoder-cpu-offload",
         },
-        (
-            "--num-gpus {num_gpus}",
-            "tp_size? --tp-size {tp_size}",
-            "ulysses_degree? --ulysses-degree {ulysses_degree}",
-            "ring_degree? --ring-degree {ring_degree}",
-            "cfg_parallel? --enable-cfg-parallel",
-            "lora_path? --lora-path {lora_path}",
-            "dit_layerwise_offload? --dit-layerwise-offload true",
-            "dit_offload_prefetch_size? --dit-offload-prefetch-size {dit_offload_prefetch_size}",
-            "text_encoder_cpu_offload? --text-encoder-cpu-offload",
-            "~extras",
-        ),
-        model="model_path",
+        ("extras",),
+        {"num_gpus": 1},
         size="--num-gpus",
-        resizer="_with_default_num_gpus",
     ),
 }
+# Of an option and its value in one text: how DiffusionServerArgs takes them.
+SPLIT_LISTS = ("extras",)
+# It is given a list of cases and a number, and makes it the `num_gpus` of all of them.
+RESIZER = "_with_default_num_gpus"
+# What a class that launches nothing itself may set for one that does.
+UNKNOWN = Launcher(
+    "model other_args extra_args server_args", lists=("other_args", "extra_args", "server_args")
+)
+# An entry of a CI's own warm-up (sglang, scripts/ci/cuda/warmup_deep_gemm.py): it says no size.
+FALLBACK = Launcher("model args", "--trust-remote-code", lists=("args",))
 # Without one of these words a file launches nothing that is looked for here.
 WORDS = re.compile(
-    rb"popen_launch_|LaunchSettings|DiffusionServerArgs|\w_args\b *[:=]|^ +model\b[^=\n]*="
-    + "".join(f"|{name}" for name in CLASSES).encode(),
+    rb"popen_launch_|LaunchSettings|DiffusionServerArgs|FALLBACK_ARGS|\w_args\b *[:=]"
+    rb"|^ +model\b[^=\n]*=" + "".join(f"|{name}" for name in CLASSES).encode(),
     re.MULTILINE,
 )
 _CALLS = [(re.compile(pattern), launcher) for pattern, launcher in CALLS.items()]
 
 
-def find_launcher(call: ast.Call) -> Launcher | None:
-    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+def find_launcher(call: ast.AST) -> Launcher | None:
+    """Which launcher this node calls; None for another call, and for what is not a call."""
+    func = getattr(call, "func", None)
+    name = getattr(func, "attr", getattr(func, "id", ""))
     return next((each for pattern, each in _CALLS if pattern.fullmatch(name)), None)

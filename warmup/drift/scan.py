@@ -1,26 +1,34 @@
-"""Find the server launches in Python files: calls of a launcher, and classes that one launches."""
+"""Find the server launches in Python files and in a CI's own files."""
 
 from __future__ import annotations
 
 import ast
-import errno
+import os
 import shlex
-import stat
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Literal
 
-from warmup.drift.ci_files import SUFFIXES, find_warmed, is_workflow
-from warmup.drift.launchers import CLASSES, WORDS, Launcher, find_launcher
-from warmup.drift.names import NameScope, Unresolved
-from warmup.drift.resolve import evaluate, get_attribute, get_methods, get_mro
+from warmup.drift.ci_files import SUFFIXES, find_suites, find_warmed, is_workflow
+from warmup.drift.launchers import (
+    CLASSES,
+    FALLBACK,
+    RESIZER,
+    SPLIT_LISTS,
+    UNKNOWN,
+    WORDS,
+    Launcher,
+    find_launcher,
+)  # fmt: skip
+from warmup.drift.resolve import SourceFile, Unresolved
 from warmup.words.errors import UsageError
 from warmup.words.files import read_regular
 
 _MAX_BYTES = 8 << 20
 _UNREADABLE = (OSError, SyntaxError, ValueError, RecursionError, MemoryError)
-_UNKNOWN = Launcher({"model": None, "other_args": (), "extra_args": (), "server_args": ()}, ())
 
 
 @dataclass(frozen=True)
@@ -33,10 +41,11 @@ class UnreadFile:
 
 @dataclass(frozen=True)
 class FoundLaunch:
-    """One server launch that a test writes down.
+    """One server launch that a test or a CI's own warm-up writes down.
 
     model: None where the given files do not say it. args: server arguments, in order. size: the
-    option that says how many GPUs it has. has_size_alone: it says model and size, no arguments.
+    option that says how many GPUs it has. says: what of it is known; a CI's workflow says the
+    `size`, its dictionary of arguments all but sizes. suites: those that run it.
     """
 
     file: str
@@ -45,7 +54,8 @@ class FoundLaunch:
     args: tuple[str, ...] | Unresolved
     size: str = "--tp-size"
     model_reason: str = ""
-    has_size_alone: bool = False
+    says: Literal["all", "size", "arguments"] = "all"
+    suites: tuple[str, ...] = ()
 
     @property
     def unresolved(self) -> str | None:
@@ -61,15 +71,17 @@ class FoundLaunches:
     problems: tuple[UnreadFile, ...]
 
 
-def find_launches(paths: Iterable[Path]) -> FoundLaunches:
+def find_launches(paths: Iterable[Path], suites: Iterable[str] = ()) -> FoundLaunches:
     """Every server launch in these files, and in the `*.py` and workflows below these folders.
 
-    Raises UsageError for a path that does not exist, and for a named YAML that is no workflow.
+    suites: patterns as a shell's; only what such a suite runs or such a job warms is kept, and of
+    a dictionary of arguments the models that these launch. Raises UsageError for a path that does
+    not exist, and for a named YAML that is not a workflow.
     """
     paths = tuple(paths)
     problems: list[UnreadFile] = []
     launches: list[FoundLaunch] = []
-    for file in _iter_files(paths, problems):
+    for file in dict.fromkeys(_iter_files(paths, problems)):
         try:
             source = read_regular(file, _MAX_BYTES, follow=True)
             if file.suffix in SUFFIXES:
@@ -78,9 +90,18 @@ def find_launches(paths: Iterable[Path]) -> FoundLaunches:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # the tests' own, such as an invalid escape
                     tree = ast.parse(source, str(file))
-                launches += _scan(str(file), NameScope(tree))
+                launches += _scan(str(file), SourceFile(tree))
         except _UNREADABLE as error:
             problems.append(UnreadFile(str(file), _get_reason(error)))
+    if patterns := tuple(suites):
+        kept = {
+            each
+            for each in launches
+            if any(fnmatchcase(suite, pattern) for suite in each.suites for pattern in patterns)
+        }
+        models = {each.model for each in kept}
+        is_theirs = {each for each in launches if each.says == "arguments" and each.model in models}
+        launches = [each for each in launches if each in kept | is_theirs]
     return FoundLaunches(tuple(launches), tuple(problems))
 
 
@@ -89,42 +110,32 @@ def _read_workflow(file: Path, source: bytes, *, is_named: bool) -> Iterator[Fou
     if is_named and not is_workflow(text):
         hint = "name a workflow of GitHub Actions, or the folder of the tests"
         raise UsageError(f"not a workflow: {file}", cause="it has no `jobs:`", hint=hint)
-    for line, model, tp in find_warmed(text):
-        yield FoundLaunch(str(file), line, model, ("--tp-size", str(tp)), has_size_alone=True)
+    for line, model, tp, job in find_warmed(text):
+        args = ("--tp-size", str(tp))
+        yield FoundLaunch(str(file), line, model, args, says="size", suites=(job,))
 
 
 def _iter_files(paths: Iterable[Path], problems: list[UnreadFile]) -> Iterator[Path]:
-    """Files once each, in a stable order; links are followed, a folder met again is left out."""
-    todo = list(paths)[::-1]
-    for path in todo:
-        if not path.exists() and not path.is_symlink():
-            raise UsageError(f"no such file or folder: {path}", hint="give the folder of the tests")
+    """Files in a stable order; links are followed, a folder met again is left out."""
     seen: set[tuple[int, int]] = set()
-    while todo:
-        path = todo.pop()
-        try:
-            status = path.stat()
-            children = sorted(path.iterdir(), reverse=True) if stat.S_ISDIR(status.st_mode) else []
-        except OSError as error:
-            problems.append(UnreadFile(str(path), _get_reason(error)))
-            continue
-        if (status.st_dev, status.st_ino) in seen:
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        if not stat.S_ISDIR(status.st_mode):
+
+    def note(error: OSError) -> None:
+        problems.append(UnreadFile(error.filename, _get_reason(error)))
+
+    for path in paths:
+        if not os.path.lexists(path):
+            raise UsageError(f"no such file or folder: {path}", hint="give the folder of the tests")
+        if not path.is_dir():
             yield path
-        todo += [child for child in children if _is_wanted(child)]
-
-
-def _is_wanted(child: Path) -> bool:
-    """Files that may say what is launched, folders of such, and links that lead nowhere else."""
-    if child.suffix in (".py", *SUFFIXES):
-        return True
-    try:
-        is_folder = stat.S_ISDIR(child.stat().st_mode)
-    except OSError as error:
-        return error.errno == errno.ELOOP
-    return is_folder and not child.name.startswith(".") and child.name != "__pycache__"
+            continue
+        for folder, names, files in os.walk(path, onerror=note, followlinks=True):
+            status = Path(folder).stat()
+            if (status.st_dev, status.st_ino) in seen:
+                names.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            names[:] = sorted(n for n in names if n == ".github" or n[0] not in "._")
+            yield from (Path(folder, n) for n in sorted(files) if n.endswith((".py", *SUFFIXES)))
 
 
 def _get_reason(error: BaseException) -> str:
@@ -136,122 +147,117 @@ def _get_reason(error: BaseException) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _scan(file: str, module: NameScope) -> list[FoundLaunch]:
+def _scan(file: str, source: SourceFile) -> list[FoundLaunch]:
     """One file's launches by line, each once."""
     found: list[FoundLaunch] = []
-    for scope in module.iter_all():
-        if scope.method is None:
-            found += _read_calls(file, scope, None)
-    classes = [scope for scope in module.iter_all() if scope.is_class]
-    parents = {base for each in classes for base in get_mro(each)[1:]}
-    for cls in classes:
-        launched: list[FoundLaunch] = []
-        for method, owner in get_methods(cls).items():
-            line = 0 if owner is cls else cls.line
-            for scope in method.iter_all():
-                launched += _read_calls(file, scope, cls, line)
-        if not launched or any(launch.unresolved for launch in launched):
-            launched = _read_helper(file, cls, bool(launched)) or launched
-        # A template's subclasses say the model, and are looked at themselves.
-        found += [each for each in launched if each.model is not None or cls not in parents]
-    return sorted(dict.fromkeys(found), key=lambda launch: launch.line)
+    calls = [node for node in source.nodes if isinstance(node, ast.Call)]
+    resized = _find_resized(source)
+    launching: set[str] = set()  # classes of this file that launch, or that a base launches
+    for node in source.nodes:
+        match node:
+            case ast.Call() if launcher := find_launcher(node):
+                values = {name: _get(name, node, launcher, source) for name in launcher.names}
+                values |= resized.get(node, {})
+                found.append(_make_found(file, node.lineno, launcher, values))
+            case ast.ClassDef(name=name) if any(map(find_launcher, ast.walk(node))):
+                launching.add(name)
+            case ast.ClassDef():
+                found += _read_class(file, node, source, launching)
+            case (
+                ast.Assign(targets=[ast.Name(id="FALLBACK_ARGS")], value=ast.Dict() as table)
+                | ast.AnnAssign(target=ast.Name(id="FALLBACK_ARGS"), value=ast.Dict() as table)
+            ):
+                for key, value in zip(table.keys, table.values, strict=True):
+                    model = source.evaluate(key) if key else Unresolved("another dictionary's")
+                    values = {"model": model, "args": source.evaluate(value)}
+                    entry = _make_found(file, value.lineno, FALLBACK, values)
+                    found.append(replace(entry, says="arguments"))
+    suites = find_suites(calls)
+    ordered = sorted(dict.fromkeys(found), key=lambda launch: launch.line)
+    return [replace(launch, suites=suites) for launch in ordered]
 
 
-def _read_calls(
-    file: str, scope: NameScope, cls: NameScope | None, line: int = 0
-) -> Iterator[FoundLaunch]:
-    for call in scope.calls:
-        launcher = find_launcher(call)
-        if launcher is not None:
-            values = {name: _get(name, call, launcher, scope, cls) for name in launcher.parameters}
-            yield _make_found(file, line or call.lineno, launcher, values)
-
-
-def _get(
-    name: str, call: ast.Call, launcher: Launcher, scope: NameScope, cls: NameScope | None
-) -> object:
+def _get(name: str, call: ast.Call, launcher: Launcher, source: SourceFile) -> object:
     """What a call passes for one of its launcher's parameters."""
-    index = list(launcher.parameters).index(name)
-    if name == "num_gpus" and (size := _find_resize(call, launcher, scope)):
-        return evaluate(size, scope, cls)
+    index = launcher.names.index(name)
     for keyword in call.keywords:
         if keyword.arg == name:
-            return evaluate(keyword.value, scope, cls)
+            return source.evaluate(keyword.value)
     if any(isinstance(argument, ast.Starred) for argument in call.args[: index + 1]):
         return Unresolved("passed through *args")
     if len(call.args) > index:
-        return evaluate(call.args[index], scope, cls)
+        return source.evaluate(call.args[index])
     if any(keyword.arg is None for keyword in call.keywords):
         return Unresolved("passed through **kwargs")
-    return launcher.parameters[name]
-
-
-def _find_resize(call: ast.Call, launcher: Launcher, scope: NameScope) -> ast.expr | None:
-    """The size that `CASES = resizer(CASES, 2)` gives to all launches in that list."""
-    for other in scope.calls:
-        match other:
-            case ast.Call(func=ast.Name(id=name), args=[ast.Name(id=cases), size]):
-                values = [each.value for each in scope.names.get(cases, ())]
-                nodes = [each for each in values if isinstance(each, ast.expr)]
-                if name == launcher.resizer and any(call in ast.walk(n) for n in nodes):
-                    return size
     return None
 
 
-def _read_helper(file: str, cls: NameScope, is_launched: bool) -> list[FoundLaunch]:
+def _find_resized(source: SourceFile) -> dict[ast.AST, dict[str, object]]:
+    """Launches in a list → the size that `CASES = _with_default_num_gpus(CASES, 2)` gives them."""
+    sizes: dict[str, object] = {}
+    for node in source.nodes:
+        match node:
+            case ast.Call(func=ast.Name(id=name), args=[ast.Name(id=cases), size]):
+                if name == RESIZER:
+                    sizes[cases] = source.evaluate(size)
+    return {
+        inner: {"num_gpus": sizes[name]}
+        for node in source.nodes
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for name in map(ast.unparse, getattr(node, "targets", [getattr(node, "target", node)]))
+        if name in sizes
+        for inner in ast.walk(node)
+    }
+
+
+def _read_class(
+    file: str, cls: ast.ClassDef, source: SourceFile, launching: set[str]
+) -> Iterator[FoundLaunch]:
     """The launch of a class that only says model and arguments: a base's, by its name."""
-    bases = [ast.unparse(base).rpartition(".")[2] for each in get_mro(cls) for base in each.bases]
-    launcher = next((CLASSES[name] for name in bases if name in CLASSES), None)
-    values = dict((launcher or _UNKNOWN).parameters)
-    for name in values:
-        value = get_attribute(cls, name)
-        if not (isinstance(value, Unresolved) and value.is_missing):
-            values[name] = value
-    if values["model"] in (None, ""):
-        return []
-    if launcher is not None:
-        return [_make_found(file, cls.line, launcher, values)]
-    if is_launched or not bases or all(values[name] == () for name in values if name != "model"):
-        return []
-    reason = Unresolved(f"launched by a class that this file does not have: {', '.join(bases)}")
-    return [_make_found(file, cls.line, _UNKNOWN, values, reason)]
+    bases = [ast.unparse(base).rpartition(".")[2] for base in cls.bases]
+    known = next((CLASSES[base] for base in bases if base in CLASSES), None)
+    launcher = known or UNKNOWN
+    values = {name: source.find_attribute(cls, name) for name in launcher.names}
+    is_launched = not launching.isdisjoint(bases)
+    if known is not None and values["model"]:
+        launching.add(cls.name)
+        yield _make_found(file, cls.lineno, known, values)
+    elif is_launched or (bases and values["model"] and any(map(values.get, launcher.lists))):
+        launching.add(cls.name)
+        reason = Unresolved(f"launched by a class that is not followed: {', '.join(bases)}")
+        found = _make_found(file, cls.lineno, launcher, values)
+        told = found.model_reason if values["model"] else reason.reason
+        yield replace(found, args=reason, model_reason=told)
 
 
 def _make_found(
-    file: str,
-    line: int,
-    launcher: Launcher,
-    values: Mapping[str, object],
-    args: Unresolved | None = None,
+    file: str, line: int, launcher: Launcher, values: Mapping[str, object]
 ) -> FoundLaunch:
     model, reason = values[launcher.model], ""
     if not isinstance(model, str) or not model:
         told = model.reason if isinstance(model, Unresolved) else f"it is {model!r}"
         model, reason = None, f"model: {told}"
-    return FoundLaunch(
-        file, line, model, args or _fill(launcher.template, values), launcher.size, reason
-    )
+    return FoundLaunch(file, line, model, _fill(launcher, values), launcher.size, reason)
 
 
-def _fill(template: Iterable[str], values: Mapping[str, object]) -> tuple[str, ...] | Unresolved:
-    """A launcher's template with what a test gives it; numbers among arguments become text."""
-    args: list[str] = []
-    for item in template:
-        condition, mark, rest = item.partition("? ")
-        is_given = values[condition] if mark else True
-        if isinstance(is_given, Unresolved):
-            return is_given
-        for token in (rest if mark else item).split() if is_given else ():
-            name = token.strip("{}*~")
-            value = values[name] if name != token else token
-            if token[0] not in "*~":
-                value = (value,)
-            elif not isinstance(value, list | tuple | Unresolved | None):
-                return Unresolved(f"arguments are a {type(value).__name__}, not a list")
-            for each in (value,) if isinstance(value, Unresolved) else value or ():
-                if isinstance(each, Unresolved):
-                    return each
-                if isinstance(each, bool) or not isinstance(each, str | int | float):
-                    return Unresolved(f"an argument is a {type(each).__name__}")
-                args += shlex.split(str(each)) if token[0] == "~" else [str(each)]
-    return tuple(args)
+def _fill(launcher: Launcher, values: Mapping[str, object]) -> tuple[str, ...] | Unresolved:
+    """A server's arguments; numbers among them become text."""
+    args: list[object] = [*launcher.added.split()]
+    for name, option in launcher.options.items():
+        value = launcher.defaults.get(name) if values[name] is None else values[name]
+        args += [option] if value is True else [] if value in (None, False) else [option, value]
+    for name in launcher.lists:
+        items = values[name] or []
+        if not isinstance(items, list):
+            reason = Unresolved(f"arguments are a {type(items).__name__}, not a list")
+            return items if isinstance(items, Unresolved) else reason
+        if name in SPLIT_LISTS:
+            args += [word for item in items for word in shlex.split(str(item))]
+        else:
+            args += items
+    for each in args:
+        if isinstance(each, Unresolved):
+            return each
+        if isinstance(each, bool) or not isinstance(each, str | int | float):
+            return Unresolved(f"an argument is a {type(each).__name__}")
+    return tuple(map(str, args))
