@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from warmup.caches.compile_lines import FoundCompile, get_log_variables, list_compiled
 from warmup.caches.families.triton import GROUP_PREFIX
-from warmup.caches.family import find_tuning
 from warmup.caches.family_table import get_family, get_variables, list_families
 from warmup.caches.hashing import hash_file
 from warmup.caches.hazards.deep_gemm import INCLUDE_PATH
@@ -18,13 +17,14 @@ from warmup.caches.manifest import FamilySummary, find_new, make_manifest, summa
 from warmup.caches.mark import find_new_after, make_mark
 from warmup.caches.records import (
     MAX_BYTES,
-    NO_MTIME,
+    NO_CONTENT,
     EntryRecord,
     FileRecord,
     Manifest,
     RootRecord,
     decode,
     encode,
+    get_bound_mtime,
 )
 from warmup.caches.remove import remove_inside, set_aside
 from warmup.caches.tuning import Tuning, find_new_tuning, part_tuning, remove_tuning
@@ -36,7 +36,7 @@ __all__ = [
     "GROUP_PREFIX",
     "INCLUDE_PATH",
     "MAX_BYTES",
-    "NO_MTIME",
+    "NO_CONTENT",
     "RULES",
     "EntryRecord",
     "Facts",
@@ -57,7 +57,7 @@ __all__ = [
     "find_new",
     "find_new_after",
     "find_new_tuning",
-    "find_tuning",
+    "get_bound_mtime",
     "get_family",
     "get_log_variables",
     "get_rule",

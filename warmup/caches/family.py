@@ -42,6 +42,23 @@ def never(path: str) -> bool:
     return False
 
 
+def find_tuning(path: str) -> str | None:
+    """What an autotuner's result is about, as `tuning of add_kernel`; None for any other file.
+
+    Not code, but what was measured on one GPU: whoever finds it skips the timings, and with them
+    the kernels of all candidates but the best. It is trusted wherever it was measured, so none may
+    go into caches that were made without the GPU. Triton (3.9.0, runtime/autotuner.py,
+    `check_disk_cache`) writes `<function>.autotune.json` in a folder of its own, under a key of
+    sources, options and candidates. Inductor (torch 2.13, runtime/autotune_cache.py) writes
+    `<hash>.best_config` beside the source that the hash is of. Each is an entry of its own.
+    """
+    name = path.rpartition("/")[2]
+    for suffix in TUNING_SUFFIXES:
+        if name.endswith(suffix):
+            return f"tuning of {name.removesuffix(suffix)}"
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """One JIT cache family.
@@ -59,6 +76,10 @@ class Family:
     is_relocatable: whether a copy at another path is used. repair: what to do when it is not.
     is_atomic: whether readers see an entry whole or not at all.
     touched: file names whose mtime a mere hit moves, so that it proves nothing.
+    is_store(name): a file, by its name in the entry, that servers write anew though they compile
+        nothing, with what they have to add: a manifest binds that it is there, and no more.
+    find_tuning(path): what an autotuner's result is about, as `tuning of add_kernel`; None for
+        any other file.
     log_variables: what makes a server say that it compiles. compile_line: a regular
         expression of how it then says so; compiled when a log is read, not when this is.
     monitor_line: likewise, of an engine's monitor that says so of loads from disk, too.
@@ -77,9 +98,19 @@ class Family:
     is_atomic: bool
     is_temporary: Callable[[str], bool] = never
     touched: frozenset[str] = frozenset()
+    is_store: Callable[[str], bool] = never
+    find_tuning: Callable[[str], str | None] = find_tuning
     log_variables: dict[str, str] = field(default_factory=dict)
     compile_line: bytes = b""
     monitor_line: bytes = b""
+
+    @property
+    def has_stores(self) -> bool:
+        return self.is_store is not never
+
+    def is_touched(self, name: str) -> bool:
+        """Whether this file's mtime says nothing of its content."""
+        return name.rpartition("/")[2] in self.touched or self.is_store(name)
 
     def is_changed_by(self, variable: str) -> bool:
         """Whether this variable of a server's environment is one of `env_names`."""
@@ -146,23 +177,6 @@ def find_folder_entry(path: str) -> str | None:
     if not folder or name in VOLATILE_NAMES or name.endswith(".lock") or is_temporary_path(path):
         return None
     return folder
-
-
-def find_tuning(path: str) -> str | None:
-    """What an autotuner's result is about, as `tuning of add_kernel`; None for any other file.
-
-    Not code, but what was measured on one GPU: whoever finds it skips the timings, and with them
-    the kernels of all candidates but the best. It is trusted wherever it was measured, so none may
-    go into caches that were made without the GPU. Triton (3.9.0, runtime/autotuner.py,
-    `check_disk_cache`) writes `<function>.autotune.json` in a folder of its own, under a key of
-    sources, options and candidates. Inductor (torch 2.13, runtime/autotune_cache.py) writes
-    `<hash>.best_config` beside the source that the hash is of. Each is an entry of its own.
-    """
-    name = path.rpartition("/")[2]
-    for suffix in TUNING_SUFFIXES:
-        if name.endswith(suffix):
-            return f"tuning of {name.removesuffix(suffix)}"
-    return None
 
 
 def get_last_part(root: Path, entry: str, names: Sequence[str]) -> str:

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import msgspec
 
+from warmup.caches.family import Family
 from warmup.caches.family_table import get_family
 from warmup.caches.hashing import hash_file, map_threads
 from warmup.caches.records import (
-    NO_MTIME,
     EntryRecord,
     FileRecord,
     Manifest,
     RootRecord,
+    get_bound_mtime,
 )
 from warmup.caches.walk import File, RootSnapshot, Snapshot
 from warmup.words.escape import from_text, to_text
@@ -59,7 +60,7 @@ def find_new(before: Snapshot, after: Snapshot) -> dict[str, list[NewEntry]]:
         for root in roots:
             old = known.get(root.root, {})
             for entry, files in root.entries.items():
-                if _is_new(old.get(entry), files, family.touched):
+                if _is_new(old.get(entry), files, family):
                     names = [file.name for file in files]
                     kernel = family.get_kernel(Path(root.root), entry, names)
                     t = max(file.mtime_ns for file in files) / 1e9
@@ -69,7 +70,7 @@ def find_new(before: Snapshot, after: Snapshot) -> dict[str, list[NewEntry]]:
     return found
 
 
-def _is_new(old: list[File] | None, files: list[File], touched: frozenset[str]) -> bool:
+def _is_new(old: list[File] | None, files: list[File], family: Family) -> bool:
     """Whether a file was added or rewritten; one that only went away makes nothing new."""
     if old is None:
         return True
@@ -78,7 +79,7 @@ def _is_new(old: list[File] | None, files: list[File], touched: frozenset[str]) 
         was = known.get(file.name)
         if was is None or was.size != file.size:
             return True
-        if was.mtime_ns != file.mtime_ns and file.name not in touched:
+        if was.mtime_ns != file.mtime_ns and not family.is_touched(file.name):
             return True
     return False
 
@@ -118,11 +119,11 @@ def _make_root(
 
     def record_entry(tree: Tree, entry: str, files: list[File]) -> EntryRecord | None:
         path = to_text(entry)
-        added = _is_new(was.entries.get(entry), files, family.touched)
+        added = _is_new(was.entries.get(entry), files, family)
         if not added and path in unwanted and all(file.atime_ns == 0 for file in files):
             return None
         kernel = family.get_kernel(Path(root.root), entry, [file.name for file in files])
-        records = [r for f in files if (r := _record_file(tree, entry, f, family.touched))]
+        records = [r for f in files if (r := _record_file(tree, entry, f, family))]
         return EntryRecord(path, to_text(kernel), added, records) if records else None
 
     try:
@@ -132,13 +133,13 @@ def _make_root(
     return RootRecord(to_text(root.root), records)
 
 
-def _record_file(tree: Tree, entry: str, file: File, touched: frozenset[str]) -> FileRecord | None:
+def _record_file(tree: Tree, entry: str, file: File, family: Family) -> FileRecord | None:
     try:
         dir_fd, name = tree.locate(f"{entry}/{file.name}".rstrip("/"))
         digest = hash_file(name, dir_fd=dir_fd)
     except OSError:
         return None
-    mtime = NO_MTIME if file.name in touched else file.mtime_ns // 10**9
+    mtime = get_bound_mtime(family, file.name, file.mtime_ns)
     return FileRecord(to_text(file.name), file.size, mtime, digest)
 
 

@@ -4,8 +4,8 @@ Two walks of 100 000 entries cost seconds around a command that may compile noth
 that writes atomically makes, renames or removes a name in an entry's folder, which moves the
 folder's mtime; a folder without subfolders (two links) whose mtime is older is not opened. Where
 that does not hold, more is looked at: families that write in place are listed whole, a file system
-that does not count links has every folder opened, and one with another host's clock is walked
-before and after.
+that does not count links has every folder opened, and what servers write anew without compiling,
+or where another host's clock counts, is walked before and after.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def make_mark(families: Sequence[str], env: Env) -> Mark:
     for name in families:
         family = get_family(name)
         for root in family.get_roots(env):
-            if _has_foreign_clock(root):
+            if family.has_stores or _has_foreign_clock(root):
                 walked.setdefault(name, []).append(walk_root(family, root))
             else:
                 roots.setdefault(name, []).append(root)
@@ -111,7 +111,7 @@ def _look(
         stat = item.stat(follow_symlinks=False)
         if not family.is_atomic or stat.st_nlink != 2 or stat.st_mtime_ns > since_ns:
             stack.append(path)
-    elif item.is_file(follow_symlinks=False) and item.name not in family.touched:
+    elif item.is_file(follow_symlinks=False) and not family.is_touched(item.name):
         mtime_ns = item.stat(follow_symlinks=False).st_mtime_ns
         if mtime_ns > since_ns and (entry := family.find_entry(path)) is not None:
             times[entry] = max(mtime_ns, times.get(entry, 0))

@@ -7,12 +7,14 @@ from typing import Annotated, Literal
 import msgspec
 
 from warmup.caches.collector import paused_collector
+from warmup.caches.family import Family
 from warmup.words.errors import IntegrityError
 from warmup.words.names import FAMILY_NAMES
 
 SCHEMA = 1
 MAX_BYTES = 1 << 30
 NO_MTIME = -1  # of a file whose mtime every hit moves (`Family.touched`)
+NO_CONTENT = -2  # of a file whose content changes with use, too (`Family.is_store`)
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 # By its length alone: a pattern costs as much as the rest of reading a manifest, and what is not
@@ -21,12 +23,20 @@ Digest = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
 
 
 class FileRecord(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """name: relative to the entry, "" where the file is the entry. mtime: whole seconds."""
+    """name: relative to the entry, "" where the file is the entry. mtime: whole seconds, or what
+    stands for none. size, sha256: as they were; with `NO_CONTENT` they bind nothing."""
 
     name: str
     size: Count
     mtime: int
     sha256: Digest
+
+
+def get_bound_mtime(family: Family, name: str, mtime_ns: int) -> int:
+    """The `mtime` of a `FileRecord`. name: the file's, relative to its entry."""
+    if family.is_store(name):
+        return NO_CONTENT
+    return NO_MTIME if family.is_touched(name) else mtime_ns // 10**9
 
 
 class EntryRecord(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""Autotuners' results in a snapshot: what a seed does without (`family.find_tuning`)."""
+"""Autotuners' results in a snapshot: what a seed does without (`Family.find_tuning`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from warmup.caches.family import find_tuning
+from warmup.caches.family_table import get_family
 from warmup.caches.manifest import find_new
 from warmup.caches.remove import remove_inside
 from warmup.caches.walk import File, RootSnapshot, Snapshot
@@ -34,17 +34,18 @@ def part_tuning(snapshot: Snapshot) -> tuple[Snapshot, list[Tuning]]:
     for name, roots in snapshot.families.items():
         families[name] = []
         for root in roots:
-            told = {entry: find_in_entry(entry, files) for entry, files in root.entries.items()}
-            kept = {entry: files for entry, files in root.entries.items() if not told[entry]}
+            entries = root.entries
+            told = {entry: find_in_entry(name, entry, files) for entry, files in entries.items()}
+            kept = {entry: files for entry, files in entries.items() if not told[entry]}
             families[name].append(msgspec.structs.replace(root, entries=kept))
             found += [Tuning(name, root.root, entry, what) for entry, what in told.items() if what]
     return Snapshot(families), found
 
 
-def find_in_entry(entry: str, files: list[File]) -> str | None:
+def find_in_entry(family: str, entry: str, files: list[File]) -> str | None:
     """What the entry's first result is about; Triton gives each a folder of its own."""
     names = (f"{entry}/{file.name}".rstrip("/") for file in files)
-    return next(filter(None, map(find_tuning, names)), None)
+    return next(filter(None, map(get_family(family).find_tuning, names)), None)
 
 
 def find_new_tuning(before: Snapshot, after: Snapshot) -> list[Tuning]:

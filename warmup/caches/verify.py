@@ -9,7 +9,14 @@ from typing import NamedTuple
 from warmup.caches.family import Env
 from warmup.caches.family_table import get_family
 from warmup.caches.hashing import hash_file, map_threads
-from warmup.caches.records import NO_MTIME, EntryRecord, FileRecord, Manifest, RootRecord
+from warmup.caches.records import (
+    NO_CONTENT,
+    NO_MTIME,
+    EntryRecord,
+    FileRecord,
+    Manifest,
+    RootRecord,
+)
 from warmup.caches.walk import RootSnapshot, Snapshot
 from warmup.words.escape import from_text, to_line
 from warmup.words.tree import Tree
@@ -98,6 +105,8 @@ def _iter_changed(
             except OSError as error:
                 yield entry, file, _describe(error)
             else:
+                if file.mtime == NO_CONTENT:
+                    continue
                 if size != file.size:
                     yield entry, file, f"changed: {size} bytes, {file.size} recorded"
                 elif file.mtime != mtime_ns // 1_000_000_000 and file.mtime != NO_MTIME:
@@ -143,7 +152,9 @@ def _find_damage(tree: Tree, entry: EntryRecord, file: FileRecord) -> str | None
     path = f"{from_text(entry.path)}/{from_text(file.name)}".rstrip("/")
     try:
         dir_fd, name = tree.locate(path)
-        return None if hash_file(name, dir_fd=dir_fd) == file.sha256 else "content changed"
+        digest = hash_file(name, dir_fd=dir_fd)
+        is_right = digest == file.sha256 or file.mtime == NO_CONTENT
+        return None if is_right else "content changed"
     except OSError as error:
         return _describe(error)
 

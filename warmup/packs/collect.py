@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from warmup.caches.api import (
-    NO_MTIME,
+    NO_CONTENT,
     EntryRecord,
     FileRecord,
     get_family,
@@ -108,18 +108,18 @@ def _make_launch(launch: Launch, marker: Marker, needs: Mapping[str, list[str]])
 def _collect_root(found: CollectedFamily, root: str, entries: list[EntryRecord]) -> list[str]:
     if not entries:
         return []
-    touched = get_family(found.name).touched
+    is_touched = get_family(found.name).is_touched
     with Tree(root) as tree:
         for entry in entries:
             if entry.path in found.entries:  # of a stronger root, or of another launch
                 continue
             files = [_stat(tree, found.name, entry, record) for record in entry.files]
             files += _list_companions(tree, entry)
-            latest = max((f.mtime_ns for f in files if not _is_touched(f, touched)), default=0)
+            latest = max((f.mtime_ns for f in files if not is_touched(f.path)), default=0)
             # A time that every hit moves would make another layer of the same kernels.
             files = [
                 PackFile(f.path, f.size, f.sha256, latest, f.executable)
-                if _is_touched(f, touched)
+                if is_touched(f.path)
                 else f
                 for f in files
             ]
@@ -127,20 +127,19 @@ def _collect_root(found: CollectedFamily, root: str, entries: list[EntryRecord])
     return [entry.path for entry in entries]
 
 
-def _is_touched(file: PackFile, touched: frozenset[str]) -> bool:
-    return file.path.rpartition("/")[2] in touched
-
-
 def _stat(tree: Tree, family: str, entry: EntryRecord, record: FileRecord) -> PackFile:
     path = f"{entry.path}/{record.name}".rstrip("/")
     try:
         dir_fd, name = tree.locate(from_text(path))
         found = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        if record.mtime == NO_CONTENT:  # what servers add to is packed as it is now
+            digest = hash_file(name, dir_fd=dir_fd)
+            return PackFile(path, found.st_size, digest, found.st_mtime_ns)
     except OSError as error:
         raise _changed(family, path, error.strerror or str(error)) from error
     if found.st_size != record.size:
         raise _changed(family, path, f"{found.st_size} bytes, {record.size} recorded")
-    if record.mtime not in (NO_MTIME, found.st_mtime_ns // 10**9):
+    if record.mtime >= 0 and record.mtime != found.st_mtime_ns // 10**9:
         raise _changed(family, path, "another modification time")
     return PackFile(
         path, record.size, record.sha256, found.st_mtime_ns, bool(found.st_mode & 0o100)

@@ -15,13 +15,13 @@ from typing import Literal
 import msgspec
 
 from warmup.caches.api import (
-    NO_MTIME,
     EntryRecord,
     FileRecord,
     Manifest,
     RootRecord,
     encode,
     find_mismatch,
+    get_bound_mtime,
     get_family,
     hash_file,
     summaries,
@@ -149,7 +149,7 @@ class Deriver:
 
 
 def _record(tree: Tree, found: Placement, entry: PackEntry) -> EntryRecord:
-    touched, files = get_family(found.name).touched, []
+    family, files = get_family(found.name), []
     for file in entry.files:
         name = file.path[len(entry.path) + 1 :]
         if name.rpartition("/")[2].startswith(".ninja_"):  # ninja's logs change with every build
@@ -161,8 +161,7 @@ def _record(tree: Tree, found: Placement, entry: PackEntry) -> EntryRecord:
         except OSError as error:
             cause = f"{file.path}: {error.strerror}"
             raise IntegrityError(f"{found.name}: what was unpacked is gone", cause=cause) from error
-        is_touched = last in touched
-        mtime = NO_MTIME if is_touched else status.st_mtime_ns // 10**9
+        mtime = get_bound_mtime(family, name, status.st_mtime_ns)
         files.append(FileRecord(name, status.st_size, mtime, digest))
     return EntryRecord(entry.path, entry.kernel, True, files)
 

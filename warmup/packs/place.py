@@ -19,7 +19,6 @@ from warmup.caches.api import (
     File,
     Snapshot,
     find_hazards,
-    find_tuning,
     get_family,
     hash_file,
     make_group,
@@ -81,7 +80,7 @@ def plan(
 ) -> Placement:
     """What of a family has to be placed under `root`. needed: entries of fresh markers there."""
     found = Placement(name, family, root)
-    there = walk_root(get_family(name), root).entries
+    there, find_tuning = walk_root(get_family(name), root).entries, get_family(name).find_tuning
     for entry in family.entries:
         if is_other_gpu and any(find_tuning(file.path) for file in entry.files):
             found.left_out.append(entry)

@@ -16,7 +16,13 @@ import msgspec
 
 from warmup.launch.api import Launch
 from warmup.state.interpreter import get_interpreter
+from warmup.state.values import NONE
 from warmup.words.errors import UsageError
+
+_KERNEL_PACKAGES = ("flashinfer-cubin", "nvidia-cudnn-frontend", "amd-aiter", "foundry-core")
+# flashinfer 0.7.2.post1, jit/env.py and collect_env.py.
+_JIT_CACHE = "flashinfer-jit-cache"
+_PROVIDER = re.compile(r"flashinfer-jit-cache-(sm\d{2,3}[af]?)")
 
 
 class Distribution(msgspec.Struct, frozen=True):
@@ -73,6 +79,42 @@ def read_distributions(paths: Sequence[str]) -> dict[str, Distribution]:
             here[distribution.name] = distribution
         found = {**here, **found}
     return found
+
+
+def read_kernel_packages(
+    installed: Mapping[str, Distribution], paths: Sequence[str]
+) -> dict[str, str]:
+    """Ingredient → version, of packages that bring kernels and that many hosts lack.
+
+    Named only where they are installed, so that the keys of other hosts stay what they were.
+    """
+    found = {
+        name: get_version(installed, (name,)) for name in _KERNEL_PACKAGES if name in installed
+    }
+    shim = installed.get(_JIT_CACHE)
+    providers = []
+    for name in sorted(installed):
+        if (match := _PROVIDER.fullmatch(name)) is not None:
+            version = installed[name].version
+            is_seen = shim is not None and shim.version == version
+            providers.append(match[1] if is_seen else f"{match[1]} {version} (ignored)")
+    if shim is not None and not providers:
+        folder = find_package_dir("flashinfer_jit_cache", paths, shim)
+        # Before they were split, one wheel brought all of them.
+        is_whole = folder is not None and os.path.isdir(f"{folder}/jit_cache")  # noqa: PTH112
+        found[_JIT_CACHE] = shim.version + ("" if is_whole else " without providers")
+    elif providers:
+        version = NONE if shim is None else shim.version
+        found[_JIT_CACHE] = f"{version} with {', '.join(providers)}"
+    return found
+
+
+def get_version(installed: Mapping[str, Distribution], names: Sequence[str]) -> str:
+    """The version of the first that is installed; an editable one says little of the code."""
+    for name in names:
+        if (found := installed.get(name)) is not None:
+            return found.version + (" (editable)" if found.editable_source else "")
+    return NONE
 
 
 def find_package_dir(

@@ -18,8 +18,10 @@ import msgspec
 from warmup.state.distributions import (
     Distribution,
     find_package_dir,
+    get_version,
     normalise,
     read_distributions,
+    read_kernel_packages,
 )
 from warmup.state.gpus import GpuFacts, read_gpus
 from warmup.state.interpreter import get_interpreter
@@ -151,7 +153,7 @@ def read_vector(
     """
     interpreter = get_interpreter(python, env, may_run=may_run_python)
     installed = read_distributions(interpreter.paths)
-    versions = {name: _get_version(installed, names) for name, names in _DISTRIBUTIONS.items()}
+    versions = {name: get_version(installed, names) for name, names in _DISTRIBUTIONS.items()}
     values = {
         "python": interpreter.version,
         "machine": os.uname().machine,
@@ -160,9 +162,10 @@ def read_vector(
         **_read_deep_gemm(interpreter.paths, installed),
         **_read_cuda(env, gpus or read_gpus()),
         **versions,
+        **read_kernel_packages(installed, interpreter.paths),
     }
     for engine in dict.fromkeys(map(normalise, engines)):
-        values[f"engine:{engine}"] = _get_version(installed, (engine,))
+        values[f"engine:{engine}"] = get_version(installed, (engine,))
     for name, value in get_relevant(env).items():
         values[f"env:{name}"] = value
     for path in dict.fromkeys(source_paths):
@@ -171,14 +174,6 @@ def read_vector(
     return VersionVector(
         tuple(Ingredient(clean(name), clean(value)) for name, value in values.items())
     )
-
-
-def _get_version(installed: Mapping[str, Distribution], names: Sequence[str]) -> str:
-    """The version of the first that is installed; an editable one says little of the code."""
-    for name in names:
-        if (found := installed.get(name)) is not None:
-            return found.version + (" (editable)" if found.editable_source else "")
-    return NONE
 
 
 def _read_torch(paths: Sequence[str], installed: Mapping[str, Distribution]) -> dict[str, str]:
@@ -198,7 +193,7 @@ def _read_torch(paths: Sequence[str], installed: Mapping[str, Distribution]) -> 
         if (match := re.search(rf"^{name}\b[^=\n]*= *['\"]([^'\"]*)['\"]", text, re.MULTILINE))
     }
     return {
-        "torch": found.get("__version__") or _get_version(installed, ("torch",)),
+        "torch": found.get("__version__") or get_version(installed, ("torch",)),
         "torch_cuda": found.get("cuda", NONE),
         "torch_git": found.get("git_version", NONE),
     }
@@ -211,7 +206,7 @@ def _read_deep_gemm(paths: Sequence[str], installed: Mapping[str, Distribution])
     folders = [
         find_package_dir(each, paths, found[0] if found else None) for each in _DEEP_GEMM_PACKAGES
     ]
-    versions = [f"{each.name} {_get_version(installed, (each.name,))}" for each in found]
+    versions = [f"{each.name} {get_version(installed, (each.name,))}" for each in found]
     return {
         "deep_gemm": ", ".join(versions) or NONE,
         "deep_gemm_include": ", ".join(f"{each}/include" for each in folders if each) or NONE,

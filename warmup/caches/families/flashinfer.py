@@ -7,6 +7,10 @@ CUDA home (`CUDA_HOME` through a symlink: 30 min rebuild, flashinfer#4884), so a
 with new mtimes always rebuilds; stale mixed .so files deadlocked (flashinfer#4489). CuTe-DSL
 modules there carry `meta.json`, written last (jit/cute_dsl_core.py). sglang 0.5.23 moves the
 base to `$SGLANG_CACHE_DIR`. File locks; ninja's own outputs are not atomic.
+
+What two other packages bring is neither downloaded nor built: flashinfer-cubin the cubins, and
+flashinfer-jit-cache the modules. Since 0.7 the latter is a shim that holds none: they come in
+flashinfer-jit-cache-sm90a and its kin, of the shim's very version, or are not seen (jit/env.py).
 """
 
 from __future__ import annotations
@@ -65,6 +69,8 @@ FAMILY = Family(
         "torch",
         "torch_cuda",
         "flashinfer",
+        "flashinfer-cubin",
+        "flashinfer-jit-cache",
         "nvidia-cutlass-dsl",
         "apache-tvm-ffi",
     ),

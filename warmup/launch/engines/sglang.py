@@ -59,12 +59,15 @@ class SglangEngine(Adapter):
         "triton",
         "inductor",
         "flashinfer",
+        "flashinfer_autotune",
         "tilelang",
         "cute_dsl",
         "quack",
         "tvm_ffi",
         "torch_extensions",
         "cuda_driver",
+        "aiter",
+        "foundry",
     )
     crash_patterns = (
         "Scheduler hit an exception",

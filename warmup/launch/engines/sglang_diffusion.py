@@ -44,10 +44,12 @@ class SglangDiffusionEngine(Adapter):
         "inductor",
         "deep_gemm",
         "flashinfer",
+        "flashinfer_autotune",
         "cute_dsl",
         "quack",
         "tvm_ffi",
         "cuda_driver",
+        "aiter",
     )
     crash_patterns = (
         "Server warmup failed; aborting startup",

@@ -56,12 +56,15 @@ class VllmEngine(Adapter):
         "triton",
         "inductor",
         "flashinfer",
+        "flashinfer_autotune",
         "tilelang",
         "cute_dsl",
         "quack",
         "tvm_ffi",
         "torch_extensions",
         "cuda_driver",
+        "aiter",
+        "foundry",
     )
     crash_patterns = (
         "EngineCore failed to start",
