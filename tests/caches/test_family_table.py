@@ -36,6 +36,14 @@ def test_its_variables_move_all_of_its_defaults_under_one_folder(name: str) -> N
     assert all(r.startswith("/caches/") or "sgl_diffusion" in r for r in roots)
 
 
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_a_cache_root_has_one_folder_of_it(name: str) -> None:
+    """A pack lays a family out in one folder: another store's entries would be pulled to where
+    nobody looks, and the marker that comes of it would call them warm."""
+    roots = get_family(name).get_roots({"HOME": HOME, **get_variables(Path("/caches"))})
+    assert len([root for root in roots if root.is_relative_to("/caches")]) == 1
+
+
 def test_one_folder_for_every_family_and_no_variable_twice() -> None:
     variables = get_variables(Path("/caches"))
     assert len(set(variables.values())) >= len(FAMILY_NAMES)
@@ -98,6 +106,11 @@ def test_defaults_of_sglang_are_watched_until_a_variable_settles_it() -> None:
     assert f"{HOME}/.cache/sglang/deep_gemm" in get_roots("deep_gemm")
     assert "/s/inductor" in get_roots("inductor", SGLANG_CACHE_DIR="/s")
     assert get_roots("deep_gemm", DG_JIT_CACHE_DIR="/d") == ["/d"]
+    assert get_roots("tvm_ffi", SGLANG_CACHE_DIR="/s")[1:] == [
+        f"{HOME}/.cache/sglang/jit",
+        "/s/jit",
+    ]
+    assert get_roots("tvm_ffi", SGLANG_CACHE_DIR="/s", SGLANG_JIT_CACHE_DIR="/j")[1:] == ["/j"]
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,8 @@ class Family:
 
     variables: environment variables that move it, the strongest first.
     get_roots(env): folders where a server may look or write under `env`, strongest first.
-    get_variables(root): variables that put the whole family under `root`.
+    get_variables(root): variables that put the whole family into one folder, at or below `root`:
+        a pack lays a family out in one.
     find_entry(path): the entry (path relative to the root, a folder or a file) that a file
         belongs to; None for what is not one: locks, logs, temporaries.
     is_temporary(path): left behind by an interrupted atomic write.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import msgspec
@@ -17,6 +19,7 @@ from warmup.caches.api import (
     get_rule,
     take_snapshot,
 )
+from warmup.state.interpreter import get_interpreter
 from warmup.state.judge import (
     BAD_STATES,
     AuditedMarker,
@@ -26,7 +29,7 @@ from warmup.state.judge import (
     list_envs,
 )
 from warmup.state.version_vector import VersionVector
-from warmup.words.errors import EXIT_FAILED, EXIT_INTEGRITY, EXIT_OK
+from warmup.words.errors import EXIT_FAILED, EXIT_INTEGRITY, EXIT_OK, UsageError
 from warmup.words.escape import to_line, to_text
 
 _CAPABILITY = re.compile(r"\d+\.\d+")
@@ -90,7 +93,7 @@ def make_audit(
     """Look at markers and caches. deep: hash every listed file. fix: do away with what is
     repairable, then look again; dry_run: only say what that is.
     """
-    facts = get_facts(view.env, view.vector)
+    facts = replace(get_facts(view.env, view.vector), packages=_list_packages(view))
     envs = [view.env, *list_envs(view)]
     repairs: list[Repair] = []
     if fix and not dry_run:
@@ -127,6 +130,16 @@ def get_facts(env: Mapping[str, str], vector: VersionVector) -> Facts:
         cuda_home=values.get("cuda_home", ""),
         capabilities=tuple(_CAPABILITY.findall(values.get("compute_capability", ""))),
     )
+
+
+def _list_packages(view: HostView) -> tuple[str, ...]:
+    """Of the interpreters of all launches; none of one that only running it would tell."""
+    paths: dict[str, None] = {}
+    for launch in (view.default, *view.launches):
+        with contextlib.suppress(UsageError):
+            found = get_interpreter(launch.python, view.get_env(launch), may_run=False)
+            paths |= dict.fromkeys(found.paths)
+    return tuple(paths)
 
 
 def list_unneeded(snapshot: Snapshot, judged: Judged) -> dict[str, Unneeded]:

@@ -10,7 +10,8 @@ import pytest
 
 from tests.caches.caches import write_deep_gemm
 from tests.caches.hazards.find import find, get_rules
-from warmup.caches.hazards.cubin import find_architecture, find_fault, repair
+from warmup.caches.elf import find_architecture
+from warmup.caches.hazards.cubin import find_fault, repair
 
 
 def test_a_real_cubin_is_whole(tmp_path: Path, cubins: dict[int, bytes]) -> None:

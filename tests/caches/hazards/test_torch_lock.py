@@ -88,3 +88,24 @@ def test_links_named_lock_and_loops_are_passed_over(tmp_path: Path) -> None:
     rules = [each.rule for each in find("torch_extensions", tmp_path)]
     assert "torch-extension-lock" not in rules
     assert os.path.lexists(folder / "lock")
+
+
+def test_aiters_locks_lie_beside_their_modules(tmp_path: Path) -> None:
+    folder = tmp_path / "build" / "module_norm" / "build"
+    folder.mkdir(parents=True)
+    lock = tmp_path / "build" / "lock_module_norm"
+    child = hold(lock)
+    try:
+        assert find("aiter", tmp_path) == []
+    finally:
+        end(child)
+    ninja = subprocess.Popen(["cat"], cwd=folder, stdin=subprocess.PIPE)
+    try:
+        assert find("aiter", tmp_path) == []
+    finally:
+        ninja.kill()
+        ninja.communicate(timeout=30)
+    (found,) = find("aiter", tmp_path)
+    assert (found.entry, found.kernel) == ("build/module_norm", "module_norm")
+    assert repair(found) == "removed the lock"
+    assert not lock.exists()

@@ -27,30 +27,29 @@ from warmup.caches.family import (
 )
 from warmup.words.locations import expand
 
+VARIABLES = (
+    "CUTE_DSL_CACHE_DIR",
+    "FLASH_ATTENTION_CUTE_DSL_CACHE_DIR",
+    "SGLANG_CUTE_AOT_CACHE_DIR",
+)
+
 
 def get_roots(env: Env) -> tuple[Path, ...]:
     temporary = get_temp_dir(env) / get_user(env)
-    defaults = {
-        "CUTE_DSL_CACHE_DIR": temporary / "cutlass_python_cache",
-        "FLASH_ATTENTION_CUTE_DSL_CACHE_DIR": temporary / "flash_attention_cute_dsl_cache",
-        "SGLANG_CUTE_AOT_CACHE_DIR": get_sglang_cache(env) / "cute_aot",
-    }
-    return unique([expand(env[k], env) if env.get(k) else v for k, v in defaults.items()])
+    defaults = (
+        temporary / "cutlass_python_cache",
+        temporary / "flash_attention_cute_dsl_cache",
+        get_sglang_cache(env) / "cute_aot",
+    )
+    pairs = zip(VARIABLES, defaults, strict=True)
+    return unique([expand(env[name], env) if env.get(name) else path for name, path in pairs])
 
 
 FAMILY = Family(
     name="cute_dsl",
-    variables=(
-        "CUTE_DSL_CACHE_DIR",
-        "FLASH_ATTENTION_CUTE_DSL_CACHE_DIR",
-        "SGLANG_CUTE_AOT_CACHE_DIR",
-    ),
+    variables=VARIABLES,
     get_roots=get_roots,
-    get_variables=lambda root: {
-        "CUTE_DSL_CACHE_DIR": str(root / "cutlass"),
-        "FLASH_ATTENTION_CUTE_DSL_CACHE_DIR": str(root / "flash_attention"),
-        "SGLANG_CUTE_AOT_CACHE_DIR": str(root / "sglang"),
-    },
+    get_variables=lambda root: dict.fromkeys(VARIABLES, str(root)),
     find_entry=find_file_entry,
     get_kernel=get_last_part,
     ingredients=(*HOST_CODE, "nvidia-cutlass-dsl"),

@@ -3,9 +3,10 @@
 apache-tvm-ffi 0.1.15.post2, cpp/extension.py: `TVM_FFI_CACHE_DIR`, else `~/.cache/tvm-ffi`;
 `<name>_<hash of sources and flags>/` with `build.ninja`, objects, `<name>.so` and `lock`; ninja
 decides freshness, so restored mtimes rebuild. sglang 0.5.23 (kernels/jit/utils/compile/cache.py)
-builds its own in `SGLANG_JIT_CACHE_DIR`, else `~/.cache/sglang/jit`:
-`<target>/<module>/build-<key>/deps-<key>/`, content-addressed, renamed whole from `.staging-*`
-(before sglang#34274 it was keyed by path and mtime: 3 min a launch, sglang#27605).
+builds its own in `SGLANG_JIT_CACHE_DIR`, else `~/.cache/sglang/jit`, which sglang#35621 moves below
+`$SGLANG_CACHE_DIR`: `<target>/<module>/build-<key>/deps-<key>/`, content-addressed, renamed whole
+from `.staging-*` (before sglang#34274 it was keyed by path and mtime: 3 min a launch,
+sglang#27605). Under a cache root both share one folder, where their names do not meet.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from warmup.caches.family import (
     VOLATILE_NAMES,
     Env,
     Family,
+    get_sglang_cache,
     is_temporary_path,
     unique,
 )
@@ -30,10 +32,12 @@ SGLANG_ENTRY = r"^((?:.*/)?([^/]+)/build-[^/]+/deps-[^/]+)/"
 
 
 def get_roots(env: Env) -> tuple[Path, ...]:
+    said = env.get("SGLANG_JIT_CACHE_DIR")
+    sglang = [expand("~/.cache/sglang/jit", env), get_sglang_cache(env) / "jit"]
     return unique(
         [
             expand(env.get("TVM_FFI_CACHE_DIR") or "~/.cache/tvm-ffi", env),
-            expand(env.get("SGLANG_JIT_CACHE_DIR") or "~/.cache/sglang/jit", env),
+            *([expand(said, env)] if said else sglang),
         ]
     )
 
@@ -56,10 +60,9 @@ FAMILY = Family(
     name="tvm_ffi",
     variables=("TVM_FFI_CACHE_DIR", "SGLANG_JIT_CACHE_DIR"),
     get_roots=get_roots,
-    get_variables=lambda root: {
-        "TVM_FFI_CACHE_DIR": str(root / "tvm_ffi"),
-        "SGLANG_JIT_CACHE_DIR": str(root / "sglang"),
-    },
+    get_variables=lambda root: dict.fromkeys(
+        ("TVM_FFI_CACHE_DIR", "SGLANG_JIT_CACHE_DIR"), str(root)
+    ),
     find_entry=find_entry,
     get_kernel=get_kernel,
     ingredients=(*HOST_CODE, *NVCC, "torch", "torch_cuda", "apache-tvm-ffi"),

@@ -1,24 +1,15 @@
-"""Cubins that no driver can load: empty, truncated, or not ELF files at all.
-
-A cubin is a 64-bit little-endian ELF file of machine 190 (EM_CUDA); nvcc 13.0 and Triton 3.9 put
-its section headers and then its program headers at the very end, so any truncation cuts them.
-"""
+"""Cubins that no driver can load: empty, truncated, or not ELF files at all."""
 
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Iterator
 
+from warmup.caches.elf import find_cubin_fault
 from warmup.caches.hazards.rule import Finding, Rule, RuleGroup, Scope
 from warmup.caches.remove import open_below, remove_inside
 from warmup.words.escape import from_text
 from warmup.words.files import Opener, open_regular
-
-EM_CUDA = 190
-_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
-_SECTION = struct.Struct("<IIQQQQIIQQ")
-_SHT_NOBITS = 8
 
 
 def find_fault(path: str, opener: Opener = open_regular) -> str | None:
@@ -30,57 +21,11 @@ def find_fault(path: str, opener: Opener = open_regular) -> str | None:
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     try:
-        return _find_elf_fault(fd, os.fstat(fd).st_size)
+        return find_cubin_fault(fd)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     finally:
         os.close(fd)
-
-
-def _find_elf_fault(fd: int, size: int) -> str | None:
-    header = os.pread(fd, _HEADER.size, 0)
-    if not size:
-        return "is empty"
-    if header[:4] != b"\x7fELF":
-        return "is not an ELF file"
-    if len(header) < _HEADER.size:
-        return f"is truncated: {size} bytes"
-    if header[4:6] != b"\x02\x01":
-        return "is not a 64-bit little-endian ELF file"
-    fields = _HEADER.unpack(header)
-    machine, phoff, shoff = fields[2], fields[5], fields[6]
-    phentsize, phnum, shentsize, shnum = fields[9:13]
-    if machine != EM_CUDA:
-        return f"is not a CUDA object (machine {machine})"
-    end = max(phoff + phentsize * phnum, shoff + shentsize * shnum)
-    if end > size:
-        return f"is truncated: {size} bytes of at least {end}"
-    if not shnum:
-        return None
-    if shentsize != _SECTION.size:
-        return f"has section headers of {shentsize} bytes"
-    table = os.pread(fd, shentsize * shnum, shoff)
-    if len(table) < shentsize * shnum:
-        return f"is truncated: {size} bytes"
-    for fields in _SECTION.iter_unpack(table):
-        kind, offset, length = fields[1], fields[4], fields[5]
-        if kind != _SHT_NOBITS and offset + length > size:
-            return f"is truncated: {size} bytes of at least {offset + length}"
-    return None
-
-
-def find_architecture(data: bytes) -> int | None:
-    """The SM number (90, 100, …) of the cubin that starts `data`; None where none does.
-
-    e_flags: bits 8–23 from ELF ABI version 8 on (nvcc 13.0), bits 0–7 before.
-    """
-    if len(data) < _HEADER.size or data[:6] != b"\x7fELF\x02\x01":
-        return None
-    fields = _HEADER.unpack_from(data)
-    if fields[2] != EM_CUDA:
-        return None
-    flags: int = fields[7]
-    return (flags >> 8) & 0xFFFF if data[8] >= 8 else flags & 0xFF
 
 
 def check(scope: Scope) -> Iterator[Finding]:

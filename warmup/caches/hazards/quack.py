@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from warmup.caches.hazards.cubin import find_architecture
+from warmup.caches.elf import find_architecture
 from warmup.caches.hazards.rule import Finding, Rule, RuleGroup, Scope
 from warmup.words.files import Opener, open_regular, read_head
 

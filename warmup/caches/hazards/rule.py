@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from warmup.caches.family import Env, Family
+from warmup.caches.libraries import Libraries
 from warmup.caches.walk import File, RootSnapshot
 from warmup.words.escape import from_text, to_line, to_text
 from warmup.words.files import open_regular
@@ -29,13 +30,19 @@ class Facts:
     """What the host says, to hold caches against; "" and () where it says nothing.
 
     deep_gemm_includes: include folders of the installed DeepGEMM packages. cuda_home: as spelled.
-    capabilities: compute capabilities of the GPUs, such as `9.0`.
+    capabilities: compute capabilities of the GPUs, such as `9.0`. packages: folders where the
+    servers' interpreters look for packages.
     """
 
     env: Env
     deep_gemm_includes: tuple[str, ...] = ()
     cuda_home: str = ""
     capabilities: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+
+    @cached_property
+    def libraries(self) -> Libraries:
+        return Libraries(self.env, self.cuda_home, self.packages)
 
 
 @dataclass(frozen=True)

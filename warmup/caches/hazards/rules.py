@@ -7,8 +7,10 @@ from contextlib import closing
 
 from warmup.caches.family_table import get_family
 from warmup.caches.hazards import (
+    autotune,
     cubin,
     deep_gemm,
+    libraries,
     ninja,
     ownership,
     place,
@@ -27,6 +29,8 @@ GROUPS: tuple[RuleGroup, ...] = (
     ninja.GROUP,
     quack.GROUP,
     torch_lock.GROUP,
+    libraries.GROUP,
+    autotune.GROUP,
     ownership.GROUP,
     place.GROUP,
 )

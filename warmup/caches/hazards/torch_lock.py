@@ -2,11 +2,13 @@
 
 torch 2.13.0, utils/file_baton.py: the lock is the existence of the file. Its holder keeps it open
 from making it to removing it, and ninja works in the folder, so a process that does neither is not
-a holder. Holders in another container that shares the folder are not seen.
+a holder. Holders in another container that shares the folder are not seen. AITER has a copy of it
+(0.1.7, jit/utils/file_baton.py), whose locks are `build/lock_<module>`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,8 @@ from warmup.caches.remove import open_below
 from warmup.words.escape import from_text
 from warmup.words.files import Folder
 from warmup.words.tree import Tree
+
+_AITER = "lock_"
 
 
 def check(scope: Scope) -> Iterator[Finding]:
@@ -27,8 +31,9 @@ def check(scope: Scope) -> Iterator[Finding]:
 
 
 def _check_tree(scope: Scope, tree: Tree) -> Iterator[Finding]:
-    for entry in _iter_locked(tree):
-        lock = Path(scope.found.root) / entry / "lock"
+    iter_locks = _iter_aiter if scope.family.name == "aiter" else _iter_locks
+    for entry, name in iter_locks(tree):
+        lock = Path(scope.found.root) / name
         if find_holder(lock) is None:
             is_ours = lock.lstat().st_uid == os.geteuid() or os.geteuid() == 0
             message = "no process holds this lock; whoever builds here waits for ever"
@@ -37,13 +42,19 @@ def _check_tree(scope: Scope, tree: Tree) -> Iterator[Finding]:
             yield LOCK.make_finding(scope, str(lock), message, entry=entry, is_repairable=is_ours)
 
 
-def _iter_locked(tree: Tree) -> Iterator[str]:
-    """Folders that hold a file `lock`: `<name>` and `<python>_<accelerator>/<name>`."""
+def _iter_locks(tree: Tree) -> Iterator[tuple[str, str]]:
+    """(entry, lock) of `<name>/lock` and `<python>_<accelerator>/<name>/lock`."""
     for outer in ("", *_list_folders(tree, "")):
         for folder in _list_folders(tree, outer):
             items = {item.name: item for item in tree.scan(folder)}
             if "lock" in items and items["lock"].is_file(follow_symlinks=False):
-                yield folder
+                yield folder, f"{folder}/lock"
+
+
+def _iter_aiter(tree: Tree) -> Iterator[tuple[str, str]]:
+    for item in tree.scan("build"):
+        if item.name.startswith(_AITER) and item.is_file(follow_symlinks=False):
+            yield f"build/{item.name.removeprefix(_AITER)}", f"build/{item.name}"
 
 
 def _list_folders(tree: Tree, folder: str) -> list[str]:
@@ -55,16 +66,21 @@ def _list_folders(tree: Tree, folder: str) -> list[str]:
 
 
 def find_holder(lock: Path) -> int | None:
-    """A process that has the lock file open, or works in its folder; None if there is no lock."""
+    """A process that has the lock file open, or works where its builder does; None if there is no
+    lock."""
     try:
         with open_below(lock.parent) as folder:
-            return _find_holder(folder, lock.name)
+            return _find_holder(folder, lock.name, lock.name)
     except FileNotFoundError:
         return None
 
 
-def _find_holder(folder: Folder, name: str) -> int | None:
+def _find_holder(folder: Folder, name: str, called: str) -> int | None:
+    """name: the lock's present one. called: what its builders call it."""
     wanted, inside = folder.stat(name), os.fstat(folder.fd)
+    if called.startswith(_AITER):
+        with contextlib.suppress(OSError):
+            inside = os.stat(f"{called.removeprefix(_AITER)}/build", dir_fd=folder.fd)
     for pid in (int(number) for number in os.listdir("/proc") if number.isdigit()):  # noqa: PTH208
         if _is_same(f"/proc/{pid}/cwd", inside):
             return pid
@@ -91,11 +107,11 @@ def repair(finding: Finding) -> str:
     """
     folder, _, name = finding.relative.rpartition("/")
     with open_below(from_text(finding.root), folder) as holder:
-        _refuse_held(finding, holder, name)
+        _refuse_held(finding, holder, name, name)
         aside = f".{name}.{os.urandom(8).hex()}.tmp"
         holder.rename(name, aside)
         try:
-            _refuse_held(finding, holder, aside)
+            _refuse_held(finding, holder, aside, name)
         except OSError:
             holder.rename(aside, name)
             raise
@@ -103,8 +119,8 @@ def repair(finding: Finding) -> str:
     return "removed the lock"
 
 
-def _refuse_held(finding: Finding, folder: Folder, name: str) -> None:
-    pid = _find_holder(folder, name)
+def _refuse_held(finding: Finding, folder: Folder, name: str, called: str) -> None:
+    pid = _find_holder(folder, name, called)
     if pid is not None:
         raise OSError(f"process {pid} now holds {finding.path}")
 
@@ -118,4 +134,4 @@ LOCK = Rule(
     fix="remove the lock",
     before_run=True,
 )
-GROUP = RuleGroup((LOCK,), ("torch_extensions",), check)
+GROUP = RuleGroup((LOCK,), ("aiter", "torch_extensions"), check)
