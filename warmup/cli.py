@@ -218,7 +218,7 @@ def cli() -> None:
 @_option("--report", "report_dir", type=_PATH, help="Folder for every file of `report`.")
 @_option("--from", "pull_from", metavar="REF", help="Pack to pull first (see pull).")
 @_option("--to", "push_to", metavar="REF", help="Where to push at the end (see push).")
-@_option("--sign", metavar="ssh:KEY", help="With --to: sign the pack with this key.")
+@_option("--sign", metavar="ssh:KEY|sigstore", help="With --to: sign the pack.")
 @json_option
 def run(**values: Any) -> int:
     """Warm whatever is cold; skip what is provably warm."""
@@ -337,7 +337,7 @@ unsigned_option = click.option(
 @cli.command(cls=SpreadCommand)
 @reference_argument
 @model_options
-@_option("--sign", metavar="ssh:KEY", help="Sign the pack with this key.")
+@_option("--sign", metavar="ssh:KEY|sigstore", help="Sign the pack.")
 @json_option
 def push(**values: Any) -> int:
     """Send what is warm here as a pack: oci://…, s3://… or dir:PATH."""
