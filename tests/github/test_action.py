@@ -13,7 +13,10 @@ import pytest
 from tests.github.actions_yaml import ACTIONS, ROOT, get_step, start_script, write_program
 
 (ACTION,) = ACTIONS
-INPUTS = ("MODELS", "WORKFLOW", "PYTHON", "ARGS", "CACHE_ROOT", "HOME", "COMMAND", "REPORT")
+INPUTS = (
+    *("MODELS", "WORKFLOW", "PYTHON", "ARGS", "CACHE_ROOT", "HOME", "COMMAND", "REPORT"),
+    *("FROM", "TO", "SIGN", "PACKS"),
+)
 # Its argv, its process and its home, where the test can read them.
 RECORD = r"""
 printf '%s\0' "$@" > "$RECORD/argv"
@@ -59,6 +62,9 @@ def test_every_input_arrives(tmp_path: Path) -> None:
         CACHE_ROOT="/cache dir",
         HOME="/home dir",
         REPORT="/report dir",
+        FROM="oci://ghcr.io/org/jit",
+        TO="dir:/pack dir",
+        SIGN="ssh:/key file",
     )
     assert argv == [
         "run",
@@ -66,6 +72,7 @@ def test_every_input_arrives(tmp_path: Path) -> None:
         "--python=/opt/engine/bin/python",
         "--cache-root=/cache dir",
         "--report=/report dir",
+        *("--from=oci://ghcr.io/org/jit", "--to=dir:/pack dir", "--sign=ssh:/key file"),
         *("--fail-fast", "--log-lines", "50", "--prove"),
         *("--models=a/b:8", "--models=c/d:8,e/f", "--models=./g:1"),
     ]
@@ -93,7 +100,9 @@ def test_hostile_words_stay_words(tmp_path: Path, models: str, words: list[str])
     assert not (tmp_path / "hacked").exists()
 
 
-@pytest.mark.parametrize("name", ["WORKFLOW", "PYTHON", "CACHE_ROOT", "REPORT"])
+@pytest.mark.parametrize(
+    "name", ["WORKFLOW", "PYTHON", "CACHE_ROOT", "REPORT", "FROM", "TO", "SIGN"]
+)
 def test_hostile_paths_stay_one_argument(tmp_path: Path, name: str) -> None:
     value = "-x $(touch hacked)\n* '\""
     assert get_argv(tmp_path, **{name: value})[1].partition("=")[2] == value
@@ -142,18 +151,21 @@ def test_what_is_installed_stays(tmp_path: Path) -> None:
     assert not (tmp_path / "installed").exists()
 
 
-def test_this_repository_is_what_gets_installed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("packs", "extras"), [("", ""), ("oci://a/b", "[packs,sigstore]")])
+def test_this_repository_is_what_gets_installed(tmp_path: Path, packs: str, extras: str) -> None:
     write_program(tmp_path / "bin", "python3", 'printf "%s\\0" "$@" > "$RECORD/pip"')
     environ = {
         "PATH": str(tmp_path / "bin"),
         "RECORD": str(tmp_path),
         "GITHUB_ACTION_PATH": str(ACTION.parent),
+        "INPUT_PACKS": packs,
     }
     (tmp_path / "bin" / "bash").symlink_to(shutil.which("bash") or "/bin/bash")
     assert run_step(tmp_path, "Install warmup-ci", environ)[1] == 0
     argv = (tmp_path / "pip").read_text().split("\0")[:-1]
     assert argv[:3] == ["-m", "pip", "install"]
-    assert Path(argv[-1]).resolve() == ROOT
+    assert argv[-1].endswith(extras)
+    assert Path(argv[-1].removesuffix(extras)).resolve() == ROOT
 
 
 def test_the_command_runs_under_exec_as_it_was_given(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ def name_cache(tmp_path: Path, **inputs: str) -> dict[str, str]:
     write_program(tmp_path / "bin", "warmup-ci", 'printf "%s\\n" "$@" > argv; echo key123')
     output = tmp_path / "output"
     output.write_text("")
-    names = ("CACHE_NAME", "MODELS", "WORKFLOW", "PYTHON", "ARGS")
+    names = ("CACHE_NAME", "MODELS", "WORKFLOW", "PYTHON", "ARGS", "PACKS")
     environ = {f"INPUT_{name}": inputs.get(name, "") for name in names}
     environ |= {"PATH": f"{tmp_path / 'bin'}:{os.defpath}", "GITHUB_OUTPUT": str(output)}
     environ |= {"CACHE_ROOT": "/tmp dir/caches"}

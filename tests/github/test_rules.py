@@ -9,10 +9,29 @@ from pathlib import Path
 
 import pytest
 
-from tests.github.actions_yaml import ACTIONS, ROOT, WORKFLOWS, get_steps, iter_scripts, load
+from tests.github.actions_yaml import (
+    ACTIONS,
+    ROOT,
+    WORKFLOWS,
+    get_step,
+    get_steps,
+    iter_scripts,
+    load,
+)
 
 ALL = [*WORKFLOWS, *ACTIONS]
-EXPECTED = {"action.yml", "ci.yml", "warmup.yml"}
+EXPECTED = {"action.yml", "ci.yml", "fleet-example.yml", "publish.yml", "warmup.yml"}
+READ, PULL = {"contents": "read"}, {"contents": "read", "packages": "read"}
+# One job that may write, in one file; who calls it must grant it as much, and no more.
+WRITE = {"packages": "write", "id-token": "write", "attestations": "write"}
+PERMISSIONS = {
+    ("ci.yml", "test"): READ,
+    ("warmup.yml", "warmup"): PULL,
+    ("publish.yml", "publish"): WRITE,
+    ("fleet-example.yml", "plan"): READ,
+    ("fleet-example.yml", "warm"): PULL,
+    ("fleet-example.yml", "publish"): WRITE,
+}
 
 
 def test_all_files_are_looked_at() -> None:
@@ -21,9 +40,11 @@ def test_all_files_are_looked_at() -> None:
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
 def test_actions_are_pinned_by_full_commit_and_say_their_version(path: Path) -> None:
-    lines = re.findall(r"uses: (\S+)(.*)", path.read_text(encoding="utf-8"))
-    used = [step["uses"] for step in get_steps(path) if "uses" in step]
-    assert [name for name, _ in lines] == used
+    text = path.read_text(encoding="utf-8")
+    lines = re.findall(r"^ +(?:- )?uses: (\S+)(.*)", text, re.MULTILINE)
+    jobs = load(path).get("jobs", {}).values()
+    used = [each["uses"] for each in [*jobs, *get_steps(path)] if "uses" in each]
+    assert sorted(name for name, _ in lines) == sorted(used)
     for name, comment in lines:
         if not name.startswith("./"):
             assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}", name)
@@ -35,13 +56,32 @@ def test_no_expression_stands_in_a_script() -> None:
         assert "${{" not in script, name
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_permissions_are_none_and_then_read(path: Path) -> None:
-    document = load(path)
-    assert document["permissions"] == {}
-    for job in document["jobs"].values():
-        assert job["permissions"] == {"contents": "read"}
-        assert job["timeout-minutes"]
+def test_permissions_are_none_and_then_each_job_s_own() -> None:
+    found = {}
+    for path in WORKFLOWS:
+        document = load(path)
+        assert document["permissions"] == {}
+        for name, job in document["jobs"].items():
+            found[path.name, name] = job["permissions"]
+            assert "uses" in job or job["timeout-minutes"]
+    assert found == PERMISSIONS
+
+
+def test_the_job_that_may_write_runs_nothing_of_a_pull_request() -> None:
+    (job,) = load(ROOT / ".github" / "workflows" / "publish.yml")["jobs"].values()
+    condition = " ".join(job["if"].split())
+    assert condition == (
+        """contains(fromJSON('["push", "schedule", "workflow_dispatch"]'), github.event_name) && """
+        "github.ref == format('refs/heads/{0}', github.event.repository.default_branch)"
+    )
+    used = [step["uses"].partition("@")[0] for step in job["steps"] if "uses" in step]
+    assert used == ["actions/download-artifact", "actions/attest"]  # nothing is checked out
+
+
+def test_no_log_goes_into_an_artifact_of_a_pack() -> None:
+    step = get_step(ROOT / ".github" / "workflows" / "warmup.yml", "Keep the pack for its writer")
+    assert step["with"]["path"] == "${{ runner.temp }}/warmup-ci/pack"
+    assert "!startsWith(github.event_name, 'pull_request')" in step["if"]
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)

@@ -226,10 +226,11 @@ def test_plain_http_is_for_loopback_alone(reader: Machine) -> None:
 
 @pytest.mark.slow
 @pytest.mark.needs("perl")
+@pytest.mark.parametrize("is_named", [False, True])
 def test_a_registry_with_a_password(
-    writer: Machine, key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    writer: Machine, key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_named: bool
 ) -> None:
-    """docker's config has the credentials, as `docker login` leaves it."""
+    """docker's config has the credentials, as `docker login` leaves it; DOCKER_CONFIG names one."""
     import base64
 
     hashed = run("perl", "-e", r'print crypt("hunter22", q($2y$05$abcdefghijklmnopqrstuu))')
@@ -240,10 +241,16 @@ def test_a_registry_with_a_password(
         with pytest.raises(HostError, match="HTTP 401") as caught:
             writer.push(f"oci://{host}/a")
         assert "docker login" in (caught.value.hint or "")
-        config = Path.home() / ".docker" / "config.json"
-        config.parent.mkdir()
-        token = base64.b64encode(b"ci:hunter22").decode()
-        config.write_text(json.dumps({"auths": {host: {"auth": token}}}))
+        for name, password in (
+            (".docker", "wrong" if is_named else "hunter22"),
+            ("own", "hunter22"),
+        ):
+            (Path.home() / name).mkdir()
+            token = base64.b64encode(f"ci:{password}".encode()).decode()
+            text = json.dumps({"auths": {host: {"auth": token}}})
+            (Path.home() / name / "config.json").write_text(text)
+        if is_named:
+            monkeypatch.setenv("DOCKER_CONFIG", str(Path.home() / "own"))
         assert writer.push(f"oci://{host}/a", sign=key.sign) == 0
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
@@ -17,6 +19,7 @@ from warmup.packs import oci
 from warmup.packs.oci import Descriptor, Index, TagList
 from warmup.packs.policy import is_listed
 from warmup.words.errors import HostError, IntegrityError, UsageError
+from warmup.words.files import read_regular
 
 _CHUNK = 1 << 16  # what comes of a larger one is lost where the connection is cut
 _ACCEPT = {"Accept": f"{oci.MANIFEST_TYPE}, {oci.INDEX_TYPE}"}
@@ -53,6 +56,10 @@ class RegistryStore:
         self._oras.session.request = _Requests(self._oras)
         self._base = f"{'http' if is_plain else 'https'}://{self._host}/v2/{self._repository}"
         with contextlib.suppress(OSError, ValueError):  # no docker config: anonymous
+            if folder := os.environ.get("DOCKER_CONFIG"):  # oras knows of the one in HOME alone
+                path = f"{folder}/config.json"
+                data = read_regular(path, oci.MAX_MANIFEST_BYTES, follow=True)
+                self._oras.auth._auth_config = {"auths": {}, **json.loads(data)}
             self._oras.auth.load_configs(oras.container.Container(place))
 
     def close(self) -> None:
