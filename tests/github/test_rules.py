@@ -98,7 +98,8 @@ def test_every_script_says_its_shell() -> None:
 
 def test_the_composite_action_ends_as_it_must() -> None:
     steps = get_steps(ACTIONS[0])
-    assert steps[-3]["run"].strip().splitlines()[-1].startswith("exec warmup-ci run ")
+    assert steps[-4]["run"].strip().splitlines()[-1].startswith("exec warmup-ci run ")
+    assert steps[-3]["if"].startswith("always() && "), "a failed run's report too"
     assert steps[-2]["run"].strip().splitlines()[-1].startswith("exec warmup-ci exec ")
     assert steps[-1]["if"] == "always()"
     assert steps[-1]["run"].strip().splitlines()[-1] == "exec warmup-ci reap"
@@ -106,9 +107,8 @@ def test_the_composite_action_ends_as_it_must() -> None:
 
 def test_every_input_of_an_action_reaches_it_through_the_environment() -> None:
     document = load(ACTIONS[0])
-    run = document["runs"]["steps"][1]
-    command = document["runs"]["steps"][2]
-    given = {*run["env"].values(), *command["env"].values()}
+    run, upload, command = document["runs"]["steps"][1:4]
+    given = {*run["env"].values(), *upload["with"].values(), *command["env"].values()} - {"warn"}
     assert given == {f"${{{{ inputs.{name} }}}}" for name in document["inputs"]}
     for step in (run, command):
         assert all(name in step["run"] for name in step["env"])

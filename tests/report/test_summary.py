@@ -69,9 +69,19 @@ def test_foreign_text_stays_in_its_cell() -> None:
     bad = make_result("a|b", state="failed", reason="x | y\n| forged | <img src=x> `c` [l](u)")
     table = get_table(RunSummary("r", "vk", (bad,)))
     row = next(line for line in table.splitlines() if "forged" in line)
-    assert len(re.findall(r"(?<!\\)\|", row)) == 6
+    assert len(re.findall(r"(?<!\\)\|", row)) == 7
     assert "<img" not in row
     assert r"\[l\](u)" in row
+
+
+def test_hours_and_money_are_the_pages(tmp_path: Path) -> None:
+    results = (make_result("a", tp=8, seconds=900.0), make_result("b", tp=8, state="warm"))
+    table = get_table(RunSummary("r", "vk", results, price=3.5))
+    assert "| a:8 | 🟢 warmed | 900.0 s | 2.00 |" in table
+    assert "\n2.00 GPU-hours, 7.00 at 3.50 each; run `r`" in table
+    table = get_table(RunSummary("r", "vk", results[:1], price=3.5, target="h200x8"))
+    assert "\n0.00 GPU-hours, 0.00 at 3.50 each; 2.00 GPU-hours saved, worth 7.00; run" in table
+    assert "\n2.00 GPU-hours; run `r`" in get_table(RunSummary("r", "vk", results))
 
 
 def test_a_summary_is_cut_and_says_so(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from warmup.report.console import Console
 from warmup.report.document import ModelResult
@@ -51,7 +52,7 @@ class Actions:
         self._inner = inner
         self._err = err
         self._environ = environ
-        self._run_id, self._version_key = "", ""
+        self._run: dict[str, Any] = {}  # of `run_started`
         self._results: list[ModelResult] = []
         self._in_group = False
         self._held: dict[str, list[Event]] | None = None
@@ -77,8 +78,7 @@ class Actions:
 
     def _take(self, event: Event) -> None:
         if event.kind == "run_started":
-            self._run_id = str(event.data.get("run_id") or "")
-            self._version_key = str(event.data.get("version_key") or "")
+            self._run = event.data
         elif event.kind == "model_started":
             self._open_group(event.model or "")
         elif event.result is not None:
@@ -150,7 +150,13 @@ class Actions:
         self._err.raw_line(f"::error title={escape_property(title)}::{escape_data(message)}")
 
     def _write_files(self) -> None:
-        summary = RunSummary(self._run_id, self._version_key, tuple(self._results))
+        summary = RunSummary(
+            run_id=str(self._run.get("run_id") or ""),
+            version_key=str(self._run.get("version_key") or ""),
+            results=tuple(self._results),
+            price=self._run.get("price_per_gpu_hour") or 0.0,
+            target=self._run.get("target") or "",
+        )
         for variable, write in (
             ("GITHUB_STEP_SUMMARY", write_step_summary),
             ("GITHUB_OUTPUT", write_outputs),

@@ -77,6 +77,10 @@ class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, argv=argv, reason=reason)
 
     @property
+    def gpu_hours(self) -> float:
+        return get_gpu_hours(self.tp, self.state, self.seconds)
+
+    @property
     def is_warm(self) -> bool:
         """Whether the runner is warm for this model now."""
         return self.state in ("warm", "warmed")
@@ -85,6 +89,12 @@ class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
     def is_success(self) -> bool:
         """Whether all was done that was asked for here."""
         return self.is_warm or self.state == "seeded"
+
+
+def get_gpu_hours(tp: int, state: str, seconds: float) -> float:
+    """TP times the time that a model took; a host whose GPUs NVML does not show holds them too.
+    0 for one that was not launched."""
+    return 0.0 if state in ("warm", "skipped", "cold") else tp * seconds / 3600
 
 
 class RunDocument(msgspec.Struct, frozen=True, kw_only=True):

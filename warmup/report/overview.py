@@ -11,11 +11,11 @@ from warmup.report.record import ModelRecord, RunBrief, RunRecord
 from warmup.report.summary import HEAD, get_cells
 from warmup.report.text import (
     clip,
+    get_bill,
     get_count,
     get_duration,
     get_hours,
     get_moment,
-    get_money,
     get_width,
 )
 
@@ -61,17 +61,7 @@ def _list_run(run: RunRecord) -> Iterator[str]:
             cell + " " * (width - get_width(cell)) for cell, width in zip(row, widths, strict=True)
         ]
         yield f"  {'  '.join([*cells, reason])}".rstrip()
-    yield f"  {_tell_hours(run)}"
-
-
-def _tell_hours(run: RunRecord) -> str:
-    told = f"{get_hours(run.gpu_hours)} GPU-hours"
-    if run.price:
-        told += f", {get_money(run.cost)} at {get_money(run.price)} each"
-    if run.gpu_hours_saved:
-        told += f"; {get_hours(run.gpu_hours_saved)} GPU-hours saved"
-        told += f", worth {get_money(run.gpu_hours_saved * run.price)}" if run.price else ""
-    return told
+    yield f"  {get_bill(run.gpu_hours, run.gpu_hours_saved, run.price)}"
 
 
 def _list_runs(briefs: Sequence[RunBrief]) -> Iterator[str]:

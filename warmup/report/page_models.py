@@ -44,13 +44,14 @@ def make_badge(state: str, more: str = "") -> Markup:
 
 
 def _make_row(model: ModelRecord) -> Markup:
-    name, _, seconds, entries, reason = get_cells(model)
+    name, _, seconds, hours, entries, reason = get_cells(model)
     cells = [
         element("th", element("bdi", clip(name, _MAX_NAME)), scope="row", role="rowheader"),
         element("td", make_badge(model.state, ", proven" if model.proven else ""), role="cell"),
         element("td", seconds, role="cell", class_="num", data_label=HEAD[2]),
-        element("td", clip(entries, 300), role="cell", data_label=HEAD[3]),
-        element("td", clip(reason, _MAX_REASON), role="cell", data_label=HEAD[4]),
+        element("td", hours, role="cell", class_="num", data_label=HEAD[3]),
+        element("td", clip(entries, 300), role="cell", data_label=HEAD[4]),
+        element("td", clip(reason, _MAX_REASON), role="cell", data_label=HEAD[5]),
     ]
     return element("tr", *cells, role="row")
 

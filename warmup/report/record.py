@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from warmup.report.document import get_gpu_hours
+
 UNFINISHED = "unfinished"  # the state of a model that the run began, or meant to, and never ended
 _MAX_SECONDS = 1e9
-_UNLAUNCHED = ("warm", "skipped", "cold")
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -159,8 +160,7 @@ class ModelRecord:
 
     @property
     def gpu_hours(self) -> float:
-        """TP times the time that it took; a host whose GPUs NVML does not show holds them too."""
-        return 0.0 if self.state in _UNLAUNCHED else self.tp * self.seconds / 3600
+        return get_gpu_hours(self.tp, self.state, self.seconds)
 
     @property
     def trouble(self) -> str | None:

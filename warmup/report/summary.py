@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from warmup.report.document import ModelResult
-from warmup.report.text import get_entries, get_seconds
+from warmup.report.text import get_bill, get_entries, get_hours, get_seconds
 from warmup.words.escape import get_printable
 
 MAX_BYTES = 900 * 1024  # past 1 MiB the runner drops a step's whole summary, silently
 _RESERVE_BYTES = 512  # for the line that says how many rows are missing
-HEAD = ("model", "state", "seconds", "new entries", "reason")
+HEAD = ("model", "state", "seconds", "GPU-hours", "new entries", "reason")
 _ICONS = {
     "warm": "🟢",
     "warmed": "🟢",
@@ -38,6 +38,8 @@ class Row(Protocol):
     @property
     def seconds(self) -> float: ...
     @property
+    def gpu_hours(self) -> float: ...
+    @property
     def new_entries(self) -> dict[str, int]: ...
     @property
     def reason(self) -> str: ...
@@ -45,11 +47,19 @@ class Row(Protocol):
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What is known when a run is over."""
+    """What is known when a run is over. price: of a GPU-hour, 0 where nobody says one. target: the
+    GPU elsewhere that it was for, "" for its own."""
 
     run_id: str
     version_key: str
     results: tuple[ModelResult, ...]
+    price: float = 0.0
+    target: str = ""
+
+    @property
+    def bill(self) -> str:
+        hours = sum(each.gpu_hours for each in self.results)
+        return get_bill(0.0, hours, self.price) if self.target else get_bill(hours, 0.0, self.price)
 
 
 def write_step_summary(path: Path, summary: RunSummary) -> None:
@@ -92,8 +102,9 @@ def get_table(summary: RunSummary, max_bytes: int = MAX_BYTES) -> str:
     """A Markdown table, one row per model, in at most `max_bytes` of UTF-8; "" if none fits."""
     states = [result.state for result in summary.results]
     counts = ", ".join(f"{states.count(s)} {s}" for s in _ICONS if s in states) or "no model"
-    text = f"### warmup-ci: {counts}\n\n| {' | '.join(HEAD)} |\n| --- | --- | ---: | --- | --- |\n"
-    foot = f"\nrun `{summary.run_id}`, version key `{summary.version_key}`\n\n"
+    text = f"### warmup-ci: {counts}\n\n| {' | '.join(HEAD)} |\n"
+    text += "| --- | --- | ---: | ---: | --- | --- |\n"
+    foot = f"\n{summary.bill}; run `{summary.run_id}`, version key `{summary.version_key}`\n\n"
     room = max_bytes - _RESERVE_BYTES - _count_bytes(text) - _count_bytes(foot)
     if room < 0:
         return ""
@@ -114,15 +125,16 @@ def get_cells(row: Row) -> tuple[str, ...]:
         row.name,
         row.state + (", proven" if row.proven else ""),
         get_seconds(row.seconds) if row.seconds else "",
+        get_hours(row.gpu_hours) if row.gpu_hours else "",
         get_entries(row.new_entries),
         row.reason,
     )
 
 
 def _get_row(result: ModelResult) -> str:
-    name, state, seconds, *rest = get_cells(result)
+    name, state, seconds, hours, *rest = get_cells(result)
     icon = _ICONS[result.state]
-    cells = (_get_cell(name), f"{icon} {state}", seconds, *map(_get_cell, rest))
+    cells = (_get_cell(name), f"{icon} {state}", seconds, hours, *map(_get_cell, rest))
     return f"| {' | '.join(cells)} |\n"
 
 

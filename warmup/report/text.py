@@ -85,6 +85,17 @@ def get_money(cost: float) -> str:
     return f"{cost:,.2f}"
 
 
+def get_bill(hours: float, saved: float, price: float) -> str:
+    """`1.73 GPU-hours, 6.06 at 3.50 each`. saved: GPU-hours of a target's, which held none here.
+    price: of one, 0 where nobody says one."""
+    told = f"{get_hours(hours)} GPU-hours"
+    told += f", {get_money(hours * price)} at {get_money(price)} each" if price else ""
+    if saved:
+        told += f"; {get_hours(saved)} GPU-hours saved"
+        told += f", worth {get_money(saved * price)}" if price else ""
+    return told
+
+
 def clip(text: str, size: int) -> str:
     """The text, or its beginning and an ellipsis where it is longer than `size` characters."""
     return text if len(text) <= size else text[: max(size - 1, 0)] + "…"
