@@ -259,6 +259,7 @@ def exec_command(**values: Any) -> int:
 @cli.command(context_settings={"allow_interspersed_args": False})
 @click.option("--json", "json_path", type=_PATH, help="Document to write.")
 @click.option("--fail-on-miss", is_flag=True, help="Exit 1 if it succeeded but compiled.")
+@click.option("--log", "logs", multiple=True, metavar="FILE", help="Servers' logs; 'logs/*.log'.")
 @command_options
 def observe(**values: Any) -> int:
     """`exec`, and list every kernel that the command had to compile.

@@ -71,6 +71,8 @@ MONITORS = (
     b"flashinfer.jit: Building JIT module batch_prefill_bf16; this can take several minutes\n"
     b"flashinfer.jit: Generated BGMV MoE JIT spec: bgmv\n"
     b"JIT resource usage for sgl_norm_bf16:\n"
+    b"RuntimeError: JIT module 'awq_marlin' has no usable cached build under /c, and SGLANG_CRASH\n"
+    b"MissingJITCacheError: JIT compilation is disabled via FLASHINFER_DISABLE_JIT environment\n"
 )
 
 
@@ -84,6 +86,8 @@ def test_the_lines_of_engines_monitors(tmp_path: Path) -> None:
         ("tilelang", "mhc_pre_tilelang", True),
         ("flashinfer", "batch_prefill_bf16", False),
         ("tvm_ffi", "sgl_norm_bf16", False),
+        ("tvm_ffi", "awq_marlin", False),
+        ("flashinfer", "", False),
     ]
 
 

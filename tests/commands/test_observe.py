@@ -114,6 +114,66 @@ def test_bad_input(tmp_path: Path, args: list[str], status: int, words: str) -> 
     assert "Traceback" not in done.stderr
 
 
+# As vllm 0.33.0 and flashinfer 0.7.2 say it.
+MONITORED = "WARNING Triton kernel JIT compilation during inference: {}. This causes a spike\\n"
+BUILT = "flashinfer.jit: Building JIT module batch_prefill; this can take several minutes\\n"
+
+
+def say(text: str, *files: str) -> str:
+    return f"printf '{text}' >> " + " >> ".join(files)
+
+
+def test_what_servers_say_in_their_logs_is_a_compile(tmp_path: Path) -> None:
+    """Kernels that leave no entry, or leave it where nobody looks."""
+    (tmp_path / "logs").mkdir()
+    old = tmp_path / "logs" / "old.log"
+    old.write_text(BUILT.replace("\\n", "\n"))
+    script = f"{say(MONITORED.format('moe_kernel'), 'logs/old.log')}; {say(BUILT, 'logs/new.log')}"
+    script += f"; {say(MONITORED.format('moe_kernel'), 'logs/old.log')}"  # of another rank
+    done = call(
+        tmp_path, "observe", "--json", "o.json", "--log", "logs/*.log", "--", "sh", "-c", script
+    )
+    document = json.loads((tmp_path / "o.json").read_text())
+    assert document["new_entries"] == {}
+    assert [
+        (each["log"], each["family"], each["kernel"]) for each in document["compile_lines"]
+    ] == [
+        (str(tmp_path / "logs" / "new.log"), "flashinfer", "batch_prefill"),
+        (str(old), "triton", "moe_kernel"),
+    ]
+    assert "2 by what logs say" in done.stderr and "moe_kernel" in done.stderr
+    assert done.returncode == 0
+
+
+def test_the_commands_own_output_is_read_where_it_is_a_file_and_is_left_as_it_is(
+    tmp_path: Path,
+) -> None:
+    arguments = [sys.executable, "-m", "warmup", "observe", "--fail-on-miss", "--"]
+    with (tmp_path / "out").open("wb") as out:
+        done = subprocess.run(
+            [*arguments, "sh", "-c", f"printf '{MONITORED.format('moe_kernel')}'"],
+            cwd=tmp_path, env=get_env(tmp_path), stdout=out, stderr=subprocess.PIPE, text=True,
+            timeout=60,
+        )  # fmt: skip
+    assert (tmp_path / "out").read_text() == MONITORED.format("moe_kernel").replace("\\n", "\n")
+    assert done.returncode == 1 and "moe_kernel" in done.stderr
+
+
+def test_a_monitor_is_not_believed_of_a_kernel_that_lay_there_nor_counted_twice(
+    tmp_path: Path,
+) -> None:
+    """Triton tells vLLM's monitor of loads from disk as well; a compile leaves an entry."""
+    observe(tmp_path, *TRITON, "3")
+    script = f"{say(MONITORED.format('add_number'), 'log')}; mkdir -p triton/NEW; "
+    script += f"touch triton/NEW/moe_kernel.cubin; {say(MONITORED.format('moe_kernel'), 'log')}"
+    arguments = ["observe", "--json", "o.json", "--log", "log", "--log", "no.log", "--"]
+    done = call(tmp_path, *arguments, "sh", "-c", script)
+    document = json.loads((tmp_path / "o.json").read_text())
+    assert document["compile_lines"] == []
+    assert [each["kernel"] for each in document["new_entries"]["triton"]] == ["moe_kernel"]
+    assert "no log is called" in done.stderr and "no.log" in done.stderr
+
+
 def test_options_after_the_command_are_the_commands(tmp_path: Path) -> None:
     done = call(tmp_path, "observe", "echo", "--json", "x")
     assert done.stdout == "--json x\n"

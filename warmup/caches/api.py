@@ -13,6 +13,7 @@ from warmup.caches.hazards.deep_gemm import INCLUDE_PATH
 from warmup.caches.hazards.rule import Facts, Finding
 from warmup.caches.hazards.rules import RULES, find_hazards, get_rule
 from warmup.caches.hazards.triton_group import make_group, rewrite_group
+from warmup.caches.logs import find_said, mark_logs
 from warmup.caches.manifest import FamilySummary, find_new, make_manifest, summaries
 from warmup.caches.mark import find_new_after, make_mark
 from warmup.caches.records import (
@@ -57,6 +58,7 @@ __all__ = [
     "find_new",
     "find_new_after",
     "find_new_tuning",
+    "find_said",
     "get_bound_mtime",
     "get_family",
     "get_log_variables",
@@ -68,6 +70,7 @@ __all__ = [
     "make_group",
     "make_manifest",
     "make_mark",
+    "mark_logs",
     "mark_unread",
     "part_tuning",
     "remove_inside",

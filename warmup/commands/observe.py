@@ -15,6 +15,7 @@ from warmup.commands.exec import warn
 from warmup.commands.session import Session
 from warmup.report.api import Output
 from warmup.words.errors import EXIT_FAILED, HostError, UsageError
+from warmup.words.escape import to_line
 from warmup.words.secrets import Redactor
 
 _MAX_LISTED = 50  # lines per family for people; the document holds all
@@ -32,10 +33,20 @@ class ObservedEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     argv: tuple[str, ...] | None = None
 
 
+class ObservedLine(msgspec.Struct, frozen=True):
+    """What a log says of a compile that left no entry here. kernel: "" where it names none."""
+
+    log: str
+    family: str
+    kernel: str
+    text: str
+
+
 class ObserveDocument(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = 1
     exit_code: int
     new_entries: dict[str, list[ObservedEntry]]
+    compile_lines: list[ObservedLine] = []
 
 
 def observe(
@@ -45,13 +56,15 @@ def observe(
     timeout_s: float | None = None,
     json_path: Path | None = None,
     fail_on_miss: bool = False,
+    logs: tuple[str, ...] = (),
 ) -> int:
     """Run `command`, then report its new cache entries. Returns its exit status, as `exec` does.
 
-    With fail_on_miss, 1 where it succeeded but compiled. Raises UsageError for an empty command
+    logs: files, or patterns of them, in which servers may say that they compile. With
+    fail_on_miss, 1 where it succeeded but compiled. Raises UsageError for an empty command
     and for a document that cannot be written, before anything runs, and HostError.
     """
-    from warmup.caches.api import find_new_after, get_family, make_mark
+    from warmup.caches.api import find_new_after, find_said, get_family, make_mark, mark_logs
     from warmup.state.api import make_run_id
     from warmup.supervise.api import EntryHolders, NotExecutable, run_attached
     from warmup.words.names import FAMILY_NAMES
@@ -63,7 +76,7 @@ def observe(
     env = session.env
     roots = [root for name in FAMILY_NAMES for root in get_family(name).get_roots(env)]
     holders = EntryHolders(roots)
-    mark = make_mark(FAMILY_NAMES, env)
+    mark, log_marks = make_mark(FAMILY_NAMES, env), mark_logs(logs)
     holders.look()
 
     def look(pid: int) -> None:
@@ -84,7 +97,8 @@ def observe(
         Output(sys.stderr).line(error.render())
         status = error.exit_status
     new = find_new_after(mark)
-    if new and status == 0 and fail_on_miss:
+    said = find_said(log_marks, FAMILY_NAMES, env, new)
+    if (new or said) and status == 0 and fail_on_miss:
         status = EXIT_FAILED
     redactor = Redactor.from_environment(env)
     observed = {
@@ -94,9 +108,16 @@ def observe(
         ]
         for name, entries in new.items()
     }
-    _report(observed)
+    lines = [
+        ObservedLine(path, each.family, each.kernel, redactor.redact(each.text))
+        for path, found in said.items()
+        for each in found
+    ]
+    for pattern in log_marks.unmatched:
+        warn(f"no log is called {to_line(pattern)}")
+    _report(observed, lines)
     if json_path is not None:
-        document = ObserveDocument(exit_code=status, new_entries=observed)
+        document = ObserveDocument(exit_code=status, new_entries=observed, compile_lines=lines)
         return _write(json_path, document, status)
     return status
 
@@ -139,16 +160,15 @@ def _is_special(path: Path) -> bool:
     return path.exists() and not path.is_file()
 
 
-def _report(observed: Mapping[str, Sequence[ObservedEntry]]) -> None:
+def _report(observed: Mapping[str, Sequence[ObservedEntry]], lines: Sequence[ObservedLine]) -> None:
     """For people, on stderr: stdout is the command's."""
-    from warmup.words.escape import to_line
-
     err = Output(sys.stderr)
-    if not observed:
+    if not observed and not lines:
         err.line("observe: nothing was compiled that the warm-up had not")
         return
-    counts = ", ".join(f"{len(entries)} {name}" for name, entries in observed.items())
-    err.line(f"observe: compiled that the warm-up had not: {counts}")
+    counts = [f"{len(entries)} {name}" for name, entries in observed.items()]
+    counts += [f"{len(lines)} by what logs say"] if lines else []
+    err.line(f"observe: compiled that the warm-up had not: {', '.join(counts)}")
     for name, entries in observed.items():
         err.line(f"{name}:")
         for one in entries[:_MAX_LISTED]:
@@ -157,3 +177,7 @@ def _report(observed: Mapping[str, Sequence[ObservedEntry]]) -> None:
             err.line(f"  {when}  {to_line(one.kernel)}  {to_line(one.entry)}{who}")
         if len(entries) > _MAX_LISTED:
             err.line(f"  and {len(entries) - _MAX_LISTED} more")
+    for line in lines[:_MAX_LISTED]:
+        err.line(f"{to_line(line.log)}: {line.family}: {to_line(line.text)[:200]}")
+    if len(lines) > _MAX_LISTED:
+        err.line(f"and {len(lines) - _MAX_LISTED} more lines of logs")

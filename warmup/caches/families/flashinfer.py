@@ -83,7 +83,9 @@ FAMILY = Family(
     # (jit/core.py, gen_jit_spec: "debug"), under the same name.
     # 0.7.2 says `Building JIT module` before a build of nothing there (jit/core.py, build), where
     # 0.6 said nothing; a rebuild for newer sources leaves its entry alone.
+    # Under FLASHINFER_DISABLE_JIT it raises where it would build.
     compile_line=(
         rb"flashinfer\.jit: (?:Compiling CuTe-DSL kernel|Building JIT module) (?P<kernel>[^\s;]+).*"
+        rb"|JIT compilation is disabled via FLASHINFER_DISABLE_JIT.*"
     ),
 )

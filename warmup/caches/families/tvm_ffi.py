@@ -72,6 +72,10 @@ FAMILY = Family(
     is_atomic=False,
     is_temporary=is_temporary_path,
     # sglang 0.5.23 says so behind a build, under SGLANG_JIT_LOG_RESOURCE_USAGE alone: that adds a
-    # flag to the compiler's command line, and so is not among `log_variables`.
-    compile_line=rb"JIT resource usage for (?P<kernel>[^\s:]+):.*",
+    # flag to the compiler's command line, and so is not among `log_variables`. Under
+    # SGLANG_CRASH_ON_JIT_COMPILE (.../loader.py) it raises where it would build.
+    compile_line=(
+        rb"JIT (?:resource usage for |module ')(?P<kernel>[^\s:']+)"
+        rb"(?::|' has no usable cached build).*"
+    ),
 )
