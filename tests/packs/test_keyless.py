@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from warmup.commands.push import check_push
 from warmup.commands.verify import verify
 from warmup.packs import keyless as product
 from warmup.packs import oci
+from warmup.packs import sign as signing
 from warmup.packs.attach import Attachment, attach
 from warmup.packs.keyless import BUNDLE_TYPE, SIGN_PREDICATE
 from warmup.packs.layout import LayoutStore
@@ -262,6 +264,19 @@ def test_a_signature_that_fails_moves_no_tag(
         keyless.push(writer, f"{store}:main")
     assert json.loads(index.read_bytes())["manifests"] == before
     assert trusting.pull(f"{store}:main") == 0
+
+
+def test_a_service_that_says_nothing_is_not_waited_for(
+    writer: Machine, keyless: SigstoreSigners, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signing, "_TIMEOUT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config = keyless.folder / "client.json"
+        here = f"127.0.0.1:{silent.getsockname()[1]}"
+        config.write_text(config.read_text().replace(keyless.service.url[7:], here))
+        with pytest.raises(HostError, match="cannot sign with sigstore") as caught:
+            keyless.push(writer, store)
+    assert "no answer" in (caught.value.cause or "")
 
 
 @pytest.mark.parametrize("is_github", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from tests.commands.program import call, get_env, write_workflow
 from tests.packs.fleet import Key
+from tests.packs.signers import SigstoreSigners
 
 
 def make_place(folder: Path, key: Key) -> Path:
@@ -46,6 +48,38 @@ def test_the_second_machine_launches_nothing(tmp_path: Path, key: Key) -> None:
     assert done.returncode == 0, done.stderr
     assert "this is a pull_request_target event, which only reads" in done.stderr
     assert (tmp_path / "store" / "index.json").read_bytes() == index
+
+
+@pytest.mark.slow
+def test_a_workflow_s_identity_instead_of_a_key(
+    tmp_path: Path, key: Key, keyless: SigstoreSigners
+) -> None:
+    store, one, two = f"dir:{tmp_path}/store", tmp_path / "one", tmp_path / "two"
+    make_place(one, key)
+    make_place(two, key)
+    (identity,) = keyless.policy["identities"]
+    pairs = "\n".join(f"{name} = {json.dumps(value)}" for name, value in identity.items())
+    root = f'trust_root = "{tmp_path}/root.json"'
+    with (two / "workflow.toml").open("a") as file:
+        file.write(f"[[packs.identities]]\n{pairs}\n")
+    sign = ("--to", store, "--sign", f"sigstore:{tmp_path}/client.json")
+    done = run(one, *sign)
+    assert (done.returncode, "nobody to sign as" in done.stderr) == (2, True)
+    assert not (one / "caches").exists()  # told before anything starts
+    done = run(one, *sign, SIGSTORE_ID_TOKEN=keyless.service.make_token())
+    assert done.returncode == 0, done.stderr
+    words = ("verify", store, "--workflow", "workflow.toml")
+    done = call(one, *words)
+    assert done.returncode == 4
+    assert done.stdout.startswith(f"no: {store}: pack refused: rule `identities`")
+    text = (two / "workflow.toml").read_text()
+    (two / "workflow.toml").write_text(text.replace("[packs]", f"[packs]\n{root}"))
+    done = call(two, *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"yes: {store} is signed by {keyless.name} (")
+    done = run(two, "--from", store, "--json")
+    assert done.returncode == 0, done.stderr
+    assert '"state":"warm"' in done.stdout
 
 
 @pytest.mark.slow

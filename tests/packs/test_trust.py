@@ -130,8 +130,7 @@ def test_an_older_pack_than_the_last_one_is_refused(
     with pytest.raises(IntegrityError) as caught:
         first.pull(f"{store}:main")
     assert "rule `rollback`" in (caught.value.cause or "")
-    with pytest.raises(IntegrityError, match="pack refused"):  # as `pull` would answer
-        verify(first.session, reference=f"{store}:main")
+    assert verify(first.session, reference=f"{store}:main") == 4  # as `pull` answers
     capsys.readouterr()
     assert reader.pull(f"{store}:main", json_output=True) == 0  # which never saw the newer one
     digest = get_document(capsys)["digest"]
@@ -253,10 +252,23 @@ def test_verify_says_who_when_and_what(
     assert not reader.root.exists()
 
 
-def test_verify_says_no(writer: Machine, reader: Machine, store: str) -> None:
-    writer.push(store)
-    with pytest.raises(IntegrityError, match="pack refused"):
-        verify(reader.session, reference=store)
+def test_verify_says_no_and_which_rule(
+    writer: Machine, reader: Machine, signers: Signers, store: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    signers.push(writer, store, who="stranger")
+    capsys.readouterr()
+    assert verify(reader.session, reference=store) == 4
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith(f"no: {store}: ")
+    assert NOBODY[signers.kind] in told[0]
+    with pytest.raises(IntegrityError):  # whose document has status 4 and the cause
+        verify(reader.session, reference=store, json_output=True)
+    assert verify(reader.session, reference=store, allow_unsigned=True) == 0
+    assert capsys.readouterr().out.startswith(f"unsigned: {store}")
+    reader.environ["CI"] = "true"
+    with pytest.raises(UsageError, match="refused where CI=true"):
+        verify(reader.session, reference=store, allow_unsigned=True)
 
 
 def test_another_image_is_not_a_pack(reader: Machine, tmp_path: Path) -> None:

@@ -10,16 +10,13 @@ the image manifest.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from warmup.packs.attach import Attachment
-from warmup.packs.oci import Descriptor
 from warmup.packs.policy import Identity, Signer
 from warmup.words.errors import HostError, IntegrityError, UsageError, WarmupError
 from warmup.words.files import read_regular
@@ -34,72 +31,6 @@ _STATEMENT = "https://in-toto.io/Statement/v1"
 _PAYLOAD = "application/vnd.in-toto+json"
 # Fulcio's live ten minutes. Of one that lives for months nobody could tell when it signed.
 _MAX_LIFETIME = timedelta(hours=1)
-_TOKEN = "SIGSTORE_ID_TOKEN"  # as cosign and GitLab name it
-
-
-@dataclass(frozen=True)
-class KeylessSigning:
-    """config: a ClientTrustConfig (sigstore's protobuf-specs), None for the public service."""
-
-    config: Path | None
-    environ: Mapping[str, str]
-
-    def check(self) -> None:
-        """Raises UsageError where there is nobody to sign as, HostError without the extra."""
-        _require()
-        self._get_token()
-        if self.config is not None:
-            self._get_config()
-
-    def sign(self, image: Descriptor, version_key: str) -> Attachment:
-        """Raises UsageError, HostError for a service that fails."""
-        _require()
-        from sigstore.dsse import StatementBuilder, Subject
-        from sigstore.sign import SigningContext
-
-        subject = {"name": version_key, "digest": {"sha256": image.digest.partition(":")[2]}}
-        statement = StatementBuilder(
-            [Subject.model_validate(subject)], predicate_type=SIGN_PREDICATE, predicate={}
-        ).build()
-        token, config = self._get_token(), self._get_config()
-        try:
-            with SigningContext.from_trust_config(config).signer(token) as signer:
-                bundle = signer.sign_dsse(statement)
-        except Exception as error:  # of four services, each with errors of its own
-            raise HostError("cannot sign with sigstore", cause=_get_cause(error)) from error
-        annotations = {
-            "dev.sigstore.bundle.content": "dsse-envelope",
-            "dev.sigstore.bundle.predicateType": SIGN_PREDICATE,
-        }
-        parts = {BUNDLE_TYPE: bundle.to_json().encode()}
-        return Attachment(artifact_type=BUNDLE_TYPE, parts=parts, annotations=annotations)
-
-    def _get_token(self) -> Any:
-        from sigstore.oidc import IdentityError, IdentityToken, detect_credential
-
-        try:
-            raw = self.environ.get(_TOKEN) or detect_credential()
-            if raw is not None:
-                return IdentityToken(raw)
-            cause = "this is no CI system that gives its jobs an identity"
-        except IdentityError as error:
-            cause = _get_cause(error)
-        raise UsageError(
-            "--sign sigstore: there is nobody to sign as",
-            cause=cause,
-            hint=f"in GitHub Actions: permissions: id-token: write; elsewhere a token in {_TOKEN}",
-        )
-
-    def _get_config(self) -> Any:
-        from sigstore.models import ClientTrustConfig
-
-        if self.config is None:
-            return _fetch_public()
-        try:
-            data = read_regular(self.config, MAX_BUNDLE_BYTES, follow=True)
-            return ClientTrustConfig.from_json(data.decode())
-        except (OSError, ValueError) as error:
-            raise UsageError(f"cannot read {self.config}", cause=_get_cause(error)) from error
 
 
 def verify_bundle(
@@ -110,7 +41,7 @@ def verify_bundle(
     trust_root: a TrustedRoot file, None for the public one. Raises IntegrityError for a signature
     that does not hold or is not by one of these, UsageError, HostError.
     """
-    _require()
+    require()
     from sigstore.hashes import Hashed
     from sigstore.models import Bundle
     from sigstore_models.common.v1 import HashAlgorithm
@@ -131,7 +62,7 @@ def verify_bundle(
     except WarmupError:
         raise
     except Exception as error:  # whatever hostile bytes raise in the libraries is a refusal
-        raise IntegrityError("signature refused", cause=_get_cause(error)) from error
+        raise IntegrityError("signature refused", cause=get_cause(error)) from error
     if end - begin > _MAX_LIFETIME:
         cause = f"its certificate lives from {begin} to {end}: nobody can tell when it signed"
         raise IntegrityError("signature refused", cause=cause)
@@ -207,19 +138,19 @@ def _open_verifier(path: Path | None) -> Any:
     from sigstore_models.trustroot.v1 import TrustedRoot as Inner
 
     if path is None:
-        return Verifier(trusted_root=_fetch_public().trusted_root)
+        return Verifier(trusted_root=fetch_public().trusted_root)
     try:
         data = read_regular(path, MAX_BUNDLE_BYTES, follow=True)
         return Verifier(trusted_root=TrustedRoot(Inner.from_json(data)))
     except (OSError, ValueError, Error) as error:
         raise UsageError(
             f"cannot read the trust root {path}",
-            cause=_get_cause(error),
+            cause=get_cause(error),
             hint="a TrustedRoot as `cosign trusted-root create` writes it",
         ) from error
 
 
-def _fetch_public() -> Any:
+def fetch_public() -> Any:
     """The public service's configuration, through TUF. Raises HostError."""
     from sigstore.errors import Error
     from sigstore.models import ClientTrustConfig
@@ -229,12 +160,13 @@ def _fetch_public() -> Any:
     except (Error, OSError) as error:
         raise HostError(
             "cannot fetch sigstore's trust root",
-            cause=_get_cause(error),
+            cause=get_cause(error),
             hint="without a network: [packs] trust_root = FILE",
         ) from error
 
 
-def _require() -> None:
+def require() -> None:
+    """Raises HostError without the extra `sigstore`."""
     if importlib.util.find_spec("sigstore") is None:
         raise HostError(
             "signatures of sigstore need the extra `sigstore`",
@@ -242,7 +174,7 @@ def _require() -> None:
         )
 
 
-def _get_cause(error: BaseException) -> str:
+def get_cause(error: BaseException) -> str:
     """Its first line, and that of what lies behind it."""
     texts = [str(each) or type(each).__name__ for each in (error, error.__cause__) if each]
     return ": ".join(text.strip().splitlines()[0][:300] for text in texts)
