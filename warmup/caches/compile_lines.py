@@ -77,7 +77,7 @@ def find_compile_lines(
         for name, pattern, may_be_load in patterns:
             match = pattern.search(line)
             if match is not None:
-                kernel = match.groupdict().get("kernel", b"").decode(errors="backslashreplace")
+                kernel = (match.groupdict().get("kernel") or b"").decode(errors="backslashreplace")
                 text = match[0].decode(errors="backslashreplace").strip()
                 found.append(CompileLine(name, kernel, text, may_be_load))
     return found
