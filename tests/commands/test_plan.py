@@ -46,8 +46,25 @@ def test_the_h200_workflow_is_planned_with_the_tests_arguments(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("b200-4gpu", ["--enable-symm-mem", "--linear-attn-prefill-backend cutedsl"]),
-        ("h100-4gpu", ["--trust-remote-code"]),
+        (
+            "b200-4gpu",
+            [
+                "--enable-symm-mem",
+                "--moe-runner-backend flashinfer_mxfp4",
+                "--attn-dp-size 1",
+                "--mamba-ssm-dtype bfloat16",
+                "--linear-attn-prefill-backend cutedsl",
+            ],
+        ),
+        (
+            "h100-4gpu",
+            [
+                "--trust-remote-code",
+                "--speculative-algorithm NEXTN",
+                "--max-running-requests 128",
+                "--random-seed 42",
+            ],
+        ),
     ],
 )
 def test_every_class_of_runner_is_planned(tmp_path: Path, name: str, said: list[str]) -> None:

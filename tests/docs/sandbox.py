@@ -31,6 +31,8 @@ root = "caches"
 allowed_signers = "allowed_signers"
 """
 TEST = """
+register_cuda_ci(est_time=60, stage="base-c", runner_config="8-gpu-h200")
+
 def test_it():
     popen_launch_server(
         "XiaomiMiMo/MiMo-V2-Flash",
@@ -47,6 +49,13 @@ CI = """jobs:
     uses: ./.github/workflows/_stage.yml
     with:
       warmup_server_models: "XiaomiMiMo/MiMo-V2-Flash:4"
+"""
+WARM_UP = """
+FALLBACK_ARGS = {
+    "XiaomiMiMo/MiMo-V2-Flash": [
+        "--dp", "2", "--enable-dp-attention", "--attention-backend", "fa3",
+    ],
+}
 """
 # Programs that no test machine has: each takes what it is given, and looks whether it is whole.
 STAND_INS = {
@@ -139,3 +148,4 @@ class Sandbox:
             self._write(name, HEAD + models)
         self._write("test/registered/8-gpu-models/test_mimo.py", TEST)
         self._write(".github/workflows/pr-test.yml", CI)
+        self._write("scripts/ci/cuda/warmup_deep_gemm.py", WARM_UP)
