@@ -67,7 +67,7 @@ MECHANISMS = (
         "HTTP with a server",
         r"import requests|http\.client|urllib\.request",
         # The engine is a program of its own; a registry is not a server that we started.
-        ("supervise/watch/exchange.py", "engine", "packs/registry.py"),
+        ("supervise/watch/exchange.py", "engine", "packs/client.py"),
     ),
     Mechanism("a port that is free", r"AF_UNIX", ("supervise/ports.py",)),
     Mechanism(

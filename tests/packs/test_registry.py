@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import pytest
 
 from tests.packs.fleet import Key, Machine, get_document, read_tree
 from tests.packs.registries import find_port, serve_answers, serve_proxy, serve_registry
-from warmup.packs import blobs
+from warmup.commands.gc import gc
+from warmup.packs import blobs, client
 from warmup.packs import registry as registry_module
 from warmup.words.errors import HostError, IntegrityError, UsageError
 
@@ -25,8 +28,9 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry_module, "_PAUSE_S", 0.01)
-    monkeypatch.setattr(registry_module, "_MAX_PAUSE_S", 0.05)
+    for module in (client, registry_module):
+        monkeypatch.setattr(module, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(client, "_MAX_PAUSE_S", 0.05)
     monkeypatch.setattr(blobs, "_PAUSE_S", 0.01)
 
 
@@ -254,14 +258,16 @@ def test_a_registry_with_a_password(
         assert writer.push(f"oci://{host}/a", sign=key.sign) == 0
 
 
-def test_a_blob_that_is_longer_than_it_says_is_refused(
-    writer: Machine, reader: Machine, key: Key, store: str
-) -> None:
-    """The registry serves the true manifests, and layers with more behind them."""
-    writer.push(f"{store}:main", sign=key.sign)
+@contextlib.contextmanager
+def serve_store(
+    store: str, send_layer: Callable[[Any, bytes], None], *, spared: int = 0
+) -> Iterator[str]:
+    """A registry that serves the true manifests of this folder, and layers, but for the first
+    `spared` that it is asked for, as it pleases."""
     folder = Path(store.removeprefix("dir:"))
     index = json.loads((folder / "index.json").read_bytes())
     tags = {m["annotations"]["org.opencontainers.image.ref.name"]: m for m in index["manifests"]}
+    asked: list[str] = []
 
     def answer(handler: Any) -> None:
         name = handler.path.rpartition("/")[2]
@@ -269,16 +275,64 @@ def test_a_blob_that_is_longer_than_it_says_is_refused(
         path = folder / "blobs" / digest.replace(":", "/")
         is_there = path.is_file() and "/referrers/" not in handler.path
         data = path.read_bytes() if is_there else b""
-        if "/blobs/" in handler.path and data[:2] == b"\x1f\x8b":
-            data += b"more"
         handler.send_response(200 if data else 404)
+        if "/blobs/" in handler.path and data[:2] == b"\x1f\x8b" and handler.command == "GET":
+            asked.append(digest)
+            if len(asked) > spared:
+                send_layer(handler, data)
+                return
         handler.send_header("Content-Length", str(len(data)))
         handler.end_headers()
         handler.wfile.write(data)
 
     with serve_answers(answer) as (host, _):
+        yield host
+
+
+def test_a_blob_that_is_longer_than_it_says_is_refused(
+    writer: Machine, reader: Machine, key: Key, store: str
+) -> None:
+    """The registry serves the true manifests, and layers with more behind them."""
+    writer.push(f"{store}:main", sign=key.sign)
+
+    def append(handler: Any, data: bytes) -> None:
+        handler.send_header("Content-Length", str(len(data) + 4))
+        handler.end_headers()
+        handler.wfile.write(data + b"more")
+
+    with serve_store(store, append) as host:
         allow(host, reader)
         with pytest.raises(IntegrityError, match="refused") as caught:
             reader.pull(f"oci://{host}/a:main")
     assert "that it lists came" in (caught.value.cause or "")
     assert not reader.root.exists()
+
+
+def test_a_registry_that_drips_for_ever_is_left(
+    writer: Machine, reader: Machine, key: Key, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte at a time, so that no read ever times out; what came is kept, and gc drops it."""
+    fill(writer)
+    writer.push(f"{store}:main", sign=key.sign)
+    monkeypatch.setattr(client, "_WINDOW_S", 0.2)
+    ended = threading.Event()
+
+    def drip(handler: Any, data: bytes) -> None:
+        handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        for at in range(len(data)):
+            if ended.wait(0.01):
+                return
+            handler.wfile.write(data[at : at + 1])
+            handler.wfile.flush()
+
+    with serve_store(store, drip, spared=1) as host:
+        allow(host, reader)
+        with pytest.raises(HostError, match="comes too slowly"):
+            reader.pull(f"oci://{host}/a:main")
+        ended.set()
+    assert not reader.root.exists() or not list(reader.root.rglob("*.cubin"))
+    parts = list((reader.home.path / "packs" / "blobs").glob("*.part"))
+    assert parts
+    gc(reader.session, families=())
+    assert not [part for part in parts if part.exists()]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
+from warmup.packs.api import collect_parts
 from warmup.report.api import get_count, get_size, show
 from warmup.state.api import GcDocument, HostView, collect
 from warmup.supervise.api import has_to_be_reaped
@@ -32,6 +35,8 @@ def gc(
         is_needed=has_to_be_reaped,
         dry_run=dry_run,
     )
+    parts = collect_parts(session.home, dry_run=dry_run)
+    document = msgspec.structs.replace(document, temporaries=[*document.temporaries, *parts])
     show(document, _render(document, max_bytes), json_output=json_output)
     return document.exit_code
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from warmup.packs import oci
 from warmup.packs.oci import Descriptor, ImageManifest
-from warmup.packs.store import PackStore
+from warmup.packs.store import PackStore, Readable
 from warmup.words.errors import IntegrityError
 
 _MAX_PARTS = 4
@@ -63,7 +63,7 @@ def attach(store: PackStore, image: Descriptor, attachment: Attachment) -> None:
     store.add_referrer(image.digest, referrer)
 
 
-def read_attached(store: PackStore, referrer: Descriptor) -> Attached:
+def read_attached(store: Readable, referrer: Descriptor) -> Attached:
     """Raises IntegrityError where it is not there, or not of that form."""
     found = store.read_manifest(referrer.digest)
     if found is None:

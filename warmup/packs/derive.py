@@ -10,9 +10,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-import msgspec
 
 from warmup.caches.api import (
     EntryRecord,
@@ -29,6 +26,7 @@ from warmup.caches.api import (
 from warmup.launch.api import Launch
 from warmup.packs.contents import PackEntry, PackFile, PackLaunch
 from warmup.packs.place import Placement, check_group, is_group
+from warmup.packs.pulled import LaunchState, PulledLaunch
 from warmup.state.api import (
     PACK_PREFIX,
     HostView,
@@ -41,19 +39,6 @@ from warmup.state.api import (
 from warmup.words.errors import IntegrityError
 from warmup.words.escape import from_text, to_text
 from warmup.words.tree import Tree
-
-LaunchState = Literal["warm", "seed", "absent"]
-
-
-class PulledLaunch(msgspec.Struct, frozen=True, kw_only=True):
-    """warm: a marker stands. seed: its entries are here, and one boot will tell; a marker says so
-    where one ingredient alone is off. absent: the pack holds nothing of it. reason: one line."""
-
-    model: str
-    tp: int
-    state: LaunchState
-    reason: str
-    marker: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +117,7 @@ class Deriver:
             found, wanted = self.placements[name], frozenset(paths)
             entries = [entry for entry in found.family.entries if entry.path in wanted]
             with Tree(found.root) as tree:
-                records = [_record(tree, found, entry) for entry in entries]
+                records = [record_entry(tree, found, entry) for entry in entries]
             first, *others = get_family(name).get_roots(env)
             families[name] = [
                 RootRecord(to_text(str(first)), records),
@@ -148,7 +133,8 @@ class Deriver:
         )
 
 
-def _record(tree: Tree, found: Placement, entry: PackEntry) -> EntryRecord:
+def record_entry(tree: Tree, found: Placement, entry: PackEntry) -> EntryRecord:
+    """What lies below `tree` of an entry. Raises IntegrityError where it is not the pack's."""
     family, files = get_family(found.name), []
     for file in entry.files:
         name = file.path[len(entry.path) + 1 :]

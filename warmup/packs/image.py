@@ -9,22 +9,22 @@ from warmup.packs import oci
 from warmup.packs.contents import MAX_BYTES, PATH, PackManifest, decode_contents
 from warmup.packs.oci import Descriptor, ImageConfig, ImageManifest
 from warmup.packs.policy import Signer
+from warmup.packs.pulled import NoPack
+from warmup.packs.receipt import Evidence, SignatureRecorder
 from warmup.packs.store import PackStore, Reference, read_bounded, read_small
 from warmup.packs.trust import Trust
 from warmup.packs.unpack import read_single
 from warmup.words.errors import IntegrityError, WarmupError
 
 
-class NoPack(WarmupError):
-    """Nothing has that name."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class PackImage:
-    """A pack that was judged. signer: None where it is used unsigned. layers: by diff_id."""
+    """A pack that was judged. signer: None where it is used unsigned; evidence: what was read to
+    tell. layers: by diff_id."""
 
     digest: str
     signer: Signer | None
+    evidence: Evidence
     contents: PackManifest
     layers: dict[str, Descriptor]
 
@@ -46,7 +46,8 @@ def open_image(store: PackStore, reference: Reference, version_key: str, trust: 
     image = oci.decode(data, ImageManifest, "manifest")
     if image.media_type != oci.MANIFEST_TYPE or not 0 < len(image.layers) <= oci.MAX_LAYERS:
         raise IntegrityError("not a pack of warmup-ci", cause=f"{digest} is no image of layers")
-    signer = trust.judge(store, digest)
+    recorder = SignatureRecorder(store)
+    signer = trust.judge(recorder, digest)
     config = oci.decode(read_small(store, image.config, "config"), ImageConfig, "config")
     diff_ids = config.rootfs.diff_ids
     if len(diff_ids) != len(image.layers):
@@ -60,7 +61,13 @@ def open_image(store: PackStore, reference: Reference, version_key: str, trust: 
     for name, family in contents.families.items():
         if family.diff_id not in layers:
             raise IntegrityError("pack refused", cause=f"it has no layer of {name}")
-    return PackImage(digest=digest, signer=signer, contents=contents, layers=layers)
+    return PackImage(
+        digest=digest,
+        signer=signer,
+        evidence=recorder.evidence,
+        contents=contents,
+        layers=layers,
+    )
 
 
 def _make_missing(store: PackStore, reference: Reference, tag: str) -> NoPack:

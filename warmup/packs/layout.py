@@ -74,6 +74,9 @@ class LayoutStore:
         with self._told(f"write {blob.digest}"), open_() as file:
             self._obstore.put(self._store, _get_path(blob.digest), file)
 
+    def find_digest(self, tag: str) -> str | None:
+        return self._find_tagged(tag)
+
     def read_manifest(self, reference: str) -> tuple[str, bytes] | None:
         digest = reference if oci.is_digest(reference) else self._find_tagged(reference)
         if digest is None:

@@ -6,10 +6,11 @@ Triton groups are made to name the files beside them before they are moved.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from warmup.caches.api import (
     walk_root,
 )
 from warmup.packs.contents import PackEntry, PackFamily, PackFile
-from warmup.words.escape import from_text, to_text
+from warmup.words.escape import from_text
 from warmup.words.files import Folder, read_head
 from warmup.words.tree import Tree
 
@@ -81,17 +82,20 @@ def plan(
     """What of a family has to be placed under `root`. needed: entries of fresh markers there."""
     found = Placement(name, family, root)
     there, find_tuning = walk_root(get_family(name), root).entries, get_family(name).find_tuning
-    for entry in family.entries:
-        if is_other_gpu and any(find_tuning(file.path) for file in entry.files):
-            found.left_out.append(entry)
-        elif (files := there.get(from_text(entry.path))) is None:
-            found.missing.append(entry)
-        elif _is_same(root, entry, files):
-            found.same.append(entry)
-        elif entry.path in needed:
-            found.differing.append(entry)
-        else:
-            found.missing.append(entry)
+    with contextlib.ExitStack() as stack:
+        tree = stack.enter_context(Tree(root)) if there else None
+        for entry in family.entries:
+            files = there.get(from_text(entry.path))
+            if is_other_gpu and any(find_tuning(file.path) for file in entry.files):
+                found.left_out.append(entry)
+            elif files is None or tree is None:
+                found.missing.append(entry)
+            elif _is_same(tree, entry, files):
+                found.same.append(entry)
+            elif entry.path in needed:
+                found.differing.append(entry)
+            else:
+                found.missing.append(entry)
     return found
 
 
@@ -99,23 +103,22 @@ def is_group(family: str, path: str) -> bool:
     return family in _GROUPED and path.rpartition("/")[2].startswith(GROUP_PREFIX)
 
 
-def _is_same(root: Path, entry: PackEntry, there: list[File]) -> bool:
+def _is_same(tree: Tree, entry: PackEntry, there: list[File]) -> bool:
     """By size and time, and by content where the time differs. A group was rewritten here."""
     known = {file.name: file for file in there}
-    with Tree(root) as tree:
-        for file in entry.files:
-            name = from_text(file.path[len(entry.path) + 1 :])
-            found = known.get(name)
-            if found is None:
-                if name.startswith("."):  # no warm-up lists ninja's logs
-                    continue
-                return False
-            if found.mtime_ns == file.mtime_ns and (
-                found.size == file.size or name.startswith(GROUP_PREFIX)
-            ):
+    for file in entry.files:
+        name = from_text(file.path[len(entry.path) + 1 :])
+        found = known.get(name)
+        if found is None:
+            if name.startswith("."):  # no warm-up lists ninja's logs
                 continue
-            if found.size != file.size or _find_hash(tree, file.path) != file.sha256:
-                return False
+            return False
+        if found.mtime_ns == file.mtime_ns and (
+            found.size == file.size or name.startswith(GROUP_PREFIX)
+        ):
+            continue
+        if found.size != file.size or _find_hash(tree, file.path) != file.sha256:
+            return False
     return True
 
 
@@ -234,7 +237,3 @@ def check_group(path: Path) -> bool:
     """Whether a Triton group that was rewritten here names files beside it alone."""
     data = read_head(path, 1 << 20)
     return bool(data) and make_group(data, path.parent) == data
-
-
-def get_needed(needed: Mapping[tuple[str, str], set[str]], family: str, root: Path) -> set[str]:
-    return needed.get((family, to_text(str(root))), set())

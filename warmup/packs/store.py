@@ -16,18 +16,29 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 LAYOUT_SCHEMES = ("dir", "s3", "gs", "az", "file")
 
 
-class PackStore(Protocol):
-    """Blobs by digest, manifests by digest or tag. What fails raises WarmupError."""
-
-    def has_blob(self, blob: Descriptor) -> bool: ...
+class Readable(Protocol):
+    """What a signature is looked for in. What fails raises WarmupError."""
 
     def read_blob(self, blob: Descriptor, start: int = 0) -> Iterator[bytes]:
         """Its bytes from `start` on; the caller checks size and digest."""
 
-    def write_blob(self, blob: Descriptor, open_: Callable[[], BinaryIO]) -> None: ...
-
     def read_manifest(self, reference: str) -> tuple[str, bytes] | None:
         """Digest and bytes of the manifest with this digest or tag; None where there is none."""
+
+    def list_referrers(self, digest: str) -> list[Descriptor]:
+        """Manifests whose subject is this digest (signatures)."""
+
+
+class PackStore(Readable, Protocol):
+    """Blobs by digest, manifests by digest or tag."""
+
+    def has_blob(self, blob: Descriptor) -> bool: ...
+
+    def write_blob(self, blob: Descriptor, open_: Callable[[], BinaryIO]) -> None: ...
+
+    def find_digest(self, tag: str) -> str | None:
+        """What the store says the tag names; None where it does not say so at once. Quick, and
+        to be compared alone: nothing that has this digest was looked at."""
 
     def write_manifest(self, data: bytes, media_type: str, tag: str | None) -> None:
         """tag: None where it is found by its digest alone."""
@@ -35,16 +46,13 @@ class PackStore(Protocol):
     def list_tags(self) -> list[str]:
         """Some of them, for a message."""
 
-    def list_referrers(self, digest: str) -> list[Descriptor]:
-        """Manifests whose subject is this digest (signatures)."""
-
     def add_referrer(self, digest: str, referrer: Descriptor) -> None: ...
 
     def close(self) -> None: ...
 
 
 def read_small(
-    store: PackStore, blob: Descriptor, what: str, limit: int = oci.MAX_MANIFEST_BYTES
+    store: Readable, blob: Descriptor, what: str, limit: int = oci.MAX_MANIFEST_BYTES
 ) -> bytes:
     """A blob of at most `limit` bytes, whole and checked. Raises IntegrityError, HostError."""
     if blob.size > limit:
@@ -52,7 +60,7 @@ def read_small(
     return oci.check_digest(b"".join(read_bounded(store, blob)), blob.digest, what)
 
 
-def read_bounded(store: PackStore, blob: Descriptor) -> Iterator[bytes]:
+def read_bounded(store: Readable, blob: Descriptor) -> Iterator[bytes]:
     """A blob's bytes, and no more than it says to have. Raises IntegrityError."""
     size = 0
     for chunk in store.read_blob(blob):

@@ -29,7 +29,7 @@ from warmup.packs.ssh import (
     read_statement,
     verify_ssh,
 )
-from warmup.packs.store import PackStore, Reference, read_small
+from warmup.packs.store import Readable, Reference, read_small
 from warmup.words import encoding
 from warmup.words.errors import HostError, IntegrityError, WarmupError
 from warmup.words.files import Folder
@@ -76,7 +76,7 @@ class Trust:
         last = None if reference.digest else known.packs.get(get_name(reference, version_key))
         return replace(self, last=last.signed or None if last else None)
 
-    def judge(self, store: PackStore, digest: str) -> Signer | None:
+    def judge(self, store: Readable, digest: str) -> Signer | None:
         """Who signed, None for a pack that is used unsigned. Raises IntegrityError with the rule
         that it breaks, UsageError, HostError where that cannot be told."""
         check_revoked(self.policy, digest)
@@ -92,7 +92,7 @@ class Trust:
         return newest
 
     def _find_signers(
-        self, store: PackStore, digest: str
+        self, store: Readable, digest: str
     ) -> tuple[list[Signer], WarmupError | None]:
         """Those that the policy names, and why the last of the others does not count."""
         signers: list[Signer] = []
@@ -105,7 +105,7 @@ class Trust:
                 why = error
         return signers, why
 
-    def _verify(self, store: PackStore, referrer: Descriptor, digest: str) -> Signer:
+    def _verify(self, store: Readable, referrer: Descriptor, digest: str) -> Signer:
         attached = read_attached(store, referrer)
         parts = attached.parts
         if attached.artifact_type == SIGNATURE_TYPE and {STATEMENT_TYPE, SSHSIG_TYPE} <= {*parts}:
@@ -123,7 +123,7 @@ class Trust:
         root = self.folder / self.policy.trust_root if self.policy.trust_root else None
         return verify_bundle(data, digest, self.policy.identities, root)
 
-    def _verify_ssh(self, store: PackStore, attached: Attached, digest: str) -> Signer:
+    def _verify_ssh(self, store: Readable, attached: Attached, digest: str) -> Signer:
         if not self.policy.allowed_signers:
             raise IntegrityError(
                 "pack refused",

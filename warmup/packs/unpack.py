@@ -3,13 +3,14 @@ size and sha256; all else is refused before a byte of it is written."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import IO
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from warmup.packs.contents import PackFile
 from warmup.words.errors import IntegrityError
@@ -28,10 +29,10 @@ class _StrictInfo(tarfile.TarInfo):
         info = super().frombuf(buf, encoding, errors)
         if info.type in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME):
             if info.size > _MAX_HEADER:
-                raise IntegrityError("layer refused", cause="a name in it is too long")
+                raise _refuse("a name in it is too long")
         elif info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE):
             kind = _KINDS.get(info.type, f"an entry of type {info.type!r}")
-            raise IntegrityError("layer refused", cause=f"it holds {kind}: {info.name!r:.200}")
+            raise _refuse(f"it holds {kind}: {info.name!r:.200}")
         return info
 
 
@@ -46,14 +47,14 @@ _KINDS = {
 }
 
 
-class _Gunzip(io.RawIOBase):
-    """Decompressed bytes of `chunks`, at most `limit` of them; `diff_id` once it is at its end."""
+class _Layer(io.RawIOBase):
+    """Decompressed bytes of `chunks`, at most `limit` of them; a thread decompresses the next block
+    while this one is used."""
 
     def __init__(self, chunks: Iterator[bytes], limit: int) -> None:
-        self._chunks = chunks
+        self._blocks = _read_ahead(_gunzip(chunks))
         self._limit = limit
-        self._zip = zlib.decompressobj(wbits=31)
-        self._ready = b""
+        self._ready = memoryview(b"")
         self._hash = hashlib.sha256()
         self._size = 0
 
@@ -62,34 +63,53 @@ class _Gunzip(io.RawIOBase):
 
     def readinto(self, buffer: object) -> int:
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
-        while not self._ready:
-            data = self._zip.unconsumed_tail or next(self._chunks, b"")
-            if not data:
-                if not self._zip.eof:
-                    raise IntegrityError("layer refused", cause="it ends in the middle")
-                return 0
-            if self._zip.eof:
-                raise IntegrityError("layer refused", cause="something follows its end")
-            try:
-                self._ready = self._zip.decompress(data, _BLOCK)
-            except zlib.error as error:
-                raise IntegrityError("layer refused", cause=f"not gzip: {error}") from None
-            if self._zip.unused_data:
-                raise IntegrityError("layer refused", cause="something follows its end")
+        if not self._ready:
+            block = next(self._blocks, b"")
+            self._hash.update(block)
+            self._size += len(block)
+            if self._size > self._limit:
+                raise _refuse(f"it unpacks to more than the {self._limit} bytes it lists")
+            self._ready = memoryview(block)
         part, self._ready = self._ready[: len(view)], self._ready[len(view) :]
         view[: len(part)] = part
-        self._hash.update(part)
-        self._size += len(part)
-        if self._size > self._limit:
-            raise IntegrityError(
-                "layer refused", cause=f"it unpacks to more than the {self._limit} bytes it lists"
-            )
         return len(part)
 
     def finish(self) -> str:
+        """The digest of all of it."""
         while self.read(_BLOCK):
             pass
         return f"sha256:{self._hash.hexdigest()}"
+
+    def close(self) -> None:
+        self._blocks.close()
+        super().close()
+
+
+def _gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Blocks of one gzip member, and nothing behind it. Raises IntegrityError."""
+    unzip = zlib.decompressobj(wbits=31)
+    for chunk in chunks:
+        while chunk:
+            if unzip.eof:
+                raise _refuse("something follows its end")
+            try:
+                block = unzip.decompress(chunk, _BLOCK)
+            except zlib.error as error:
+                raise _refuse(f"not gzip: {error}") from None
+            if block:
+                yield block
+            chunk = unzip.unused_data or unzip.unconsumed_tail
+    if not unzip.eof:
+        raise _refuse("it ends in the middle")
+
+
+def _read_ahead(blocks: Iterator[bytes]) -> Generator[bytes, None, None]:
+    """The same, made one ahead by a thread: zlib and hashing let others run."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(next, blocks, b"")
+        while block := pending.result():
+            pending = pool.submit(next, blocks, b"")
+            yield block
 
 
 def get_limit(files: Iterable[PackFile]) -> int:
@@ -105,94 +125,107 @@ def unpack_layer(
     chunks: the compressed layer. files: path in the tar → what it must be; each must be there.
     Raises IntegrityError for all else, OSError where the disk is full.
     """
-    stream = _Gunzip(chunks, get_limit(files.values()))
     missing = dict(files)
-    folders = {
+    folders = {"", "."} | {
         path.rsplit("/", depth)[0] for path in files for depth in range(1, path.count("/") + 1)
     }
-    try:
-        with tarfile.open(
-            fileobj=io.BufferedReader(stream, _BLOCK), mode="r|", tarinfo=_StrictInfo
-        ) as archive:
-            for info in archive:
-                if info.isdir():
-                    _check_folder(info.name, folders)
-                else:
-                    _unpack_one(archive, info, missing, files, into)
-    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
-        raise IntegrityError("layer refused", cause=f"not a tar: {error}") from None
-    if missing:
-        first = next(iter(missing))
-        raise IntegrityError("layer refused", cause=f"{first!r} is listed and not in it")
-    got = stream.finish()
+    with (
+        _open_tar(chunks, get_limit(files.values())) as (archive, layer),
+        _Writer(into) as writer,
+    ):
+        for info in archive:
+            path = info.name.removeprefix("./")
+            if info.isdir():
+                if path.rstrip("/") not in folders:
+                    raise _refuse(f"folder {path!r:.200} is not listed")
+                continue
+            wanted = missing.pop(path, None)
+            if wanted is None:
+                why = "is in it twice" if path in files else "is not listed"
+                raise _refuse(f"{path!r:.200} {why}")
+            if info.size != wanted.size:
+                raise _refuse(f"{path!r} has {info.size} bytes, not {wanted.size}")
+            writer.write(archive, info, path, wanted)
+        if missing:
+            raise _refuse(f"{next(iter(missing))!r} is listed and not in it")
+        got = layer.finish()
     if diff_id is not None and got != diff_id:
-        raise IntegrityError("layer refused", cause=f"its contents are {got}, not {diff_id}")
+        raise _refuse(f"its contents are {got}, not {diff_id}")
 
 
 def read_single(chunks: Iterator[bytes], path: str, limit: int, *, diff_id: str) -> bytes:
     """The one file of a layer, of at most `limit` bytes. Raises IntegrityError for all else."""
-    stream, data = _Gunzip(chunks, limit + _BLOCK), b""
-    try:
-        with tarfile.open(
-            fileobj=io.BufferedReader(stream, _BLOCK), mode="r|", tarinfo=_StrictInfo
-        ) as archive:
-            for info in archive:
-                name = info.name.removeprefix("./").rstrip("/")
-                if info.isdir() and f"{path}/".startswith(f"{name}/"):
-                    continue
-                if name != path or data or info.size > limit:
-                    raise IntegrityError("not a pack of warmup-ci", cause=f"it holds {name!r:.200}")
-                source = archive.extractfile(info)
-                assert source is not None
-                data = source.read()
-    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
-        raise IntegrityError("layer refused", cause=f"not a tar: {error}") from None
-    if stream.finish() != diff_id or not data:
+    data = b""
+    with _open_tar(chunks, limit + _BLOCK) as (archive, layer):
+        for info in archive:
+            name = info.name.removeprefix("./").rstrip("/")
+            if info.isdir() and f"{path}/".startswith(f"{name}/"):
+                continue
+            if name != path or data or info.size > limit:
+                raise IntegrityError("not a pack of warmup-ci", cause=f"it holds {name!r:.200}")
+            source = archive.extractfile(info)
+            assert source is not None
+            data = source.read()
+        got = layer.finish()
+    if got != diff_id or not data:
         raise IntegrityError("not a pack of warmup-ci", cause=f"it has no {path}")
     return data
 
 
-def _check_folder(name: str, folders: set[str]) -> None:
-    path = name.removeprefix("./").rstrip("/")
-    if path not in ("", ".") and path not in folders:
-        raise IntegrityError("layer refused", cause=f"folder {path!r:.200} is not listed")
+@contextlib.contextmanager
+def _open_tar(chunks: Iterator[bytes], limit: int) -> Iterator[tuple[tarfile.TarFile, _Layer]]:
+    try:
+        with (
+            contextlib.closing(_Layer(chunks, limit)) as layer,
+            tarfile.open(fileobj=layer, mode="r|", bufsize=_BLOCK, tarinfo=_StrictInfo) as archive,
+        ):
+            yield archive, layer
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
+        raise _refuse(f"not a tar: {error}") from None
 
 
-def _unpack_one(
-    archive: tarfile.TarFile,
-    info: tarfile.TarInfo,
-    missing: dict[str, PackFile],
-    files: Mapping[str, PackFile],
-    into: Folder,
-) -> None:
-    path = info.name.removeprefix("./")
-    wanted = missing.pop(path, None)
-    if wanted is None:
-        why = "is in it twice" if path in files else "is not listed"
-        raise IntegrityError("layer refused", cause=f"{path!r:.200} {why}")
-    if info.size != wanted.size:
-        raise IntegrityError(
-            "layer refused", cause=f"{path!r} has {info.size} bytes, not {wanted.size}"
-        )
-    source = archive.extractfile(info)
-    assert source is not None
-    _write_file(source, wanted, path, into)
+class _Writer:
+    """Writes files below a folder. The one that was written in last stays open: a layer has its
+    files in order. Use as a context manager."""
 
+    def __init__(self, into: Folder) -> None:
+        self._into = into
+        self._path = ""
+        self._folder = Folder(os.dup(into.fd), into.path)
 
-def _write_file(source: IO[bytes], wanted: PackFile, path: str, into: Folder) -> None:
-    *folders, name = from_text(path).split("/")
-    folder = Folder(os.dup(into.fd), into.path)
-    for part in folders:
-        with folder:
-            folder = folder.open_folder(part, create=True)
-    with folder:
-        digest = hashlib.sha256()
-        fd = folder.create_file(name, mode=0o700 if wanted.executable else 0o600)
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.close()
+
+    def write(
+        self, archive: tarfile.TarFile, info: tarfile.TarInfo, path: str, wanted: PackFile
+    ) -> None:
+        """Raises IntegrityError where its sha256 is another, OSError."""
+        folder, _, name = from_text(path).rpartition("/")
+        if folder != self._path:
+            self._enter(folder)
+        source, digest = archive.extractfile(info), hashlib.sha256()
+        assert source is not None
+        fd = self._folder.create_file(name, mode=0o700 if wanted.executable else 0o600)
         with os.fdopen(fd, "wb") as out:
             while data := source.read(_BLOCK):
                 digest.update(data)
                 out.write(data)
             out.flush()
             os.utime(fd, ns=(wanted.mtime_ns, wanted.mtime_ns))
-    if digest.hexdigest() != wanted.sha256:
-        raise IntegrityError("layer refused", cause=f"{path!r} is not what its sha256 says")
+        if digest.hexdigest() != wanted.sha256:
+            raise _refuse(f"{path!r} is not what its sha256 says")
+
+    def _enter(self, path: str) -> None:
+        self._folder.close()
+        self._folder = Folder(os.dup(self._into.fd), self._into.path)
+        for part in path.split("/"):
+            with self._folder as above:
+                self._folder = above.open_folder(part, create=True)
+        self._path = path
+
+
+def _refuse(cause: str) -> IntegrityError:
+    return IntegrityError("layer refused", cause=cause)

@@ -1,0 +1,250 @@
+"""What a pull does once the pack is judged: fetch, unpack in private, move, derive markers."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from warmup.caches.api import Manifest, RootRecord, encode, get_family
+from warmup.launch.api import Launch
+from warmup.packs import place
+from warmup.packs.blobs import BlobCache
+from warmup.packs.collect import get_folder
+from warmup.packs.derive import Deriver, find_packed, record_entry
+from warmup.packs.image import PackImage, check_gpu
+from warmup.packs.place import STAGING_PREFIX, Placement
+from warmup.packs.pulled import LostEntry, PullDocument, PulledFamily, PulledLaunch
+from warmup.packs.receipt import (
+    LaunchReceipt,
+    Receipt,
+    is_of_pack,
+    remove_receipt,
+    write_receipt,
+)
+from warmup.packs.store import PackStore
+from warmup.packs.trust import Acceptance, read_acceptances, write_acceptance
+from warmup.packs.unpack import unpack_layer
+from warmup.report.api import CountBar, Output
+from warmup.state.api import HostView, MarkerCheck, get_facts, list_needed
+from warmup.words.errors import HostError, IntegrityError
+from warmup.words.escape import to_text
+from warmup.words.files import Folder
+from warmup.words.locks import Lock, get_holder, try_lock
+from warmup.words.tree import Tree
+
+_LOCK = ".warmup-ci-pull.lock"
+_PATIENCE_S = 3600.0
+_KIB = 1 << 10
+
+
+@dataclass(kw_only=True)
+class Bringing:
+    """image: as it was judged. The rest is `Pull`'s. can_prove: whether its signer's proof counts
+    here."""
+
+    view: HostView
+    store: PackStore
+    image: PackImage
+    cache_root: Path
+    check: Callable[[Launch], MarkerCheck]
+    can_prove: bool
+    err: Output
+    fetched_bytes: int = 0
+    fetched_layers: int = 0
+    _placements: dict[str, Placement] = field(default_factory=dict)
+    _launches: list[tuple[PulledLaunch, LaunchReceipt]] = field(default_factory=list)
+
+    def execute(self, packs: Folder, name: str, reference: str) -> PullDocument:
+        """packs: of the home, locked. name: under which the pack is accepted."""
+        values = {each.name: each.value for each in self.view.vector.ingredients}
+        check_gpu(self.image, values.get)
+        last = read_acceptances(packs).packs.get(name)
+        signer = self.image.signer
+        signed = signer.created if signer else (last.signed if last else "")
+        accepted = Acceptance(self.image.digest, signed, self.image.digests)
+        known = write_acceptance(packs, name, accepted)
+        remove_receipt(packs, name, str(self.cache_root))
+        with packs.open_folder("blobs", create=True) as blobs:
+            cache = BlobCache(blobs)
+            with _told_disk(self.cache_root), self._lock_root() as root:
+                self._place(cache, root)
+                self._derive()
+            cache.keep({digest for each in known.packs.values() for digest in each.blobs})
+        document = self._make_document(reference)
+        with contextlib.suppress(IntegrityError):  # what lies here is another: look again then
+            if (receipt := self._find_receipt(document)) is not None:
+                write_receipt(packs, name, receipt)
+        return document
+
+    def _place(self, cache: BlobCache, root: Folder) -> None:
+        gpu = {each.name: each.value for each in self.image.contents.ingredients}.get("gpu_name")
+        here = {each.name: each.value for each in self.view.vector.ingredients}.get("gpu_name")
+        needed = list_needed(self.view)
+        for name, family in self.image.contents.families.items():
+            to = self.cache_root / get_folder(name)
+            entries = needed.get((name, to_text(str(to))), set())
+            self._placements[name] = place.plan(name, family, to, entries, is_other_gpu=gpu != here)
+        wanted = [each for each in self._placements.values() if each.missing]
+        self._fetch(cache, wanted)
+        for name in root.list_names():  # what a killed pull left; nobody else pulls here now
+            if name.startswith(STAGING_PREFIX):
+                root.remove(name)
+        staging_name = f"{STAGING_PREFIX}{os.urandom(8).hex()}"
+        try:
+            for each in wanted:
+                diff_id = each.family.diff_id
+                chunks = cache.read(self.image.layers[diff_id])
+                with root.open_folder(staging_name, create=True) as staging:
+                    unpack_layer(chunks, each.files, staging, diff_id=diff_id)
+                    place.move(each, staging)
+                root.remove(staging_name)
+        finally:
+            root.remove(staging_name)
+        facts = get_facts(self.view.env, self.view.vector)
+        for each in self._placements.values():
+            place.find_losses(each, facts)
+
+    def _fetch(self, cache: BlobCache, wanted: list[Placement]) -> None:
+        layers = [self.image.layers[each.family.diff_id] for each in wanted]
+        missing = [layer for layer in layers if not cache.has(layer)]
+        total, done = sum(layer.size for layer in missing), 0
+        with CountBar("fetching KiB", self.err) as bar:
+
+            def tell(size: int) -> None:
+                nonlocal done
+                done += size
+                bar.advance(done // _KIB, total // _KIB)
+                bar.tick()
+
+            for layer in missing:
+                cache.fetch(self.store, layer, tell)
+                self.fetched_layers += 1
+                self.fetched_bytes += layer.size
+
+    def _derive(self) -> None:
+        deriver = Deriver(
+            view=self.view,
+            digest=self.image.digest,
+            placements=self._placements,
+            can_prove=self.can_prove,
+        )
+        for launch in self.view.launches:
+            check = self.check(launch)
+            state: str = check.state
+            has_pack = is_of_pack(check, self.image.digest)
+            if check.is_warm:
+                found = PulledLaunch(
+                    model=launch.label,
+                    tp=launch.tp,
+                    state="warm",
+                    reason=check.reason,
+                    marker=str(check.path),
+                )
+            else:
+                packed = find_packed(launch, self.image.contents.launches)
+                found = deriver.derive(launch, packed)
+                if found.marker is not None:
+                    state, has_pack = "fresh" if found.state == "warm" else "seeded", True
+            key = self.view.get_vector(launch).key
+            self._launches.append((found, LaunchReceipt(launch.key, key, state, has_pack)))
+
+    def _make_document(self, reference: str) -> PullDocument:
+        lost = [
+            LostEntry(each.name, entry.path, entry.kernel, each.lost[entry.path])
+            for each in self._placements.values()
+            for entry in each.family.entries
+            if entry.path in each.lost
+        ]
+        families = {
+            name: PulledFamily(
+                entries=len(found.family.entries),
+                placed=len(found.placed),
+                same=len(found.same),
+                differing=len(found.differing),
+                left_out=len(found.left_out),
+            )
+            for name, found in self._placements.items()
+        }
+        return PullDocument(
+            reference=reference,
+            digest=self.image.digest,
+            signer=self.image.signer,
+            version_key=self.image.contents.version_key,
+            cache_root=str(self.cache_root),
+            launches=[launch for launch, _ in self._launches],
+            families=families,
+            lost=lost,
+            fetched_bytes=self.fetched_bytes,
+            fetched_layers=self.fetched_layers,
+        )
+
+    def _find_receipt(self, document: PullDocument) -> Receipt | None:
+        """None where something of the pack does not lie here: the next pull tries again."""
+        held: dict[str, set[str]] = {}
+        for launch, (_, kept) in zip(self.view.launches, self._launches, strict=True):
+            packed = find_packed(launch, self.image.contents.launches)
+            for name, paths in (packed.entries if packed and kept.has_pack else {}).items():
+                held.setdefault(name, set()).update(paths)
+        families = {}
+        for name, found in self._placements.items():
+            roots = get_family(name).get_roots(self.view.env)
+            if found.differing or len(found.placed) < len(found.missing) or roots[0] != found.root:
+                return None
+            covered = held.get(name, set())
+            here = [each for each in (*found.same, *found.missing) if each.path not in covered]
+            records = []
+            if here:
+                with Tree(found.root) as tree:
+                    records = [record_entry(tree, found, entry) for entry in here]
+            families[name] = [
+                RootRecord(to_text(str(root)), records if index == 0 else [])
+                for index, root in enumerate(roots)
+            ]
+        next_time = {
+            name: msgspec.structs.replace(each, placed=0, same=each.same + each.placed)
+            for name, each in document.families.items()
+        }
+        return Receipt(
+            version_key=self.view.vector.key,
+            launches=[kept for _, kept in self._launches],
+            evidence=self.image.evidence,
+            rest=encode(Manifest(families)),
+            document=msgspec.structs.replace(
+                document, families=next_time, fetched_bytes=0, fetched_layers=0
+            ),
+        )
+
+    @contextlib.contextmanager
+    def _lock_root(self) -> Iterator[Folder]:
+        """Two homes may share a cache root: what another pull has staged there is not swept."""
+        with Folder.open(self.cache_root, create=True) as root:
+            lock: Lock | None = try_lock(root, _LOCK)
+            if lock is None:
+                self.err.line(f"waits for {get_holder(root, _LOCK)}, which pulls too")
+                lock = try_lock(root, _LOCK, patience_s=_PATIENCE_S)
+            if lock is None:
+                raise HostError(f"another pull has held {self.cache_root} for an hour")
+            with lock:
+                lock.sign()
+                yield root
+
+
+@contextlib.contextmanager
+def _told_disk(cache_root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise HostError(
+            f"cannot unpack into {cache_root}",
+            cause=f"{error.strerror or error}: {error.filename or cache_root}",
+            hint="free some disk (`warmup-ci gc`), then pull again: it goes on where it was"
+            if is_full
+            else None,
+        ) from error
