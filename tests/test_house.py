@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmarks.house import find_closure, measure, read_tree
 
+ROOT = Path(__file__).parents[1]
 SAMPLE = {
     "commands/__init__.py": "",
     "commands/run.py": (
@@ -57,3 +58,10 @@ def test_the_table(tmp_path: Path) -> None:
     assert found["private ones used once"] == "33.3 %", "_once and _method, not _twice"
     assert found["class names used twice"] == "Same"
     assert found["largest file 1"] == "dotted.py 302"
+
+
+def test_this_house_has_no_twin_class_and_no_long_file() -> None:
+    """A name that two classes share is a sentence that two readers understand differently."""
+    found = {what: today for what, today, _ in measure(ROOT / "warmup")}
+    assert found["class names used twice"] == "none"
+    assert found["files over 300 lines"] == "cli.py"

@@ -12,7 +12,7 @@ import pytest
 from tests.commands.program import call, call_json
 from tests.kernels.models import SHAPES, V3, write_model
 from tests.kernels.test_deep_gemm import FAKES, H200, ROOT
-from warmup.kernels.check import Comparison, compare_with_library
+from warmup.kernels.check import LibraryCheck, compare_with_library
 from warmup.kernels.shapes import Ask, Shape
 from warmup.kernels.work import begin
 from warmup.state.home import Home
@@ -21,7 +21,7 @@ from warmup.words.errors import HostError
 WIDE = Shape("NORMAL", 2112, 7168)
 
 
-def compare(folder: Path, *shapes: Shape, full: bool = False, **env: str) -> Comparison:
+def compare(folder: Path, *shapes: Shape, full: bool = False, **env: str) -> LibraryCheck:
     there = {
         **os.environ,
         "PYTHONPATH": f"{FAKES}:{ROOT}",

@@ -14,7 +14,7 @@ from warmup.launch.engine_table import get_engine
 from warmup.launch.ladder import (
     NUM_TOKENS,
     LadderStep,
-    Limits,
+    ModelLimits,
     get_limit,
     make_ids,
     make_text_ladder,
@@ -167,7 +167,7 @@ SIZES = st.integers(0, 1 << 20)
 
 @given(chunk=SIZES, room=SIZES, rows=SIZES, vocab=st.integers(1, 1 << 20))
 def test_no_step_asks_for_more_than_there_is(chunk: int, room: int, rows: int, vocab: int) -> None:
-    limits = Limits(chunk=min(chunk, 4096), room=room, vocab=vocab, rows=rows)
+    limits = ModelLimits(chunk=min(chunk, 4096), room=room, vocab=vocab, rows=rows)
     steps = make_text_ladder(
         lambda prompt, options: RequestSpec(path="/", json={"prompt": prompt, **options}),
         limits,

@@ -17,7 +17,7 @@ from warmup.words.errors import EXIT_FAILED, EXIT_OK, UsageError
 from warmup.words.escape import get_printable
 
 if TYPE_CHECKING:
-    from warmup.kernels.api import Comparison, KernelsDocument
+    from warmup.kernels.api import KernelsDocument, LibraryCheck
 
 # deep_gemm's ingredient of a version vector: its include folders, comma-separated.
 _INCLUDE = "deep_gemm_include"
@@ -190,7 +190,7 @@ def _require_derived(models: Sequence[ModelShapes]) -> None:
         )
 
 
-def _render_check(models: Sequence[ModelShapes], found: Comparison) -> Iterator[str]:
+def _render_check(models: Sequence[ModelShapes], found: LibraryCheck) -> Iterator[str]:
     for model in models:
         told = f"{model.strategy}, {model.reason}" if not model.shapes else "compared"
         yield f"{model.name}: {told}"

@@ -5,7 +5,7 @@ The face of this room: other rooms import it alone.
 
 from __future__ import annotations
 
-from warmup.kernels.check import Comparison, check_library
+from warmup.kernels.check import LibraryCheck, check_library
 from warmup.kernels.config import download_config
 from warmup.kernels.deep_gemm import Setting, compile_shapes
 from warmup.kernels.derive import FAMILIES, ModelShapes, derive, merge_asks
@@ -19,8 +19,8 @@ from warmup.kernels.work import KernelsDocument, begin
 __all__ = [
     "FAMILIES",
     "H200_SMS",
-    "Comparison",
     "KernelsDocument",
+    "LibraryCheck",
     "ModelShapes",
     "Setting",
     "begin",

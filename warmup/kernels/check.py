@@ -68,7 +68,7 @@ class Difference(msgspec.Struct, frozen=True):
     theirs: str
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+class LibraryCheck(msgspec.Struct, frozen=True, kw_only=True):
     """calls: of the library. kernels: that they made. wrong_keys: entries that go by another name
     than the one foretold. deep_gemm: its version; num_sms: of the GPU that it was shown."""
 
@@ -96,7 +96,7 @@ def check_library(
     home: Home,
     *,
     full: bool,
-) -> Comparison:
+) -> LibraryCheck:
     """asks: each with its largest M. env, vector: of a server that `python` starts. full: every M.
 
     Raises UsageError where that interpreter has no DeepGEMM that a null device can serve, HostError
@@ -119,7 +119,7 @@ def check_library(
 
 def compare_with_library(
     asks: Mapping[Ask, int], python: str, env: Mapping[str, str], work: KernelWork, *, full: bool
-) -> Comparison:
+) -> LibraryCheck:
     """env: with the null device in it. The rest as above."""
     begin = time.monotonic()
     kept = {name: value for name, value in env.items() if not _OVERRULED.fullmatch(name)}
@@ -154,7 +154,7 @@ def compare_with_library(
         said = {call: " and ".join(map(_describe, paths)) for call, paths in theirs.items()}
     chosen = choose_kernels(asks, device.num_sms, device.compiled_dims, device.version, full=full)
     ours = {f"{ask} m={m}": str(kernel) for kernel, (ask, m) in chosen.items()}
-    return Comparison(
+    return LibraryCheck(
         python=python,
         deep_gemm=device.version,
         gpu=device.name,

@@ -46,7 +46,7 @@ class LadderStep:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class ModelLimits:
     """What bounds a text server's ladder, in tokens and rows.
 
     chunk: of a prefill, 0 where the engine does not cut it. room: for prompt and answer together,
@@ -82,7 +82,7 @@ def select(steps: Sequence[LadderStep], ladder: Ladder) -> tuple[LadderStep, ...
     return tuple(step for step in steps if ladder == "full" or not step.is_full)
 
 
-def make_text_ladder(make: Make, limits: Limits, *, has_schema: bool) -> list[LadderStep]:
+def make_text_ladder(make: Make, limits: ModelLimits, *, has_schema: bool) -> list[LadderStep]:
     """Of an engine with batches, chunked prefills and its own samplers, after its first request."""
 
     def ask(name: str, **options: Any) -> LadderStep:

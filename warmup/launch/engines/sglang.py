@@ -20,7 +20,7 @@ from warmup.launch.folder import read_folder
 from warmup.launch.ladder import (
     NUM_TOKENS,
     LadderStep,
-    Limits,
+    ModelLimits,
     get_limit,
     make_text_ladder,
     read_text_limits,
@@ -131,7 +131,7 @@ def _make_generate(prompt: str | list[int], options: Mapping[str, Any]) -> Reque
     return RequestSpec(path="/generate", json={**body, "sampling_params": sampling})
 
 
-def _get_limits(launch: Launch, env: Mapping[str, str], info: Mapping[str, Any]) -> Limits:
+def _get_limits(launch: Launch, env: Mapping[str, str], info: Mapping[str, Any]) -> ModelLimits:
     """What the server says of itself (`/server_info`), else its arguments, else the defaults.
 
     0.5.22 and 0.5.23 cut prefills by the GPU's memory: 2048 tokens below 35 GB, 4096 below 60 GB,
@@ -143,7 +143,7 @@ def _get_limits(launch: Launch, env: Mapping[str, str], info: Mapping[str, Any])
     chunk = info.get("chunked_prefill_size", said.find("--chunked-prefill-size"))
     pool = get_limit(info.get("max_total_num_tokens"), said.find("--max-total-tokens"))
     length = get_limit(info.get("context_length"), said.find("--context-length")) or positions
-    return Limits(
+    return ModelLimits(
         chunk=_DEFAULT_CHUNK if chunk is None else get_limit(chunk),
         room=get_limit(pool, length, info.get("max_req_input_len")),
         vocab=vocab,

@@ -23,7 +23,7 @@ from warmup.launch.folder import read_folder
 from warmup.launch.ladder import (
     NUM_TOKENS,
     LadderStep,
-    Limits,
+    ModelLimits,
     get_limit,
     make_text_ladder,
     read_text_limits,
@@ -131,7 +131,7 @@ def _is_shown_images(launch: Launch, env: Mapping[str, str]) -> bool:
     return not is_text_only and can_show_image(launch, env)
 
 
-def _get_limits(launch: Launch, env: Mapping[str, str], info: Mapping[str, Any]) -> Limits:
+def _get_limits(launch: Launch, env: Mapping[str, str], info: Mapping[str, Any]) -> ModelLimits:
     """The length from `/v1/models`; a prefill's chunk is told nowhere but in the arguments."""
     said = parse(launch.fallback_args, "vllm")
     files = launch.find_files(env)
@@ -139,7 +139,7 @@ def _get_limits(launch: Launch, env: Mapping[str, str], info: Mapping[str, Any])
     cards = info.get("data")
     card = cards[0] if isinstance(cards, list) and cards and isinstance(cards[0], dict) else {}
     length = get_limit(card.get("max_model_len"), said.find("--max-model-len"))
-    return Limits(
+    return ModelLimits(
         chunk=get_limit(said.find("--max-num-batched-tokens")) or _LARGEST_CHUNK,
         room=length or positions,
         vocab=vocab,
