@@ -29,7 +29,7 @@ class Attachment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attached:
+class StoredSignature:
     """A signature as a store keeps it: read back as hostile. parts: by media type."""
 
     artifact_type: str
@@ -63,11 +63,11 @@ def attach(store: PackStore, image: Descriptor, attachment: Attachment) -> None:
     store.add_referrer(image.digest, referrer)
 
 
-def read_attached(store: Readable, referrer: Descriptor) -> Attached:
+def read_attached(store: Readable, referrer: Descriptor) -> StoredSignature:
     """Raises IntegrityError where it is not there, or not of that form."""
     found = store.read_manifest(referrer.digest)
     if found is None:
         raise IntegrityError("signature refused", cause=f"{referrer.digest} is not there")
     manifest = oci.decode(found[1], ImageManifest, "signature")
     parts = {layer.media_type: layer for layer in manifest.layers[:_MAX_PARTS]}
-    return Attached(artifact_type=manifest.artifact_type, parts=parts)
+    return StoredSignature(artifact_type=manifest.artifact_type, parts=parts)

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from warmup.packs import oci
-from warmup.packs.attach import Attached, read_attached
+from warmup.packs.attach import StoredSignature, read_attached
 from warmup.packs.keyless import BUNDLE_PREFIX, MAX_BUNDLE_BYTES, verify_bundle
 from warmup.packs.oci import Descriptor
 from warmup.packs.policy import (
@@ -123,7 +123,7 @@ class Trust:
         root = self.folder / self.policy.trust_root if self.policy.trust_root else None
         return verify_bundle(data, digest, self.policy.identities, root)
 
-    def _verify_ssh(self, store: Readable, attached: Attached, digest: str) -> Signer:
+    def _verify_ssh(self, store: Readable, attached: StoredSignature, digest: str) -> Signer:
         if not self.policy.allowed_signers:
             raise IntegrityError(
                 "pack refused",
