@@ -4,7 +4,7 @@ from __future__ import annotations
 
 STYLE = """
 :root{color-scheme:light dark;--bg:#f7f8fa;--card:#fff;--ink:#16202c;--soft:#5a6878;--line:#dde3ea;
---good:#12805c;--goodbg:#e2f5ec;--bad:#c02b30;--badbg:#fdeaea;--meh:#8a5a00;--mehbg:#fdf1da;
+--good:#0e7150;--goodbg:#e2f5ec;--bad:#c02b30;--badbg:#fdeaea;--meh:#8a5a00;--mehbg:#fdf1da;
 --link:#1c5fc4;--code:#f0f3f7;--kernels:#7a4fd0;--spawn:#5b7083;--ready:#2f7de0;--request:#0f9f8f;
 --ladder:#5f9c1a;--stop:#c77b12;--memory:#b04a86;--other:#78869a}
 @media(prefers-color-scheme:dark){:root{--bg:#0e141b;--card:#161f29;--ink:#e7edf4;--soft:#9aabbd;
