@@ -18,7 +18,7 @@ from warmup.packs.layout import LayoutStore
 from warmup.packs.oci import ImageManifest
 from warmup.words.errors import IntegrityError, UsageError, WarmupError
 
-NOBODY = {"ssh": "not among the allowed signers", "sigstore": "rule `identities`"}
+NOBODY = {"ssh": "rule `allowed_signers`", "sigstore": "rule `identities`"}
 
 
 def refuse(reader: Machine, reference: str, **options: Any) -> str:
@@ -50,8 +50,7 @@ def test_a_policy_that_names_nobody_refuses(
 ) -> None:
     signers.push(writer, store)
     reader.packs = {}
-    rule = {"ssh": "allowed_signers", "sigstore": "identities"}[signers.kind]
-    assert f"rule `{rule}`" in refuse(reader, store)
+    assert NOBODY[signers.kind] in refuse(reader, store)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +105,30 @@ def test_a_revoked_pack_is_refused_whoever_signed_it(
     reader.packs["revoked"] = [get_document(capsys)["digest"]]
     assert "rule `revoked`" in refuse(reader, store)
     assert "rule `revoked`" in refuse(reader, store, allow_unsigned=True)
+
+
+def test_a_pack_that_was_pulled_before_is_judged_again(
+    writer: Machine, reader: Machine, signers: Signers, store: str,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Nothing has to be fetched any more, and the policy is another."""
+    signers.set_time(datetime.now(timezone.utc) - timedelta(days=8), monkeypatch)
+    signers.push(writer, store)
+    capsys.readouterr()
+    reader.pull(store, json_output=True)
+    digest = get_document(capsys)["digest"]
+    rules: dict[str, dict[str, Any]] = {
+        "max_age_days": {"max_age_days": 7},
+        "revoked": {"revoked": [digest]},
+        NOBODY[signers.kind][6:-1]: {"allowed_signers": "", "identities": []},
+    }
+    for rule, changes in rules.items():
+        before, reader.packs = reader.packs, {**reader.packs, **changes}
+        with pytest.raises(IntegrityError) as caught:
+            reader.pull(store)
+        assert f"rule `{rule}`" in (caught.value.cause or "")
+        reader.packs = before
+        assert reader.pull(store) == 0
 
 
 def test_an_older_pack_than_the_last_one_is_refused(

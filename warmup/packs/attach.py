@@ -63,7 +63,7 @@ def attach(store: PackStore, image: Descriptor, attachment: Attachment) -> None:
     store.add_referrer(image.digest, referrer)
 
 
-def read_attached(store: Readable, referrer: Descriptor) -> StoredSignature:
+def read_signature(store: Readable, referrer: Descriptor) -> StoredSignature:
     """Raises IntegrityError where it is not there, or not of that form."""
     found = store.read_manifest(referrer.digest)
     if found is None:

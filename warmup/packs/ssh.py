@@ -27,6 +27,7 @@ STATEMENT_TYPE = "application/vnd.warmup-ci.statement.v1+json"
 SSHSIG_TYPE = "application/vnd.openssh.sshsig"
 MAX_BYTES = 64 << 10
 _TIMEOUT_S = 60
+_RULE = "rule `allowed_signers`"
 
 
 class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,7 +111,7 @@ def verify_ssh(data: bytes, signature: bytes, allowed_signers: Path) -> str:
         if found.returncode != 0 or not principals:
             raise IntegrityError(
                 "signature refused",
-                cause=f"its key is not among the allowed signers of {allowed_signers}"
+                cause=f"{_RULE}: its key is not among the allowed signers of {allowed_signers}"
                 + (f": {why}" if (why := _get_words(found)) else ""),
             )
         revoked = allowed_signers.with_name(f"{allowed_signers.name}.revoked")
@@ -121,7 +122,7 @@ def verify_ssh(data: bytes, signature: bytes, allowed_signers: Path) -> str:
             done = _run([*words, *signers, *extra], stdin=data)
             if done.returncode == 0:
                 return principal
-            why = _get_words(done)
+            why = f"{_RULE}: {_get_words(done)}"
             if extra and _run([*words, *signers], stdin=data).returncode == 0:
                 why = f"rule `revoked`: the key of {principal} is in {revoked}"  # it does not say
     raise IntegrityError("signature refused", cause=why or "it does not hold")

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from warmup.packs import oci
-from warmup.packs.attach import StoredSignature, read_attached
+from warmup.packs.attach import StoredSignature, read_signature
 from warmup.packs.keyless import BUNDLE_PREFIX, MAX_BUNDLE_BYTES, verify_bundle
 from warmup.packs.oci import Descriptor
 from warmup.packs.policy import (
@@ -106,7 +106,7 @@ class Trust:
         return signers, why
 
     def _verify(self, store: Readable, referrer: Descriptor, digest: str) -> Signer:
-        attached = read_attached(store, referrer)
+        attached = read_signature(store, referrer)
         parts = attached.parts
         if attached.artifact_type == SIGNATURE_TYPE and {STATEMENT_TYPE, SSHSIG_TYPE} <= {*parts}:
             return self._verify_ssh(store, attached, digest)
