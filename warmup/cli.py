@@ -339,6 +339,7 @@ unsigned_option = click.option(
 @reference_argument
 @model_options
 @_option("--sign", metavar="ssh:KEY|sigstore", help="Sign the pack.")
+@click.option("--mcv", is_flag=True, help="Send images for KServe's kernel caches (MCV) too.")
 @json_option
 def push(**values: Any) -> int:
     """Send what is warm here as a pack: oci://…, s3://… or dir:PATH."""

@@ -21,7 +21,12 @@ from warmup.words.escape import get_printable
 
 
 def push(
-    session: Session, *, reference: str, sign: str | None = None, json_output: bool = False
+    session: Session,
+    *,
+    reference: str,
+    sign: str | None = None,
+    mcv: bool = False,
+    json_output: bool = False,
 ) -> int:
     """Print the digest. Returns 0, or 1 where a model named is not warm and was left out.
 
@@ -29,14 +34,14 @@ def push(
     HostError.
     """
     to = parse_reference(reference)
-    document = make_push(session, to, sign).execute(
+    document = make_push(session, to, sign, mcv=mcv).execute(
         [(launch, session.check(launch)) for launch in session.get_launches()]
     )
     show(document, render_push(document), json_output=json_output)
     return document.exit_code
 
 
-def make_push(session: Session, to: Reference, sign: str | None) -> Push:
+def make_push(session: Session, to: Reference, sign: str | None, *, mcv: bool = False) -> Push:
     """Raises UsageError for a digest, and as `open_store` and `parse_signing`."""
     if to.digest:
         raise UsageError(f"{to} names a digest", hint="push to a tag: what is there never changes")
@@ -47,6 +52,7 @@ def make_push(session: Session, to: Reference, sign: str | None) -> Push:
         to=to,
         sign=None if sign is None else parse_signing(sign, session.environ),
         err=Output(sys.stderr),
+        mcv=mcv,
     )
 
 
@@ -85,4 +91,6 @@ def render_push(document: PushDocument) -> Iterator[str]:
         yield f"left out {name}: {reason}"
     signed = "signed" if document.signed else "not signed: nobody can tell whose it is"
     yield f"pushed {', '.join(document.launches)} as {document.tag}, {signed}"
+    for kind, reference in document.mcv.items():
+        yield f"for MCV, {kind}: {reference}"
     yield document.reference

@@ -30,6 +30,10 @@ class Member:
     executable: bool
     open: Callable[[], BinaryIO]
 
+    @classmethod
+    def of_bytes(cls, path: str, data: bytes) -> Member:
+        return cls(path, len(data), 0, False, lambda: io.BytesIO(data))
+
 
 @dataclass(frozen=True)
 class LayerFacts:

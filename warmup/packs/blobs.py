@@ -24,10 +24,14 @@ _PART = ".part"
 
 
 class BlobCache:
-    """folder: `packs/blobs` of a home; nobody else may write in it. For one process at a time."""
+    """folder: `packs/blobs` of a home; nobody else may write in it. For one process at a time.
+
+    num_fetched, fetched_bytes: what was brought.
+    """
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
+        self.num_fetched = self.fetched_bytes = 0
 
     def has(self, blob: Descriptor) -> bool:
         """Whether it lies here whole; its bytes are hashed again."""
@@ -68,6 +72,8 @@ class BlobCache:
                 hint="the registry or what lies between serves other bytes; do not trust it",
             )
         self._folder.rename(part, _get_name(blob))
+        self.num_fetched += 1
+        self.fetched_bytes += blob.size
         return None
 
     def _fetch_rest(

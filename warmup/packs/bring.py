@@ -50,13 +50,12 @@ class Bringing:
 
     view: HostView
     store: PackStore
+    cache: BlobCache
     image: PackImage
     cache_root: Path
     check: Callable[[Launch], MarkerCheck]
     can_prove: bool
     err: Output
-    fetched_bytes: int = 0
-    fetched_layers: int = 0
     _placements: dict[str, Placement] = field(default_factory=dict)
     _launches: list[tuple[PulledLaunch, LaunchReceipt]] = field(default_factory=list)
 
@@ -70,19 +69,17 @@ class Bringing:
         accepted = Acceptance(self.image.digest, signed, self.image.digests)
         known = write_acceptance(packs, name, accepted)
         remove_receipt(packs, name, str(self.cache_root))
-        with packs.open_folder("blobs", create=True) as blobs:
-            cache = BlobCache(blobs)
-            with _told_disk(self.cache_root), self._lock_root() as root:
-                self._place(cache, root)
-                self._derive()
-            cache.keep({digest for each in known.packs.values() for digest in each.blobs})
+        with _told_disk(self.cache_root), self._lock_root() as root:
+            self._place(root)
+            self._derive()
+        self.cache.keep({digest for each in known.packs.values() for digest in each.blobs})
         document = self._make_document(reference)
         with contextlib.suppress(IntegrityError):  # what lies here is another: look again then
             if (receipt := self._find_receipt(document)) is not None:
                 write_receipt(packs, name, receipt)
         return document
 
-    def _place(self, cache: BlobCache, root: Folder) -> None:
+    def _place(self, root: Folder) -> None:
         gpu = {each.name: each.value for each in self.image.contents.ingredients}.get("gpu_name")
         here = {each.name: each.value for each in self.view.vector.ingredients}.get("gpu_name")
         needed = list_needed(self.view)
@@ -91,7 +88,7 @@ class Bringing:
             entries = needed.get((name, to_text(str(to))), set())
             self._placements[name] = place.plan(name, family, to, entries, is_other_gpu=gpu != here)
         wanted = [each for each in self._placements.values() if each.missing]
-        self._fetch(cache, wanted)
+        self._fetch(wanted)
         for name in root.list_names():  # what a killed pull left; nobody else pulls here now
             if name.startswith(STAGING_PREFIX):
                 root.remove(name)
@@ -99,9 +96,9 @@ class Bringing:
         try:
             for each in wanted:
                 diff_id = each.family.diff_id
-                chunks = cache.read(self.image.layers[diff_id])
+                chunks = self.cache.read(self.image.layers[diff_id])
                 with root.open_folder(staging_name, create=True) as staging:
-                    unpack_layer(chunks, each.files, staging, diff_id=diff_id)
+                    unpack_layer(chunks, each.files | self.image.others, staging, diff_id=diff_id)
                     place.move(each, staging)
                 root.remove(staging_name)
         finally:
@@ -110,9 +107,9 @@ class Bringing:
         for each in self._placements.values():
             place.find_losses(each, facts)
 
-    def _fetch(self, cache: BlobCache, wanted: list[Placement]) -> None:
+    def _fetch(self, wanted: list[Placement]) -> None:
         layers = [self.image.layers[each.family.diff_id] for each in wanted]
-        missing = [layer for layer in layers if not cache.has(layer)]
+        missing = [layer for layer in layers if not self.cache.has(layer)]
         total, done = sum(layer.size for layer in missing), 0
         with CountBar("fetching KiB", self.err) as bar:
 
@@ -123,9 +120,7 @@ class Bringing:
                 bar.tick()
 
             for layer in missing:
-                cache.fetch(self.store, layer, tell)
-                self.fetched_layers += 1
-                self.fetched_bytes += layer.size
+                self.cache.fetch(self.store, layer, tell)
 
     def _derive(self) -> None:
         deriver = Deriver(
@@ -133,6 +128,7 @@ class Bringing:
             digest=self.image.digest,
             placements=self._placements,
             can_prove=self.can_prove,
+            is_foreign=not self.image.contents.launches,
         )
         for launch in self.view.launches:
             check = self.check(launch)
@@ -180,8 +176,8 @@ class Bringing:
             launches=[launch for launch, _ in self._launches],
             families=families,
             lost=lost,
-            fetched_bytes=self.fetched_bytes,
-            fetched_layers=self.fetched_layers,
+            fetched_bytes=self.cache.fetched_bytes,
+            fetched_layers=self.cache.num_fetched,
         )
 
     def _find_receipt(self, document: PullDocument) -> Receipt | None:

@@ -43,15 +43,19 @@ from warmup.words.tree import Tree
 
 @dataclass(frozen=True, kw_only=True)
 class Deriver:
-    """digest: of the pack. can_prove: whether its signer's proof counts here."""
+    """digest: of the pack. can_prove: whether its signer's proof counts here. is_foreign: whether
+    it is an image that names no launches."""
 
     view: HostView
     digest: str
     placements: Mapping[str, Placement]
     can_prove: bool
+    is_foreign: bool
 
     def derive(self, launch: Launch, packed: PackLaunch | None) -> PulledLaunch:
         """Raises OSError, HostError where the marker cannot be written."""
+        if packed is None and self.is_foreign:
+            return self._make(launch, "seed", "the image names no launch: one boot will tell")
         if packed is None:
             return self._make(launch, "absent", "the pack was not made for this launch")
         vector = self.view.get_vector(launch)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import functools
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from warmup.packs import oci
-from warmup.packs.contents import MAX_BYTES, PATH, PackManifest, decode_contents
+from warmup.packs.contents import MAX_BYTES, PATH, PackFile, PackManifest, decode_contents
+from warmup.packs.foreign import find_kind, read_foreign
 from warmup.packs.oci import Descriptor, ImageConfig, ImageManifest
 from warmup.packs.policy import Signer
 from warmup.packs.pulled import NoPack
@@ -20,21 +23,29 @@ from warmup.words.errors import IntegrityError, WarmupError
 @dataclass(frozen=True, kw_only=True)
 class PackImage:
     """A pack that was judged. signer: None where it is used unsigned; evidence: what was read to
-    tell. layers: by diff_id."""
+    tell. layers: by diff_id. others: files of a layer that are of no cache, by path."""
 
     digest: str
     signer: Signer | None
     evidence: Evidence
     contents: PackManifest
     layers: dict[str, Descriptor]
+    others: dict[str, PackFile] = field(default_factory=dict)
 
     @property
     def digests(self) -> list[str]:
         return [layer.digest for layer in self.layers.values()]
 
 
-def open_image(store: PackStore, reference: Reference, version_key: str, trust: Trust) -> PackImage:
-    """reference: without a tag, that of `version_key` is meant.
+def open_image(
+    store: PackStore,
+    reference: Reference,
+    version_key: str,
+    trust: Trust,
+    read_layer: Callable[[Descriptor], Iterator[bytes]] | None = None,
+) -> PackImage:
+    """reference: without a tag, that of `version_key` is meant. read_layer: brings a layer whose
+    digest is right, for an image that must be read whole to know what it holds; None: `store`.
 
     Raises NoPack; IntegrityError for what the policy refuses, before any layer is asked for.
     """
@@ -44,7 +55,8 @@ def open_image(store: PackStore, reference: Reference, version_key: str, trust: 
         raise _make_missing(store, reference, tag)
     digest, data = found
     image = oci.decode(data, ImageManifest, "manifest")
-    if image.media_type != oci.MANIFEST_TYPE or not 0 < len(image.layers) <= oci.MAX_LAYERS:
+    is_image = image.media_type in (oci.MANIFEST_TYPE, oci.DOCKER_MANIFEST_TYPE)
+    if not is_image or not 0 < len(image.layers) <= oci.MAX_LAYERS:
         raise IntegrityError("not a pack of warmup-ci", cause=f"{digest} is no image of layers")
     recorder = SignatureRecorder(store)
     signer = trust.judge(recorder, digest)
@@ -52,12 +64,19 @@ def open_image(store: PackStore, reference: Reference, version_key: str, trust: 
     diff_ids = config.rootfs.diff_ids
     if len(diff_ids) != len(image.layers):
         raise IntegrityError("pack refused", cause="its config is of another image")
-    kinds = {layer.media_type for layer in image.layers}
-    if kinds != {oci.LAYER_TYPE}:
+    kinds = {layer.media_type for layer in image.layers} - {oci.LAYER_TYPE, oci.DOCKER_LAYER_TYPE}
+    if kinds:
         raise IntegrityError("not a pack of warmup-ci", cause=f"its layers are {min(kinds)!r:.200}")
-    first = read_single(read_bounded(store, image.layers[0]), PATH, MAX_BYTES, diff_id=diff_ids[0])
-    contents = decode_contents(first)
-    layers = dict(zip(diff_ids[1:], image.layers[1:], strict=True))
+    layers = dict(zip(diff_ids, image.layers, strict=True))
+    others: dict[str, PackFile] = {}
+    if (kind := find_kind(config)) is not None:
+        if len(layers) != 1:
+            raise IntegrityError("image refused", cause=f"{len(layers)} layers, where MCV has one")
+        read = read_layer or functools.partial(_read_checked, store)
+        contents, others = read_foreign(config, kind, read(image.layers[0]))
+    else:
+        chunks = read_bounded(store, layers.pop(diff_ids[0]))
+        contents = decode_contents(read_single(chunks, PATH, MAX_BYTES, diff_id=diff_ids[0]))
     for name, family in contents.families.items():
         if family.diff_id not in layers:
             raise IntegrityError("pack refused", cause=f"it has no layer of {name}")
@@ -67,7 +86,17 @@ def open_image(store: PackStore, reference: Reference, version_key: str, trust: 
         evidence=recorder.evidence,
         contents=contents,
         layers=layers,
+        others=others,
     )
+
+
+def _read_checked(store: PackStore, blob: Descriptor) -> Iterator[bytes]:
+    digest = hashlib.sha256()
+    for chunk in read_bounded(store, blob):
+        digest.update(chunk)
+        yield chunk
+    if f"sha256:{digest.hexdigest()}" != blob.digest:
+        raise IntegrityError("layer is not what its digest says", cause=f"wanted {blob.digest}")
 
 
 def _make_missing(store: PackStore, reference: Reference, tag: str) -> NoPack:

@@ -22,6 +22,9 @@ CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 EMPTY = b"{}"
+# Docker's own names for the same: image manifest version 2, schema 2.
+DOCKER_MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 MAX_MANIFEST_BYTES = 4 << 20  # what registries accept (distribution-spec 1.1, "Pushing manifests")
 MAX_LAYERS = 64
@@ -61,7 +64,7 @@ class RootFS(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ContainerConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    labels: dict[str, str] = {}
+    labels: dict[str, str] | None = {}
 
 
 class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,8 +73,12 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     created: str = ""
     architecture: str = "amd64"
     os: str = "linux"
-    config: ContainerConfig = ContainerConfig()
+    config: ContainerConfig | None = ContainerConfig()
     rootfs: RootFS = RootFS()
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return (self.config.labels if self.config else None) or {}
 
 
 class Index(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

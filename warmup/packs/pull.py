@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from warmup.launch.api import Launch
+from warmup.packs.oci import Descriptor
 from warmup.packs.pulled import PullDocument
 from warmup.packs.receipt import KeptSignatures, find_receipt
 from warmup.packs.store import PackStore, Reference
@@ -82,21 +83,31 @@ class Pull:
         )
 
     def _pull(self, packs: Folder) -> PullDocument:
+        from warmup.packs.blobs import BlobCache
         from warmup.packs.bring import Bringing
         from warmup.packs.image import open_image
 
-        trust = self._hold_against(packs)
-        image = open_image(self.store, self.source, self.view.vector.key, trust)
-        bringing = Bringing(
-            view=self.view,
-            store=self.store,
-            image=image,
-            cache_root=self.cache_root,
-            check=self.check,
-            can_prove=trust.policy.trust_proof and image.signer is not None,
-            err=self.err,
-        )
-        return bringing.execute(packs, self._name, str(self.source))
+        trust, key = self._hold_against(packs), self.view.vector.key
+        with packs.open_folder("blobs", create=True) as blobs:
+            cache = BlobCache(blobs)
+
+            def read_layer(layer: Descriptor) -> Iterator[bytes]:
+                if not cache.has(layer):
+                    cache.fetch(self.store, layer, lambda size: None)
+                return cache.read(layer)
+
+            image = open_image(self.store, self.source, key, trust, read_layer)
+            bringing = Bringing(
+                view=self.view,
+                store=self.store,
+                cache=cache,
+                image=image,
+                cache_root=self.cache_root,
+                check=self.check,
+                can_prove=trust.policy.trust_proof and image.signer is not None,
+                err=self.err,
+            )
+            return bringing.execute(packs, self._name, str(self.source))
 
     @property
     def _name(self) -> str:

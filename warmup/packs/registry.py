@@ -16,7 +16,8 @@ from warmup.packs.client import RegistryClient
 from warmup.packs.oci import Descriptor, Index, TagList
 from warmup.words.errors import HostError, IntegrityError
 
-_ACCEPT = {"Accept": f"{oci.MANIFEST_TYPE}, {oci.INDEX_TYPE}"}
+_TYPES = (oci.MANIFEST_TYPE, oci.INDEX_TYPE, oci.DOCKER_MANIFEST_TYPE)
+_ACCEPT = {"Accept": ", ".join(_TYPES)}
 _ATTEMPTS = 5  # to send a blob
 _PAUSE_S = 0.5
 

@@ -12,9 +12,9 @@ import zlib
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from warmup.packs.contents import PackFile
+from warmup.packs.contents import MAX_FILES, PackFile, find_name_problem
 from warmup.words.errors import IntegrityError
-from warmup.words.escape import from_text
+from warmup.words.escape import from_text, to_text
 from warmup.words.files import Folder
 
 _BLOCK = 1 << 20
@@ -151,6 +151,32 @@ def unpack_layer(
         got = layer.finish()
     if diff_id is not None and got != diff_id:
         raise _refuse(f"its contents are {got}, not {diff_id}")
+
+
+def list_layer(chunks: Iterator[bytes], limit: int) -> list[PackFile]:
+    """The files of a layer of at most `limit` bytes, by their path in it, which stays below where
+    it is unpacked. Raises IntegrityError."""
+    found: dict[str, PackFile] = {}
+    with _open_tar(chunks, limit) as (archive, layer):
+        for info in archive:
+            path = info.name.removeprefix("./")
+            if info.isdir():
+                continue
+            problem = "is in it twice" if path in found else find_name_problem(path)
+            problem = problem if to_text(path) == path else "is not a plain name"
+            if problem is not None:
+                raise _refuse(f"{path!r:.200} {problem}")
+            if len(found) >= MAX_FILES:
+                raise _refuse(f"it holds more than {MAX_FILES} files")
+            source, digest = archive.extractfile(info), hashlib.sha256()
+            assert source is not None
+            while data := source.read(_BLOCK):
+                digest.update(data)
+            mtime_ns = max(int(info.mtime), 0) * 10**9
+            is_executable = bool(info.mode & 0o100)
+            found[path] = PackFile(path, info.size, digest.hexdigest(), mtime_ns, is_executable)
+        layer.finish()
+    return list(found.values())
 
 
 def read_single(chunks: Iterator[bytes], path: str, limit: int, *, diff_id: str) -> bytes:
