@@ -114,7 +114,10 @@ def test_a_share_beyond_the_models_is_empty(tmp_path: Path) -> None:
         (["run", "--shard", "0/0"], "impossible shard 0/0"),
         (["run", "--shard", "5/4"], "impossible shard 5/4"),
         (["plan", "--shards", "2"], "are of --matrix"),
+        (["run", "--shard", "1/2@3,4"], "made for another workflow"),
         (["plan", "--matrix", "--shards", "257"], "a matrix of 257 jobs"),
+        (["plan", "--matrix", "--runner", "2=a", "--runner", "x8="], "not a class of runners"),
+        (["fleet", "slurm", "--shards", "0"], "not in the range 1<=x<=10000"),
         (["plan", "--matrix", "--runner", "big=x"], "not a class of runners"),
     ],
 )

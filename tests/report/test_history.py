@@ -12,7 +12,7 @@ from tests.report.helpers import make_result
 from tests.report.homes import make_results, read, record_run, write_run
 from warmup.report import history
 from warmup.report.overview import list_lines
-from warmup.report.page import list_gaps
+from warmup.report.page import list_gaps, make_page
 from warmup.report.reader import RecordBuilder
 from warmup.words.errors import UsageError
 
@@ -119,6 +119,20 @@ def test_a_later_or_a_wrong_event_ends_nothing(tmp_path: Path, event: object) ->
     assert (run.exit_code, run.models["a:1"].state) == (0, "warmed")
 
 
+def test_a_run_of_a_later_version_says_what_is_missing(tmp_path: Path) -> None:
+    """Its outcomes have another shape: nobody says that the model was killed."""
+    path = record_run(tmp_path, "r1", [make_result("a")])
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    for event in events:
+        if event["kind"] == "model_finished":
+            event["data"]["new_entries"] = {"triton": ["add"]}
+    path.write_text("\n".join(map(json.dumps, events)))
+    found = read(tmp_path)
+    (model,) = found.runs[0].models.values()
+    assert (model.state, model.reason) == ("unfinished", "what became of it cannot be read")
+    assert "1 line of its events could not be read." in make_page(found)
+
+
 def test_kinds_of_a_later_version_are_named(tmp_path: Path) -> None:
     write_run(
         tmp_path, "r1", [("teleported", None, {}), ("teleported", None, {}), ("x\x1b", None, {})]
@@ -153,7 +167,13 @@ def test_what_is_no_run_is_passed_over(tmp_path: Path) -> None:
     os.mkfifo(runs / "pipe" / "events.jsonl")
     (runs / "linked").mkdir()
     (runs / "linked" / "events.jsonl").symlink_to(tmp_path / "elsewhere" / "r1" / "events.jsonl")
-    assert read(runs).briefs == ()
+    (runs / "cut").mkdir()
+    (runs / "cut" / "events.jsonl").write_text('{"t":1795000')
+    found = read(runs)
+    assert found.briefs == ()
+    assert found.unread == ("cut: it recorded no event",)
+    assert "note: run cut: it recorded no event" in list_lines(found)
+    assert "1 run of which nothing can be read" in make_page(found)
     (named,) = read(runs, "empty").runs
     assert named.problem == "its events cannot be read: No such file or directory"
 

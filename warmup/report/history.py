@@ -15,6 +15,8 @@ from warmup.words.files import Folder
 
 EVENTS_NAME = "events.jsonl"
 MAX_RUNS = 2000  # of a home: the newest
+# Of a folder that may be `exec`'s, or of a run that begins this moment.
+_ABSENT = f"its events cannot be read: {os.strerror(errno.ENOENT)}"
 _MAX_LINE_BYTES = 4 << 20
 _MAX_FILE_BYTES = 256 << 20
 
@@ -23,13 +25,15 @@ _MAX_FILE_BYTES = 256 << 20
 class History:
     """What every view is made of, oldest first. runs: in full; briefs: of all there are.
 
-    home: where they were looked for, in words. num_older: runs that were not read.
+    home: where they were looked for, in words. num_older: runs that were not read. unread: of which
+    no event could be, `RUN: why`.
     """
 
     runs: tuple[RunRecord, ...]
     briefs: tuple[RunBrief, ...]
     home: str = ""
     num_older: int = 0
+    unread: tuple[str, ...] = ()
 
     @property
     def newest(self) -> RunRecord | None:
@@ -53,7 +57,7 @@ def read_history(
     meant = {_find_run(name, names, home) for name in named}
     runs: list[RunRecord] = [] if live is None else [live]
     briefs: list[RunBrief] = [] if live is None else [live.brief]
-    older = names[:-MAX_RUNS]
+    older, unread = names[:-MAX_RUNS], list[str]()
     for name in reversed(names):
         if (
             folder is None
@@ -64,13 +68,15 @@ def read_history(
         is_whole = name in meant or not (meant or runs)
         record = read_run(folder, name, None if is_whole else BRIEF_KINDS)
         if record is None or not (record.begin or name in meant):
+            if record is not None and record.problem != _ABSENT:
+                unread.append(f"{name}: {record.problem}")
             continue
         briefs.append(record.brief)
         if is_whole:
             runs.append(record)
     runs.sort(key=lambda run: (run.begin, run.run_id))
     briefs.sort(key=lambda run: (run.begin, run.run_id))
-    return History(tuple(runs), tuple(briefs), home, len(older))
+    return History(tuple(runs), tuple(briefs), home, len(older), tuple(unread))
 
 
 def read_run(runs: Folder, run_id: str, kinds: Collection[str] | None = None) -> RunRecord | None:
@@ -125,4 +131,4 @@ def _find_run(name: str, names: Sequence[str], home: str) -> str:
             f"cannot tell which run {name} is", hint=f"name one of {', '.join(found[-8:])}"
         )
     hint = f"the newest are {', '.join(names[-3:])}" if names else "no run is recorded there"
-    raise UsageError(f"no run {name} in {home or 'this home'}", hint=hint)
+    raise UsageError(f"no run {name or repr(name)} in {home or 'this home'}", hint=hint)

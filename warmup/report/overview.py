@@ -27,6 +27,7 @@ _MAX_CELL = 60
 def list_lines(history: History) -> Iterator[str]:
     if history.newest is None:
         yield f"no run is recorded in {history.home or 'this home'}"
+    yield from (f"note: run {told}" for told in history.unread[:_MAX_RUNS])
     for run in history.runs:
         yield from _list_run(run)
     before = [run for run in history.briefs if run.run_id not in {r.run_id for r in history.runs}]

@@ -44,6 +44,12 @@ def _make_page(history: History, max_models: int, detail_bytes: int) -> str:
         sections += _make_run(run, max_models // len(runs), detail_bytes // len(runs))
     if history.briefs:
         sections.append(make_trend(history.briefs, max_models // 2))
+    if history.unread:
+        told = [element("li", clip(text, 300)) for text in history.unread[:8]]
+        head = element(
+            "h2", f"{get_count(len(history.unread), 'run')} of which nothing can be read"
+        )
+        sections.append(element("section", head, element("ul", *told)))
     title = _get_verdict(history.newest) if history.newest else "No run yet"
     head = element(
         "head",

@@ -114,6 +114,7 @@ class RecordBuilder:
     def finish(self) -> RunRecord:
         """The record, with what was still going on ended at the last event."""
         for each in self.record.models.values():
+            each.is_lost = each.outcome is None and self.record.exit_code is not None
             if each.begin is not None and each.end is None:
                 each.end = self.record.end
             for number, span in enumerate(each.spans):

@@ -82,7 +82,8 @@ class Compiled:
 @dataclass
 class ModelRecord:
     """One model of one run. begin: seconds since the epoch, None where it was not launched.
-    compiled: a bounded number of kernels; num_compiled: of all, by family."""
+    compiled: a bounded number of kernels; num_compiled: of all, by family.
+    is_lost: whether the run came to its end, and what became of this model cannot be read."""
 
     name: str
     begin: float | None = None
@@ -96,6 +97,7 @@ class ModelRecord:
     tail: LogExcerpt | None = None
     warnings: list[str] = field(default_factory=list)
     is_target: bool = False
+    is_lost: bool = False
 
     @property
     def state(self) -> str:
@@ -138,6 +140,8 @@ class ModelRecord:
         """Why it was cold, or what failed."""
         if self.outcome:
             return self.outcome.reason
+        if self.is_lost:
+            return "what became of it cannot be read"
         if self.start is None:
             return "the run ended before this model's turn"
         last = self.spans[-1].name if self.spans else "its start"

@@ -190,7 +190,7 @@ def make_matrix(
         raise UsageError(
             f"a matrix of {total} jobs",
             cause=f"GitHub takes {MAX_JOBS} at most",
-            hint=f"lower --shards to {MAX_JOBS} or less, so that a job warms several models",
+            hint=f"say --shards {MAX_JOBS} or less, so that a job warms several models",
         )
     pinned = pin_seconds(launches, recorded)
     jobs = []
