@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from tests.caches.caches import make_cubin, set_mtime, write_deep_gemm
+from tests.caches.hazards.test_libraries import link
+from tests.commands.program import call
 from tests.commands.warmed import FAMILIES, Unreadable, Warmed, make_launch, make_vector
 from tests.needs import load
 from warmup.commands.audit import audit
@@ -331,3 +333,19 @@ def test_sarif_is_valid_and_complete(warmed: Warmed, capsys: pytest.CaptureFixtu
 def test_two_formats_at_once_are_a_users_error(warmed: Warmed) -> None:
     with pytest.raises(UsageError):
         audit(warmed, json_output=True, style="sarif")
+
+
+def test_a_library_whose_needs_are_gone_is_told_and_put_aside(tmp_path: Path) -> None:
+    """Held against the packages of the interpreter that would start a server."""
+    folder = tmp_path / "extensions" / "py311_cpu" / "ext"
+    needed = link(tmp_path / "image" / "libgone.so.8", "int dep(void) { return 1; }")
+    search = (f"-L{needed.parent}", f"-l:{needed.name}")
+    link(folder / "ext.so", "int dep(void); int use(void) { return dep(); }", *search)
+    env = {"TORCH_EXTENSIONS_DIR": str(tmp_path / "extensions"), "LD_LIBRARY_PATH": ""}
+    needed.unlink()
+    told = call(tmp_path, "audit", **env)
+    assert told.returncode == 1, told.stderr
+    assert "library-needs-missing" in told.stdout and "libgone.so.8" in told.stdout
+    mended = call(tmp_path, "audit", "--fix", **env)
+    assert mended.returncode == 0, mended.stdout
+    assert "put in quarantine" in mended.stdout and not folder.exists()
