@@ -38,7 +38,7 @@ HOST_COMPILERS = ("CC", "CXX", "CFLAGS", "CXXFLAGS")
 
 
 def never(path: str) -> bool:
-    """`is_temporary` of a family that leaves no temporaries under a name that we know."""
+    """Of a family without temporaries under a name that we know, or without stores."""
     return False
 
 
@@ -57,6 +57,72 @@ def find_tuning(path: str) -> str | None:
         if name.endswith(suffix):
             return f"tuning of {name.removesuffix(suffix)}"
     return None
+
+
+def get_user(env: Env) -> str:
+    """`getpass.getuser()` as a process with this environment would see it (CPython 3.13)."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        if env.get(name):
+            return env[name]
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid_{os.getuid()}"
+
+
+def get_temp_dir(env: Env) -> Path:
+    """`tempfile.gettempdir()` as a process with this environment would see it."""
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        if env.get(name) and Path(env[name]).is_dir():
+            return Path(env[name])
+    return Path("/tmp")
+
+
+def get_sglang_cache(env: Env) -> Path:
+    """`SGLANG_CACHE_DIR` (sglang 0.5.23, srt/environ.py): all of its caches live under it."""
+    return get_places(env, "SGLANG_CACHE_DIR", "~/.cache/sglang")[0]
+
+
+def get_vllm_cache(env: Env) -> Path:
+    """`VLLM_CACHE_ROOT`, else `$XDG_CACHE_HOME/vllm` (vllm 0.33.0, envs.py)."""
+    return get_places(env, "VLLM_CACHE_ROOT", get_cache_home(env) / "vllm")[0]
+
+
+def get_places(env: Env, variable: str, *defaults: str | Path) -> tuple[Path, ...]:
+    """Where the variable puts a family, else where it lies by default."""
+    said = env.get(variable)
+    return unique([expand(str(each), env) for each in ((said,) if said else defaults)])
+
+
+def unique(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """Without repetitions, in order."""
+    return tuple(dict.fromkeys(paths))
+
+
+def is_temporary_path(path: str) -> bool:
+    """Whether any part of the path looks like the temporary of an atomic write."""
+    return TEMPORARY.search(path) is not None
+
+
+def find_file_entry(path: str) -> str | None:
+    """Families where every file is an entry of its own."""
+    name = path.rpartition("/")[2]
+    if name in VOLATILE_NAMES or name.endswith(".lock") or is_temporary_path(path):
+        return None
+    return path
+
+
+def find_folder_entry(path: str) -> str | None:
+    """Families where the folder that holds a file is the entry."""
+    folder, _, name = path.rpartition("/")
+    if not folder or name in VOLATILE_NAMES or name.endswith(".lock") or is_temporary_path(path):
+        return None
+    return folder
+
+
+def get_last_part(root: Path, entry: str, names: Sequence[str]) -> str:
+    """`get_kernel` where the entry's own name is all there is."""
+    return find_tuning(entry) or entry.rpartition("/")[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +157,13 @@ class Family:
     get_roots: Callable[[Env], tuple[Path, ...]]
     get_variables: Callable[[Path], dict[str, str]]
     find_entry: Callable[[str], str | None]
-    get_kernel: Callable[[Path, str, Sequence[str]], str]
+    get_kernel: Callable[[Path, str, Sequence[str]], str] = get_last_part
     ingredients: tuple[str, ...]
     env_names: tuple[str, ...]
     is_relocatable: bool
     repair: str
     is_atomic: bool
-    is_temporary: Callable[[str], bool] = never
+    is_temporary: Callable[[str], bool] = is_temporary_path
     touched: frozenset[str] = frozenset()
     is_store: Callable[[str], bool] = never
     find_tuning: Callable[[str], str | None] = find_tuning
@@ -119,67 +185,3 @@ class Family:
             variable.startswith(name[:-1]) if name.endswith("*") else variable == name
             for name in self.env_names
         )
-
-
-def get_user(env: Env) -> str:
-    """`getpass.getuser()` as a process with this environment would see it (CPython 3.13)."""
-    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
-        if env.get(name):
-            return env[name]
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid_{os.getuid()}"
-
-
-def get_temp_dir(env: Env) -> Path:
-    """`tempfile.gettempdir()` as a process with this environment would see it."""
-    for name in ("TMPDIR", "TEMP", "TMP"):
-        if env.get(name) and Path(env[name]).is_dir():
-            return Path(env[name])
-    return Path("/tmp")
-
-
-def get_sglang_cache(env: Env) -> Path:
-    """`SGLANG_CACHE_DIR` (sglang 0.5.23, srt/environ.py): all of its caches live under it."""
-    return expand(env.get("SGLANG_CACHE_DIR") or "~/.cache/sglang", env)
-
-
-def get_vllm_cache(env: Env) -> Path:
-    """`VLLM_CACHE_ROOT`, else `$XDG_CACHE_HOME/vllm` (vllm 0.33.0, envs.py)."""
-    return (
-        expand(env["VLLM_CACHE_ROOT"], env)
-        if env.get("VLLM_CACHE_ROOT")
-        else (get_cache_home(env) / "vllm")
-    )
-
-
-def unique(paths: Sequence[Path]) -> tuple[Path, ...]:
-    """Without repetitions, in order."""
-    return tuple(dict.fromkeys(paths))
-
-
-def is_temporary_path(path: str) -> bool:
-    """Whether any part of the path looks like the temporary of an atomic write."""
-    return TEMPORARY.search(path) is not None
-
-
-def find_file_entry(path: str) -> str | None:
-    """Families where every file is an entry of its own."""
-    name = path.rpartition("/")[2]
-    if name in VOLATILE_NAMES or name.endswith(".lock") or is_temporary_path(path):
-        return None
-    return path
-
-
-def find_folder_entry(path: str) -> str | None:
-    """Families where the folder that holds a file is the entry."""
-    folder, _, name = path.rpartition("/")
-    if not folder or name in VOLATILE_NAMES or name.endswith(".lock") or is_temporary_path(path):
-        return None
-    return folder
-
-
-def get_last_part(root: Path, entry: str, names: Sequence[str]) -> str:
-    """`get_kernel` where the entry's own name is all there is."""
-    return find_tuning(entry) or entry.rpartition("/")[2]

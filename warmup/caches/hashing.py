@@ -24,20 +24,15 @@ def hash_file(path: str, *, dir_fd: int | None = None) -> str:
     """sha256 of a regular file, hex. Raises OSError where it cannot be read, or is not one."""
     fd = open_regular(path, dir_fd=dir_fd)
     try:
-        digest, buffer = sha256(), _get_buffer()
+        # This thread's own, made once: allocating one for each file costs as much as hashing it.
+        if not hasattr(_local, "buffer"):
+            _local.buffer = memoryview(bytearray(_BUFFER_BYTES))
+        digest, buffer = sha256(), _local.buffer
         while size := os.readv(fd, [buffer]):
             digest.update(buffer[:size])
         return digest.hexdigest()
     finally:
         os.close(fd)
-
-
-def _get_buffer() -> memoryview:
-    """This thread's own, made once: allocating one for each file costs as much as hashing it."""
-    if not hasattr(_local, "buffer"):
-        _local.buffer = memoryview(bytearray(_BUFFER_BYTES))
-    buffer: memoryview = _local.buffer
-    return buffer
 
 
 def map_threads(

@@ -52,13 +52,10 @@ class Libraries:
         if any(Path(folder, name).exists() for folder in own):
             return True
         if name not in self._found:
-            self._found[name] = self._is_common(name)
+            paths = (*self._cached.get(name, []), *(f"{each}/{name}" for each in self._folders))
+            is_there = any(Path(path).exists() for path in paths)
+            self._found[name] = is_there or name in self._of_packages
         return self._found[name]
-
-    def _is_common(self, name: str) -> bool:
-        known = self._cached.get(name, [])
-        listed = [*self._folders, *map(os.path.dirname, known)]
-        return any(Path(folder, name).exists() for folder in listed) or name in self._of_packages
 
     @cached_property
     def _folders(self) -> list[str]:

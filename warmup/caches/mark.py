@@ -47,7 +47,9 @@ def make_mark(families: Sequence[str], env: Env) -> Mark:
     for name in families:
         family = get_family(name)
         for root in family.get_roots(env):
-            if family.has_stores or _has_foreign_clock(root):
+            mount = find_mount(str(root))
+            is_foreign = mount is not None and mount.kind.split(".")[0] in _FOREIGN_CLOCKS
+            if family.has_stores or is_foreign:
                 walked.setdefault(name, []).append(walk_root(family, root))
             else:
                 roots.setdefault(name, []).append(root)
@@ -78,11 +80,6 @@ def find_new_after(mark: Mark) -> dict[str, list[NewEntry]]:
     }
 
 
-def _has_foreign_clock(root: Path) -> bool:
-    mount = find_mount(str(root))
-    return mount is not None and mount.kind.split(".")[0] in _FOREIGN_CLOCKS
-
-
 def _find_changed(family: Family, root: Path, since_ns: int) -> list[NewEntry]:
     times: dict[str, int] = {}
     try:
@@ -94,7 +91,11 @@ def _find_changed(family: Family, root: Path, since_ns: int) -> list[NewEntry]:
                     for item in tree.scan(folder):
                         path = f"{folder}/{item.name}".lstrip("/")
                         _look(family, item, path, since_ns, stack, times)
-            return [_make_new(family, tree, entry, times[entry]) for entry in times]
+            found = []
+            for entry, mtime_ns in times.items():
+                kernel = family.get_kernel(Path(tree.real), entry, _list_files(tree, entry))
+                found.append(NewEntry(to_text(entry), to_text(kernel), mtime_ns / 1e9))
+            return found
     except OSError:
         return []
 
@@ -115,11 +116,6 @@ def _look(
         mtime_ns = item.stat(follow_symlinks=False).st_mtime_ns
         if mtime_ns > since_ns and (entry := family.find_entry(path)) is not None:
             times[entry] = max(mtime_ns, times.get(entry, 0))
-
-
-def _make_new(family: Family, tree: Tree, entry: str, mtime_ns: int) -> NewEntry:
-    kernel = family.get_kernel(Path(tree.real), entry, _list_files(tree, entry))
-    return NewEntry(to_text(entry), to_text(kernel), mtime_ns / 1e9)
 
 
 def _list_files(tree: Tree, entry: str) -> list[str]:

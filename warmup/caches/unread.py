@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 
@@ -26,28 +27,19 @@ def mark_unread(snapshot: Snapshot) -> Snapshot:
 
 
 def _mark_root(snapshot: RootSnapshot) -> bool:
-    if not snapshot.entries:
-        return False
+    """False where one cannot be marked. Nothing outside the root is."""
+    probe = ""
     try:
         with Tree(snapshot.root) as tree:
-            return _mark_files(snapshot, tree)
+            for entry, files in snapshot.entries.items():
+                for file in files:
+                    path = f"{entry}/{file.name}" if file.name else entry
+                    with contextlib.suppress(FileNotFoundError):
+                        if _mark_file(*tree.locate(path)) and file.size > 0:
+                            probe = probe or path
+            return probe != "" and _is_read_seen(*tree.locate(probe))
     except OSError:
         return False
-
-
-def _mark_files(snapshot: RootSnapshot, tree: Tree) -> bool:
-    """Raises OSError where one cannot be marked. Nothing outside the root is."""
-    probe = ""
-    for entry, files in snapshot.entries.items():
-        for file in files:
-            path = f"{entry}/{file.name}" if file.name else entry
-            try:
-                fd, name = tree.locate(path)
-                if _mark_file(fd, name) and file.size > 0:
-                    probe = probe or path
-            except FileNotFoundError:
-                continue
-    return probe != "" and _is_read_seen(*tree.locate(probe))
 
 
 def _mark_file(dir_fd: int, name: str) -> bool:

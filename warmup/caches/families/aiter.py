@@ -21,13 +21,13 @@ from warmup.caches.family import (
     VOLATILE_NAMES,
     Env,
     Family,
+    get_places,
     is_temporary_path,
 )
-from warmup.words.locations import expand
 
 
 def get_roots(env: Env) -> tuple[Path, ...]:
-    return (expand(env.get("AITER_JIT_DIR") or "~/.aiter/jit", env),)
+    return get_places(env, "AITER_JIT_DIR", "~/.aiter/jit")
 
 
 def find_entry(path: str) -> str | None:
@@ -55,6 +55,5 @@ FAMILY = Family(
     is_relocatable=True,
     repair="none needed on one architecture; remove a `build/lock_*` that no process holds",
     is_atomic=False,
-    is_temporary=is_temporary_path,
     compile_line=rb"start build \[(?P<kernel>[^\]\s]+)\] under .*",
 )

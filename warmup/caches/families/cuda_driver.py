@@ -14,17 +14,14 @@ from warmup.caches.family import (
     Env,
     Family,
     find_file_entry,
-    get_last_part,
+    get_places,
     get_sglang_cache,
-    unique,
+    never,
 )
-from warmup.words.locations import expand
 
 
 def get_roots(env: Env) -> tuple[Path, ...]:
-    if env.get("CUDA_CACHE_PATH"):
-        return (expand(env["CUDA_CACHE_PATH"], env),)
-    return unique([expand("~/.nv/ComputeCache", env), get_sglang_cache(env) / "nv"])
+    return get_places(env, "CUDA_CACHE_PATH", "~/.nv/ComputeCache", get_sglang_cache(env) / "nv")
 
 
 FAMILY = Family(
@@ -33,10 +30,10 @@ FAMILY = Family(
     get_roots=get_roots,
     get_variables=lambda root: {"CUDA_CACHE_PATH": str(root)},
     find_entry=find_file_entry,
-    get_kernel=get_last_part,
     ingredients=("driver", "gpu_name", "compute_capability"),
     env_names=("CUDA_CACHE_*", "CUDA_FORCE_*", "CUDA_DISABLE_*"),
     is_relocatable=True,
     repair="none: any driver upgrade empties it",
     is_atomic=True,
+    is_temporary=never,
 )

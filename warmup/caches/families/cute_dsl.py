@@ -18,14 +18,12 @@ from warmup.caches.family import (
     Env,
     Family,
     find_file_entry,
-    get_last_part,
+    get_places,
     get_sglang_cache,
     get_temp_dir,
     get_user,
-    is_temporary_path,
     unique,
 )
-from warmup.words.locations import expand
 
 VARIABLES = (
     "CUTE_DSL_CACHE_DIR",
@@ -42,7 +40,7 @@ def get_roots(env: Env) -> tuple[Path, ...]:
         get_sglang_cache(env) / "cute_aot",
     )
     pairs = zip(VARIABLES, defaults, strict=True)
-    return unique([expand(env[name], env) if env.get(name) else path for name, path in pairs])
+    return unique([get_places(env, *pair)[0] for pair in pairs])
 
 
 FAMILY = Family(
@@ -51,13 +49,11 @@ FAMILY = Family(
     get_roots=get_roots,
     get_variables=lambda root: dict.fromkeys(VARIABLES, str(root)),
     find_entry=find_file_entry,
-    get_kernel=get_last_part,
     ingredients=(*HOST_CODE, "nvidia-cutlass-dsl"),
     env_names=("CUTE_*",),
     is_relocatable=True,
     repair="none needed: a copy is used",
     is_atomic=True,
-    is_temporary=is_temporary_path,
     # vLLM's monitor (0.33.0, utils/jit_monitor.py) stands before `cute.compile`, which looks into
     # no cache of its own.
     compile_line=rb"CuTeDSL JIT compilation during inference: (?P<kernel>[\w<>]+).*",

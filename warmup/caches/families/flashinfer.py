@@ -15,7 +15,6 @@ flashinfer-jit-cache-sm90a and its kin, of the shim's very version, or are not s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from warmup.caches.family import (
@@ -25,18 +24,16 @@ from warmup.caches.family import (
     VOLATILE_NAMES,
     Env,
     Family,
+    get_places,
     get_sglang_cache,
     is_temporary_path,
-    unique,
 )
-from warmup.words.locations import expand
 
 
 def get_roots(env: Env) -> tuple[Path, ...]:
     tail = Path(".cache") / "flashinfer"
-    if env.get("FLASHINFER_WORKSPACE_BASE"):
-        return (expand(env["FLASHINFER_WORKSPACE_BASE"], env) / tail,)
-    return unique([expand("~", env) / tail, get_sglang_cache(env) / tail])
+    bases = get_places(env, "FLASHINFER_WORKSPACE_BASE", "~", get_sglang_cache(env))
+    return tuple(base / tail for base in bases)
 
 
 def find_entry(path: str) -> str | None:
@@ -52,17 +49,12 @@ def find_entry(path: str) -> str | None:
     return None
 
 
-def get_kernel(root: Path, entry: str, names: Sequence[str]) -> str:
-    return entry.rpartition("/")[2]
-
-
 FAMILY = Family(
     name="flashinfer",
     variables=("FLASHINFER_WORKSPACE_BASE",),
     get_roots=get_roots,
     get_variables=lambda root: {"FLASHINFER_WORKSPACE_BASE": str(root)},
     find_entry=find_entry,
-    get_kernel=get_kernel,
     ingredients=(
         *HOST_CODE,
         *NVCC,
@@ -78,7 +70,6 @@ FAMILY = Family(
     is_relocatable=False,
     repair="rebuild in place: ninja's command lines hold absolute paths",
     is_atomic=False,
-    is_temporary=is_temporary_path,
     # FLASHINFER_JIT_VERBOSE would name more, but it also compiles without optimisation
     # (jit/core.py, gen_jit_spec: "debug"), under the same name.
     # 0.7.2 says `Building JIT module` before a build of nothing there (jit/core.py, build), where

@@ -29,13 +29,13 @@ from pathlib import Path
 from warmup.caches.family import (
     Env,
     Family,
+    get_places,
     get_sglang_cache,
     get_vllm_cache,
     is_temporary_path,
     unique,
 )
 from warmup.words.files import read_head
-from warmup.words.locations import expand
 
 # `rank<N>.json` is FLUX.3's, below `flux3_prims_ts/<GPU>/<key>/` (flux3_image.py).
 RANK_FILE = re.compile(r"rank(?:_tp(?P<tp>\d+)_pp(?P<pp>\d+)_dp(?P<dp>\d+)(?:_gpu.*)?|\d+)\.json")
@@ -44,16 +44,16 @@ OPERATION = rb'"key": "\(\'([^\']+)\''
 
 
 def get_roots(env: Env) -> tuple[Path, ...]:
-    own, tail = env.get("FLASHINFER_AUTOTUNE_CACHE_DIR"), ".cache/flashinfer/autotune"
+    sglang = get_sglang_cache(env)
     # Without a base, sglang sets its own (srt/environ.py).
-    base = env.get("FLASHINFER_WORKSPACE_BASE")
-    bases = [expand(base, env)] if base else [expand("~", env), get_sglang_cache(env)]
-    vllm = env.get("VLLM_FLASHINFER_AUTOTUNE_CACHE_DIR")
+    bases = get_places(env, "FLASHINFER_WORKSPACE_BASE", "~", sglang)
+    own = [base / ".cache" / "flashinfer" / "autotune" for base in bases]
+    vllm = get_vllm_cache(env) / "flashinfer_autotune_cache"
     return unique(
         [
-            *([expand(own, env)] if own else [each / tail for each in bases]),
-            get_sglang_cache(env) / "flashinfer" / "autotune",
-            expand(vllm, env) if vllm else get_vllm_cache(env) / "flashinfer_autotune_cache",
+            *get_places(env, "FLASHINFER_AUTOTUNE_CACHE_DIR", *own),
+            sglang / "flashinfer" / "autotune",
+            *get_places(env, "VLLM_FLASHINFER_AUTOTUNE_CACHE_DIR", vllm),
         ]
     )
 
@@ -119,7 +119,6 @@ FAMILY = Family(
     is_relocatable=True,
     repair="none needed between GPUs of one name; those of another ignore it and measure again",
     is_atomic=True,
-    is_temporary=is_temporary_path,
     is_store=is_rank_file,
     find_tuning=find_tuning,
 )

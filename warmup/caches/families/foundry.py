@@ -19,16 +19,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from warmup.caches.family import Env, Family, is_temporary_path
-from warmup.words.locations import expand, get_cache_home
+from warmup.caches.family import Env, Family, get_places, is_temporary_path
+from warmup.words.locations import get_cache_home
 
 RANK = re.compile(r"((?:.*/)?rank_\d+)/.")
 
 
 def get_roots(env: Env) -> tuple[Path, ...]:
-    if env.get("WARMUP_CI_FOUNDRY_ROOT"):
-        return (expand(env["WARMUP_CI_FOUNDRY_ROOT"], env),)
-    return (get_cache_home(env) / "foundry_archive",)
+    return get_places(env, "WARMUP_CI_FOUNDRY_ROOT", get_cache_home(env) / "foundry_archive")
 
 
 def find_entry(path: str) -> str | None:
@@ -67,5 +65,4 @@ FAMILY = Family(
     is_relocatable=True,
     repair="save it again with the server, versions and GPU that will load it",
     is_atomic=False,
-    is_temporary=is_temporary_path,
 )

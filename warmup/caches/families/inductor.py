@@ -24,6 +24,7 @@ from warmup.caches.family import (
     Env,
     Family,
     find_tuning,
+    get_places,
     get_sglang_cache,
     get_temp_dir,
     get_user,
@@ -31,7 +32,6 @@ from warmup.caches.family import (
     unique,
 )
 from warmup.words.files import read_head
-from warmup.words.locations import expand
 
 # Sources name the kernels that they define or call; a C++ one is just `kernel` in its own file.
 KERNEL = rb"\b((?:cpp|triton_[a-z]+)_fused_\w+)|\bdef +(triton_\w+)\("
@@ -39,14 +39,9 @@ ENTRY_DEPTH = {"triton": 3, "fxgraph": 3, "aotautograd": 2}
 
 
 def get_roots(env: Env) -> tuple[Path, ...]:
-    if env.get("TORCHINDUCTOR_CACHE_DIR"):
-        roots = [expand(env["TORCHINDUCTOR_CACHE_DIR"], env)]
-    else:
-        user = re.sub(r'[\\/:*?"<>|]', "_", get_user(env))
-        roots = [
-            get_temp_dir(env) / f"torchinductor_{user}",
-            get_sglang_cache(env) / "inductor",
-        ]
+    user = re.sub(r'[\\/:*?"<>|]', "_", get_user(env))
+    defaults = (get_temp_dir(env) / f"torchinductor_{user}", get_sglang_cache(env) / "inductor")
+    roots = get_places(env, "TORCHINDUCTOR_CACHE_DIR", *defaults)
     return unique([*roots, get_diffusion_cache(env) / "inductor"])
 
 
@@ -89,5 +84,4 @@ FAMILY = Family(
     is_relocatable=False,
     repair="recompile on the device that will use it; its Triton groups can be rewritten",
     is_atomic=True,
-    is_temporary=is_temporary_path,
 )

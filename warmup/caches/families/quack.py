@@ -16,18 +16,14 @@ from warmup.caches.family import (
     Env,
     Family,
     find_file_entry,
-    get_last_part,
+    get_places,
     get_temp_dir,
     get_user,
-    is_temporary_path,
 )
-from warmup.words.locations import expand
 
 
 def get_roots(env: Env) -> tuple[Path, ...]:
-    if env.get("QUACK_CACHE_DIR"):
-        return (expand(env["QUACK_CACHE_DIR"], env),)
-    return (get_temp_dir(env) / get_user(env) / "quack_cache",)
+    return get_places(env, "QUACK_CACHE_DIR", get_temp_dir(env) / get_user(env) / "quack_cache")
 
 
 FAMILY = Family(
@@ -36,11 +32,9 @@ FAMILY = Family(
     get_roots=get_roots,
     get_variables=lambda root: {"QUACK_CACHE_DIR": str(root)},
     find_entry=find_file_entry,
-    get_kernel=get_last_part,
     ingredients=(*HOST_CODE, "nvidia-cutlass-dsl", "quack-kernels", "apache-tvm-ffi"),
     env_names=("QUACK_*", "CUTE_*"),
     is_relocatable=True,
     repair="none needed between GPUs of one architecture; never share it across two",
     is_atomic=False,
-    is_temporary=is_temporary_path,
 )

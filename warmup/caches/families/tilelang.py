@@ -20,20 +20,18 @@ from warmup.caches.family import (
     Env,
     Family,
     find_folder_entry,
+    get_places,
     get_sglang_cache,
-    is_temporary_path,
-    unique,
 )
 from warmup.words.files import read_head
-from warmup.words.locations import expand
 
 KERNEL = rb"__global__ void (?:__launch_bounds__\([^)]*\) )?([A-Za-z_]\w*)\("
 
 
 def get_roots(env: Env) -> tuple[Path, ...]:
-    if env.get("TILELANG_CACHE_DIR"):
-        return (expand(env["TILELANG_CACHE_DIR"], env),)
-    return unique([expand("~/.tilelang/cache", env), get_sglang_cache(env) / "tilelang"])
+    return get_places(
+        env, "TILELANG_CACHE_DIR", "~/.tilelang/cache", get_sglang_cache(env) / "tilelang"
+    )
 
 
 def get_kernel(root: Path, entry: str, names: Sequence[str]) -> str:
@@ -56,7 +54,6 @@ FAMILY = Family(
     is_relocatable=True,
     repair="none needed: a copy is used",
     is_atomic=True,
-    is_temporary=is_temporary_path,
     log_variables={"TILELANG_PRINT_ON_COMPILATION": "1"},
     compile_line=rb"TileLang begins to compile kernel `(?P<kernel>[^`]*)`.*",
     # vLLM's monitor, in releases after 0.33.0 (vllm#46718); of loads from disk nothing is known.

@@ -9,7 +9,6 @@ waits for it for ever; its holder keeps it open. Freshness is ninja's: mtimes, a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from warmup.caches.family import (
@@ -19,17 +18,16 @@ from warmup.caches.family import (
     VOLATILE_NAMES,
     Env,
     Family,
+    get_places,
     is_temporary_path,
 )
-from warmup.words.locations import expand, get_cache_home
+from warmup.words.locations import get_cache_home
 
 BUILD_FOLDER = r"^py\d+\w*_(?:cpu|cu\d+|rocm\d+|xpu)"
 
 
 def get_roots(env: Env) -> tuple[Path, ...]:
-    if env.get("TORCH_EXTENSIONS_DIR"):
-        return (expand(env["TORCH_EXTENSIONS_DIR"], env),)
-    return (get_cache_home(env) / "torch_extensions",)
+    return get_places(env, "TORCH_EXTENSIONS_DIR", get_cache_home(env) / "torch_extensions")
 
 
 def find_entry(path: str) -> str | None:
@@ -40,22 +38,16 @@ def find_entry(path: str) -> str | None:
     return "/".join(parts[:depth]) if len(parts) > depth else None
 
 
-def get_kernel(root: Path, entry: str, names: Sequence[str]) -> str:
-    return entry.rpartition("/")[2]
-
-
 FAMILY = Family(
     name="torch_extensions",
     variables=("TORCH_EXTENSIONS_DIR", "XDG_CACHE_HOME"),
     get_roots=get_roots,
     get_variables=lambda root: {"TORCH_EXTENSIONS_DIR": str(root)},
     find_entry=find_entry,
-    get_kernel=get_kernel,
     ingredients=(*HOST_CODE, *NVCC, "torch", "torch_cuda"),
     env_names=("TORCH_*", "NVCC_*", "CUDAHOSTCXX*", *HOST_COMPILERS),
     is_relocatable=False,
     repair="rebuild in place; remove a `lock` that no process holds",
     is_atomic=False,
-    is_temporary=is_temporary_path,
     compile_line=rb"Building extension module (?P<kernel>\S+?)\.\.\..*",
 )

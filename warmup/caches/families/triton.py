@@ -22,30 +22,25 @@ from warmup.caches.family import (
     Family,
     find_folder_entry,
     find_tuning,
+    get_places,
     get_sglang_cache,
-    is_temporary_path,
     unique,
 )
-from warmup.words.locations import expand, get_cache_home
+from warmup.words.locations import get_cache_home
 
 GROUP_PREFIX = "__grp__"
 
 
 def get_diffusion_cache(env: Env) -> Path:
     """sglang-diffusion's compile cache (sglang 0.5.23, multimodal_gen/envs.py)."""
-    root = env.get("SGLANG_DIFFUSION_CACHE_ROOT")
-    base = expand(root, env) if root else get_cache_home(env) / "sgl_diffusion"
-    return base / "torch_compile_cache"
+    default = get_cache_home(env) / "sgl_diffusion"
+    return get_places(env, "SGLANG_DIFFUSION_CACHE_ROOT", default)[0] / "torch_compile_cache"
 
 
 def get_roots(env: Env) -> tuple[Path, ...]:
-    if env.get("TRITON_CACHE_DIR"):
-        roots = [expand(env["TRITON_CACHE_DIR"], env)]
-    else:
-        roots = [
-            expand(env.get("TRITON_HOME") or "~", env) / ".triton" / "cache",
-            get_sglang_cache(env) / "triton",
-        ]
+    home = get_places(env, "TRITON_HOME", "~")[0]
+    defaults = (home / ".triton" / "cache", get_sglang_cache(env) / "triton")
+    roots = get_places(env, "TRITON_CACHE_DIR", *defaults)
     # sglang-diffusion moves it there even when the variable points under the temporary folder.
     return unique([*roots, get_diffusion_cache(env) / "triton"])
 
@@ -73,7 +68,6 @@ FAMILY = Family(
     is_relocatable=False,
     repair="rewrite `child_paths` of every __grp__*.json to the folder that holds it",
     is_atomic=True,
-    is_temporary=is_temporary_path,
     # vLLM's monitor (0.20 on; utils/jit_monitor.py) hangs on `jit_post_compile_hook`, which Triton
     # (3.9.0, runtime/jit.py, _do_compile) calls behind a load from disk as well.
     monitor_line=rb"Triton kernel JIT compilation during inference: (?P<kernel>[\w<>]+).*",

@@ -22,22 +22,21 @@ from warmup.caches.family import (
     VOLATILE_NAMES,
     Env,
     Family,
+    get_places,
     get_sglang_cache,
     is_temporary_path,
     unique,
 )
-from warmup.words.locations import expand
 
 SGLANG_ENTRY = r"^((?:.*/)?([^/]+)/build-[^/]+/deps-[^/]+)/"
 
 
 def get_roots(env: Env) -> tuple[Path, ...]:
-    said = env.get("SGLANG_JIT_CACHE_DIR")
-    sglang = [expand("~/.cache/sglang/jit", env), get_sglang_cache(env) / "jit"]
+    sglang = ("~/.cache/sglang/jit", get_sglang_cache(env) / "jit")
     return unique(
         [
-            expand(env.get("TVM_FFI_CACHE_DIR") or "~/.cache/tvm-ffi", env),
-            *([expand(said, env)] if said else sglang),
+            *get_places(env, "TVM_FFI_CACHE_DIR", "~/.cache/tvm-ffi"),
+            *get_places(env, "SGLANG_JIT_CACHE_DIR", *sglang),
         ]
     )
 
@@ -70,7 +69,6 @@ FAMILY = Family(
     is_relocatable=False,
     repair="sglang's entries are used wherever they lie; ninja's are rebuilt in place",
     is_atomic=False,
-    is_temporary=is_temporary_path,
     # sglang 0.5.23 says so behind a build, under SGLANG_JIT_LOG_RESOURCE_USAGE alone: that adds a
     # flag to the compiler's command line, and so is not among `log_variables`. Under
     # SGLANG_CRASH_ON_JIT_COMPILE (.../loader.py) it raises where it would build.

@@ -22,7 +22,6 @@ from warmup.caches.family import (
     Family,
     find_folder_entry,
     get_vllm_cache,
-    is_temporary_path,
 )
 
 INNER = r"^(?P<base>(?:.*/)?(?P<kind>inductor_cache|triton_cache))/(?P<tail>.+)$"
@@ -69,7 +68,6 @@ FAMILY = Family(
     is_relocatable=False,
     repair="recompile: the code hash holds absolute paths",
     is_atomic=False,
-    is_temporary=is_temporary_path,
     # compilation/backends.py, 0.33.0: "Compiling a graph for %s takes %.2f s".
     compile_line=rb"Compiling a graph for .* takes .*",
 )

@@ -23,18 +23,17 @@ _AITER = "lock_"
 
 
 def check(scope: Scope) -> Iterator[Finding]:
+    list_locks = _list_aiter if scope.family.name == "aiter" else _list_locks
     try:
         with Tree(Path(scope.found.root)) as tree:
-            yield from _check_tree(scope, tree)
+            locks = list_locks(tree)
     except OSError:
-        return  # gone, or not ours to read: the walk tells of it
-
-
-def _check_tree(scope: Scope, tree: Tree) -> Iterator[Finding]:
-    iter_locks = _iter_aiter if scope.family.name == "aiter" else _iter_locks
-    for entry, name in iter_locks(tree):
+        return  # the walk tells of it
+    for entry, name in locks:
         lock = Path(scope.found.root) / name
-        if find_holder(lock) is None:
+        with contextlib.suppress(OSError):
+            if find_holder(lock) is not None:
+                continue
             is_ours = lock.lstat().st_uid == os.geteuid() or os.geteuid() == 0
             message = "no process holds this lock; whoever builds here waits for ever"
             if not is_ours:
@@ -42,19 +41,24 @@ def _check_tree(scope: Scope, tree: Tree) -> Iterator[Finding]:
             yield LOCK.make_finding(scope, str(lock), message, entry=entry, is_repairable=is_ours)
 
 
-def _iter_locks(tree: Tree) -> Iterator[tuple[str, str]]:
+def _list_locks(tree: Tree) -> list[tuple[str, str]]:
     """(entry, lock) of `<name>/lock` and `<python>_<accelerator>/<name>/lock`."""
+    found = []
     for outer in ("", *_list_folders(tree, "")):
         for folder in _list_folders(tree, outer):
-            items = {item.name: item for item in tree.scan(folder)}
-            if "lock" in items and items["lock"].is_file(follow_symlinks=False):
-                yield folder, f"{folder}/lock"
+            with contextlib.suppress(OSError):  # gone, or not ours to read
+                items = {item.name: item for item in tree.scan(folder)}
+                if "lock" in items and items["lock"].is_file(follow_symlinks=False):
+                    found.append((folder, f"{folder}/lock"))
+    return found
 
 
-def _iter_aiter(tree: Tree) -> Iterator[tuple[str, str]]:
-    for item in tree.scan("build"):
-        if item.name.startswith(_AITER) and item.is_file(follow_symlinks=False):
-            yield f"build/{item.name.removeprefix(_AITER)}", f"build/{item.name}"
+def _list_aiter(tree: Tree) -> list[tuple[str, str]]:
+    return [
+        (f"build/{item.name.removeprefix(_AITER)}", f"build/{item.name}")
+        for item in tree.scan("build")
+        if item.name.startswith(_AITER) and item.is_file(follow_symlinks=False)
+    ]
 
 
 def _list_folders(tree: Tree, folder: str) -> list[str]:

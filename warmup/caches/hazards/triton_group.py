@@ -35,7 +35,10 @@ def check(scope: Scope) -> Iterator[Finding]:
             continue
         foreign = _list_foreign(path, names, group)
         gone = [child for child in foreign if not child.exists()]
-        outside = [child for child in foreign if child not in gone and not _is_beside(child, path)]
+        # The group's own folder may have another spelling: a linked root.
+        own = os.path.realpath(Path(path).parent)
+        there = [child for child in foreign if child not in gone]
+        outside = [child for child in there if os.path.realpath(child.parent) != own]
         can = group.child_paths.keys() <= names
         for rule, found, told in (
             (DANGLING, gone, "which is gone"),
@@ -114,11 +117,6 @@ def _list_foreign(path: str, names: set[str], group: _Group) -> list[Path]:
     return [
         Path(child) for child, parent, _, name in parts if parent != folder or name not in names
     ]
-
-
-def _is_beside(child: Path, path: str) -> bool:
-    """Whether the child lies in the group's folder under another spelling (a linked root)."""
-    return os.path.realpath(child.parent) == os.path.realpath(Path(path).parent)
 
 
 DANGLING = Rule(
