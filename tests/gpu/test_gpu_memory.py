@@ -13,7 +13,7 @@ from tests.supervise.toys import run_command, wait_for
 from warmup.supervise.gpu_memory import read_gpus, wait_until_free
 from warmup.words.errors import WarmupError
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.reads_driver]
 
 GIB = 1 << 30
 HOLD = """

