@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.caches.hazards.test_libraries import link
 from tests.commands.warmed import make_launch, make_vector
 from tests.packs import fleet
 from tests.packs.fleet import Key, Machine, get_document, read_tree
+from warmup.caches.api import get_variables
 from warmup.commands.why import why
 from warmup.state.marker import Marker
 from warmup.state.marker_files import list_markers
@@ -290,6 +293,64 @@ def test_pull_needs_a_cache_root(reader: Machine, store: str) -> None:
 
     with pytest.raises(UsageError, match="one folder for all caches"):
         pull(replace(reader.session, cache_root=""), reference=store)
+
+
+def test_each_store_of_a_family_comes_to_where_its_server_looks(
+    writer: Machine,
+    reader: Machine,
+    key: Key,
+    store: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """sglang's kernels were pulled into TVM's folder, and called warm. Its tuning results, to which
+    a later server adds, are packed as they are."""
+    tuned = "flashinfer/autotune/0.7.2/sm90/0a/rank_tp0_pp0_dp0.json"
+    files = {
+        ("TVM_FFI_CACHE_DIR", "mod_0a/mod.so"),
+        ("SGLANG_JIT_CACHE_DIR", "sm_90/awq/build-k/deps-d/awq.so"),
+        ("FLASH_ATTENTION_CUTE_DSL_CACHE_DIR", "fingerprint/0a.o"),
+        ("SGLANG_CACHE_DIR", tuned),
+    }
+    for variable, name in files:
+        path = Path(get_variables(writer.root)[variable], name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    families = ("cute_dsl", "flashinfer_autotune", "tvm_ffi", *fleet.FAMILIES)
+    monkeypatch.setattr(fleet, "FAMILIES", families)
+    writer.mark()
+    Path(get_variables(writer.root)["SGLANG_CACHE_DIR"], tuned).write_text('{"added": 1}')
+    assert writer.push(store, sign=key.sign) == 0
+    capsys.readouterr()
+    reader.pull(store, json_output=True)
+    assert get_document(capsys)["launches"][0]["state"] == "warm"
+    for variable, name in files:
+        pulled = Path(get_variables(reader.root)[variable], name)
+        assert pulled.read_text() == ('{"added": 1}' if name == tuned else "{}")
+    assert reader.session.check(reader.launches[0]).is_warm
+
+
+def test_a_library_whose_needs_are_not_here_is_named_as_lost(
+    writer: Machine,
+    reader: Machine,
+    key: Key,
+    store: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    needed = link(tmp_path / "image" / "libgone.so.8", "int dep(void) { return 1; }")
+    search = (f"-L{needed.parent}", f"-l:{needed.name}")
+    launcher = writer.root / "triton" / "KEY" / "__triton_launcher.so"
+    link(launcher, "int dep(void); int use(void) { return dep(); }", *search)
+    writer.mark()
+    writer.push(store, sign=key.sign)
+    capsys.readouterr()
+    reader.environ = {"PATH": str(Path(sys.executable).parent)}
+    reader.pull(store, json_output=True)
+    found = get_document(capsys)
+    (lost,) = found["lost"]
+    assert lost["family"] == "triton" and "libgone.so.8" in lost["reason"]
+    assert found["launches"][0]["state"] != "warm"
 
 
 def test_a_build_of_ninja_that_moved_is_named_as_lost(

@@ -182,7 +182,7 @@ class _Run:
         pairs = zip(session.launches, checks, strict=True)
         cold = [launch for launch, check in pairs if not self._is_done(launch, check)]
         families = sorted({name for each in cold for name in get_engine(each.engine).families})
-        facts = get_facts(session.env, session.vector)
+        facts = get_facts(session)
         for done in repair_before_run(families, [session.get_env(each) for each in cold], facts):
             events.emit(
                 "repaired", rule=done.rule, path=done.path, state=done.state, detail=done.detail

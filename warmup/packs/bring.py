@@ -103,7 +103,7 @@ class Bringing:
                 root.remove(staging_name)
         finally:
             root.remove(staging_name)
-        facts = get_facts(self.view.env, self.view.vector)
+        facts = get_facts(self.view)
         for each in self._placements.values():
             place.find_losses(each, facts)
 

@@ -41,6 +41,7 @@ _LOSSES = frozenset(
         "deep-gemm-half-written",
         "deep-gemm-include-path",
         "flashinfer-cuda-home",
+        "library-needs-missing",
         "ninja-mtime-inversion",
         "triton-group-dangling",
         "triton-group-outside",

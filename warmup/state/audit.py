@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -28,7 +27,6 @@ from warmup.state.judge import (
     judge_markers,
     list_envs,
 )
-from warmup.state.version_vector import VersionVector
 from warmup.words.errors import EXIT_FAILED, EXIT_INTEGRITY, EXIT_OK, UsageError
 from warmup.words.escape import to_line, to_text
 
@@ -93,7 +91,7 @@ def make_audit(
     """Look at markers and caches. deep: hash every listed file. fix: do away with what is
     repairable, then look again; dry_run: only say what that is.
     """
-    facts = replace(get_facts(view.env, view.vector), packages=_list_packages(view))
+    facts = get_facts(view)
     envs = [view.env, *list_envs(view)]
     repairs: list[Repair] = []
     if fix and not dry_run:
@@ -120,26 +118,25 @@ def make_audit(
     )
 
 
-def get_facts(env: Mapping[str, str], vector: VersionVector) -> Facts:
-    """What the rules need to know of this host, as the version vector says it."""
-    values = {each.name: each.value for each in vector.ingredients if each.value != "none"}
+def get_facts(view: HostView) -> Facts:
+    """What the rules need to know of this host and of the interpreters of its servers.
+
+    Of an interpreter that only running it would tell, nothing is known.
+    """
+    values = {each.name: each.value for each in view.vector.ingredients if each.value != "none"}
     includes = values.get("deep_gemm_include", "")
-    return Facts(
-        env=env,
-        deep_gemm_includes=tuple(includes.split(", ")) if includes else (),
-        cuda_home=values.get("cuda_home", ""),
-        capabilities=tuple(_CAPABILITY.findall(values.get("compute_capability", ""))),
-    )
-
-
-def _list_packages(view: HostView) -> tuple[str, ...]:
-    """Of the interpreters of all launches; none of one that only running it would tell."""
-    paths: dict[str, None] = {}
+    packages: dict[str, None] = {}
     for launch in (view.default, *view.launches):
         with contextlib.suppress(UsageError):
             found = get_interpreter(launch.python, view.get_env(launch), may_run=False)
-            paths |= dict.fromkeys(found.paths)
-    return tuple(paths)
+            packages |= dict.fromkeys(found.paths)
+    return Facts(
+        env=view.env,
+        deep_gemm_includes=tuple(includes.split(", ")) if includes else (),
+        cuda_home=values.get("cuda_home", ""),
+        capabilities=tuple(_CAPABILITY.findall(values.get("compute_capability", ""))),
+        packages=tuple(packages),
+    )
 
 
 def list_unneeded(snapshot: Snapshot, judged: Judged) -> dict[str, Unneeded]:
