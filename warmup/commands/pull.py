@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from warmup.commands.session import Session
-from warmup.packs.api import NoPack, Pull, PullDocument, open_store, parse_reference
+from warmup.packs.api import NoPack, Pull, PullDocument, open_source, parse_reference
 from warmup.report.api import Output, get_count, get_size, show
 from warmup.words.errors import HostError, UsageError
 from warmup.words.escape import get_printable
@@ -28,7 +28,7 @@ def pull(
 
 
 def make_pull(session: Session, reference: str, *, allow_unsigned: bool = False) -> Pull:
-    """Raises UsageError without a cache root, and as `open_store`."""
+    """Raises UsageError without a cache root, and as `open_source`."""
     if not session.resolved.cache_root:
         raise UsageError(
             "pull needs one folder for all caches",
@@ -38,7 +38,7 @@ def make_pull(session: Session, reference: str, *, allow_unsigned: bool = False)
     source = parse_reference(reference)
     return Pull(
         view=session,
-        store=open_store(source, session.policy),
+        store=open_source(source, session.policy),
         source=source,
         trust=session.get_trust(allow_unsigned=allow_unsigned),
         cache_root=Path(session.resolved.cache_root),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from warmup.commands.session import Session
-from warmup.packs.api import VerifyDocument, open_store, parse_reference
+from warmup.packs.api import VerifyDocument, open_source, parse_reference
 from warmup.packs.api import verify as verify_pack
 from warmup.report.api import get_count, get_size, show
 from warmup.words.errors import IntegrityError
@@ -25,7 +25,7 @@ def verify(
     source = parse_reference(text)
     trust = session.get_trust(allow_unsigned=allow_unsigned)
     try:
-        with contextlib.closing(open_store(source, session.policy)) as store:
+        with contextlib.closing(open_source(source, session.policy)) as store:
             document = verify_pack(store, source, session.vector.key, trust, session.home)
     except IntegrityError as error:
         if json_output:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from warmup.packs.pulled import NoPack, PullDocument
     from warmup.packs.push import Push, PushDocument
     from warmup.packs.sign import parse_signing
-    from warmup.packs.store import Reference, check_place, open_store, parse_reference
+    from warmup.packs.store import Reference, check_place, open_source, open_store, parse_reference
     from warmup.packs.trust import Trust
     from warmup.packs.verify import VerifyDocument, verify
 
@@ -32,6 +32,7 @@ __all__ = [
     "VerifyDocument",
     "check_place",
     "collect_parts",
+    "open_source",
     "open_store",
     "parse_reference",
     "parse_signing",
@@ -51,6 +52,7 @@ _PLACES = {
     "VerifyDocument": "verify",
     "check_place": "store",
     "collect_parts": "blobs",
+    "open_source": "store",
     "open_store": "store",
     "parse_reference": "store",
     "parse_signing": "sign",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from warmup.packs import oci
 from warmup.packs.oci import Descriptor
-from warmup.packs.store import PackStore
+from warmup.packs.store import Readable
 from warmup.state.api import Home, hold_launch_lock
 from warmup.words.errors import HostError, IntegrityError, WarmupError
 from warmup.words.files import Folder
@@ -50,7 +50,7 @@ class BlobCache:
             while data := file.read(_CHUNK):
                 yield data
 
-    def fetch(self, store: PackStore, blob: Descriptor, tell: Callable[[int], None]) -> None:
+    def fetch(self, store: Readable, blob: Descriptor, tell: Callable[[int], None]) -> None:
         """Bring it here. tell: how many bytes came. Raises IntegrityError for other bytes than its
         digest's, HostError where the store fails again and again, or drips."""
         part = _get_name(blob) + _PART
@@ -78,7 +78,7 @@ class BlobCache:
 
     def _fetch_rest(
         self,
-        store: PackStore,
+        store: Readable,
         blob: Descriptor,
         part: str,
         digest: hashlib._Hash,
@@ -102,7 +102,7 @@ class BlobCache:
 
     def _append(
         self,
-        store: PackStore,
+        store: Readable,
         blob: Descriptor,
         part: str,
         size: int,

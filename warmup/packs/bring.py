@@ -27,10 +27,9 @@ from warmup.packs.receipt import (
     remove_receipt,
     write_receipt,
 )
-from warmup.packs.store import PackStore
+from warmup.packs.sources import FileSource
 from warmup.packs.trust import Acceptance, read_acceptances, write_acceptance
-from warmup.packs.unpack import unpack_layer
-from warmup.report.api import CountBar, Output
+from warmup.report.api import Output
 from warmup.state.api import HostView, MarkerCheck, get_facts, list_needed
 from warmup.words.errors import HostError, IntegrityError
 from warmup.words.escape import to_text
@@ -40,7 +39,6 @@ from warmup.words.tree import Tree
 
 _LOCK = ".warmup-ci-pull.lock"
 _PATIENCE_S = 3600.0
-_KIB = 1 << 10
 
 
 @dataclass(kw_only=True)
@@ -49,7 +47,7 @@ class Bringing:
     here."""
 
     view: HostView
-    store: PackStore
+    source: FileSource
     cache: BlobCache
     image: PackImage
     cache_root: Path
@@ -88,17 +86,15 @@ class Bringing:
             entries = needed.get((name, to_text(str(to))), set())
             self._placements[name] = place.plan(name, family, to, entries, is_other_gpu=gpu != here)
         wanted = [each for each in self._placements.values() if each.missing]
-        self._fetch(wanted)
+        self.source.fetch(wanted)
         for name in root.list_names():  # what a killed pull left; nobody else pulls here now
             if name.startswith(STAGING_PREFIX):
                 root.remove(name)
         staging_name = f"{STAGING_PREFIX}{os.urandom(8).hex()}"
         try:
             for each in wanted:
-                diff_id = each.family.diff_id
-                chunks = self.cache.read(self.image.layers[diff_id])
                 with root.open_folder(staging_name, create=True) as staging:
-                    unpack_layer(chunks, each.files | self.image.others, staging, diff_id=diff_id)
+                    self.source.unpack(each, staging)
                     place.move(each, staging)
                 root.remove(staging_name)
         finally:
@@ -106,21 +102,6 @@ class Bringing:
         facts = get_facts(self.view)
         for each in self._placements.values():
             place.find_losses(each, facts)
-
-    def _fetch(self, wanted: list[Placement]) -> None:
-        layers = [self.image.layers[each.family.diff_id] for each in wanted]
-        missing = [layer for layer in layers if not self.cache.has(layer)]
-        total, done = sum(layer.size for layer in missing), 0
-        with CountBar("fetching KiB", self.err) as bar:
-
-            def tell(size: int) -> None:
-                nonlocal done
-                done += size
-                bar.advance(done // _KIB, total // _KIB)
-                bar.tick()
-
-            for layer in missing:
-                self.cache.fetch(self.store, layer, tell)
 
     def _derive(self) -> None:
         deriver = Deriver(

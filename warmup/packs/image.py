@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from warmup.packs import oci
 from warmup.packs.contents import MAX_BYTES, PATH, PackFile, PackManifest, decode_contents
 from warmup.packs.foreign import find_kind, read_foreign
+from warmup.packs.mounted import MountedRoot
 from warmup.packs.oci import Descriptor, ImageConfig, ImageManifest
 from warmup.packs.policy import Signer
 from warmup.packs.pulled import NoPack
 from warmup.packs.receipt import Evidence, SignatureRecorder
-from warmup.packs.store import PackStore, Reference, read_bounded, read_small
+from warmup.packs.store import PullStore, Readable, Reference, read_bounded, read_small
 from warmup.packs.trust import Trust
 from warmup.packs.unpack import read_single
 from warmup.words.errors import IntegrityError, WarmupError
@@ -38,7 +39,7 @@ class PackImage:
 
 
 def open_image(
-    store: PackStore,
+    store: PullStore,
     reference: Reference,
     version_key: str,
     trust: Trust,
@@ -49,6 +50,8 @@ def open_image(
 
     Raises NoPack; IntegrityError for what the policy refuses, before any layer is asked for.
     """
+    if isinstance(store, MountedRoot):
+        return _open_root(store, trust)
     tag = reference.tag or version_key
     found = store.read_manifest(reference.digest or tag)
     if found is None:
@@ -90,7 +93,21 @@ def open_image(
     )
 
 
-def _read_checked(store: PackStore, blob: Descriptor) -> Iterator[bytes]:
+def _open_root(root: MountedRoot, trust: Trust) -> PackImage:
+    found = root.read_contents()
+    if found is None:
+        raise NoPack("what is mounted is not a pack of warmup-ci", cause=f"it has no {PATH}")
+    recorder = SignatureRecorder(root)
+    return PackImage(
+        digest=found[0],
+        signer=trust.judge(recorder, found[0]),
+        evidence=recorder.evidence,
+        contents=found[1],
+        layers={},
+    )
+
+
+def _read_checked(store: Readable, blob: Descriptor) -> Iterator[bytes]:
     digest = hashlib.sha256()
     for chunk in read_bounded(store, blob):
         digest.update(chunk)
@@ -99,7 +116,7 @@ def _read_checked(store: PackStore, blob: Descriptor) -> Iterator[bytes]:
         raise IntegrityError("layer is not what its digest says", cause=f"wanted {blob.digest}")
 
 
-def _make_missing(store: PackStore, reference: Reference, tag: str) -> NoPack:
+def _make_missing(store: PullStore, reference: Reference, tag: str) -> NoPack:
     if reference.digest:
         return NoPack(f"there is no pack {reference}")
     tags = store.list_tags()

@@ -13,7 +13,7 @@ from warmup.launch.api import Launch
 from warmup.packs.oci import Descriptor
 from warmup.packs.pulled import PullDocument
 from warmup.packs.receipt import KeptSignatures, find_receipt
-from warmup.packs.store import PackStore, Reference
+from warmup.packs.store import PullStore, Reference
 from warmup.packs.trust import Trust, get_name, read_acceptances
 from warmup.report.api import Output
 from warmup.state.api import HostView, MarkerCheck, hold_launch_lock
@@ -27,7 +27,7 @@ class Pull:
     launch's marker against reality. err: for bars and warnings."""
 
     view: HostView
-    store: PackStore
+    store: PullStore
     source: Reference
     trust: Trust
     cache_root: Path
@@ -86,6 +86,8 @@ class Pull:
         from warmup.packs.blobs import BlobCache
         from warmup.packs.bring import Bringing
         from warmup.packs.image import open_image
+        from warmup.packs.mounted import MountedRoot
+        from warmup.packs.sources import LayerSource, RootSource
 
         trust, key = self._hold_against(packs), self.view.vector.key
         with packs.open_folder("blobs", create=True) as blobs:
@@ -99,7 +101,9 @@ class Pull:
             image = open_image(self.store, self.source, key, trust, read_layer)
             bringing = Bringing(
                 view=self.view,
-                store=self.store,
+                source=RootSource(self.store)
+                if isinstance(self.store, MountedRoot)
+                else LayerSource(self.store, cache, image, self.err),
                 cache=cache,
                 image=image,
                 cache_root=self.cache_root,

@@ -13,7 +13,8 @@ from warmup.packs.policy import Policy, check_registry
 from warmup.words.errors import IntegrityError, UsageError
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-LAYOUT_SCHEMES = ("dir", "s3", "gs", "az", "file")
+_PATHS = ("dir", "root")
+_SCHEMES = ("oci", "dir", "root", "s3", "gs", "az", "file")
 
 
 class Readable(Protocol):
@@ -29,26 +30,30 @@ class Readable(Protocol):
         """Manifests whose subject is this digest (signatures)."""
 
 
-class PackStore(Readable, Protocol):
+class PullStore(Readable, Protocol):
+    """What a pack is pulled from."""
+
+    def find_digest(self, tag: str) -> str | None:
+        """What the store says the tag names; None where it does not say so at once. Quick, and
+        to be compared alone: nothing that has this digest was looked at."""
+
+    def list_tags(self) -> list[str]:
+        """Some of them, for a message."""
+
+    def close(self) -> None: ...
+
+
+class PackStore(PullStore, Protocol):
     """Blobs by digest, manifests by digest or tag."""
 
     def has_blob(self, blob: Descriptor) -> bool: ...
 
     def write_blob(self, blob: Descriptor, open_: Callable[[], BinaryIO]) -> None: ...
 
-    def find_digest(self, tag: str) -> str | None:
-        """What the store says the tag names; None where it does not say so at once. Quick, and
-        to be compared alone: nothing that has this digest was looked at."""
-
     def write_manifest(self, data: bytes, media_type: str, tag: str | None) -> None:
         """tag: None where it is found by its digest alone."""
 
-    def list_tags(self) -> list[str]:
-        """Some of them, for a message."""
-
     def add_referrer(self, digest: str, referrer: Descriptor) -> None: ...
-
-    def close(self) -> None: ...
 
 
 def read_small(
@@ -81,7 +86,7 @@ class Reference:
     digest: str = ""
 
     def __str__(self) -> str:
-        link = ":" if self.scheme == "dir" else "://"
+        link = ":" if self.scheme in _PATHS else "://"
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""
         return f"{self.scheme}{link}{self.place}{tag}{digest}"
@@ -90,8 +95,8 @@ class Reference:
 def parse_reference(text: str) -> Reference:
     """Raises UsageError for anything that is not the name of a pack."""
     scheme, _, rest = text.partition(":")
-    rest = rest.removeprefix("//") if scheme != "dir" else rest
-    if scheme not in ("oci", *LAYOUT_SCHEMES) or not rest:
+    rest = rest.removeprefix("//") if scheme not in _PATHS else rest
+    if scheme not in _SCHEMES or not rest:
         raise UsageError(
             f"not a pack: {text[:200]!r}",
             hint="write oci://REGISTRY/REPO[:TAG], s3://BUCKET/PATH[:TAG] or dir:PATH[:TAG]",
@@ -117,9 +122,11 @@ def open_store(reference: Reference, policy: Policy, *, create: bool = False) ->
     """create: make a folder that is missing.
 
     Raises IntegrityError for a registry that the policy does not allow, HostError without the
-    extra `packs`.
+    extra `packs`, UsageError for a root, which can only be pulled from.
     """
     check_place(reference, policy)
+    if reference.scheme == "root":
+        raise UsageError(f"{reference}: what is mounted can only be pulled from")
     if reference.scheme == "oci":
         from warmup.packs.registry import RegistryStore
 
@@ -127,3 +134,12 @@ def open_store(reference: Reference, policy: Policy, *, create: bool = False) ->
     from warmup.packs.layout import LayoutStore
 
     return LayoutStore(reference.scheme, reference.place, create=create)
+
+
+def open_source(reference: Reference, policy: Policy) -> PullStore:
+    """The same, of a pack that is there. Raises as `open_store`."""
+    if reference.scheme != "root":
+        return open_store(reference, policy)
+    from warmup.packs.mounted import MountedRoot
+
+    return MountedRoot(reference.place)

@@ -6,15 +6,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 import tarfile
 import zlib
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from warmup.packs.contents import MAX_FILES, PackFile, find_name_problem
+from warmup.packs.writer import FileWriter
 from warmup.words.errors import IntegrityError
-from warmup.words.escape import from_text, to_text
+from warmup.words.escape import to_text
 from warmup.words.files import Folder
 
 _BLOCK = 1 << 20
@@ -131,7 +131,7 @@ def unpack_layer(
     }
     with (
         _open_tar(chunks, get_limit(files.values())) as (archive, layer),
-        _Writer(into) as writer,
+        FileWriter(into) as writer,
     ):
         for info in archive:
             path = info.name.removeprefix("./")
@@ -145,7 +145,9 @@ def unpack_layer(
                 raise _refuse(f"{path!r:.200} {why}")
             if info.size != wanted.size:
                 raise _refuse(f"{path!r} has {info.size} bytes, not {wanted.size}")
-            writer.write(archive, info, path, wanted)
+            source = archive.extractfile(info)
+            assert source is not None
+            writer.write(path, wanted, source)
         if missing:
             raise _refuse(f"{next(iter(missing))!r} is listed and not in it")
         got = layer.finish()
@@ -208,49 +210,6 @@ def _open_tar(chunks: Iterator[bytes], limit: int) -> Iterator[tuple[tarfile.Tar
             yield archive, layer
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         raise _refuse(f"not a tar: {error}") from None
-
-
-class _Writer:
-    """Writes files below a folder. The one that was written in last stays open: a layer has its
-    files in order. Use as a context manager."""
-
-    def __init__(self, into: Folder) -> None:
-        self._into = into
-        self._path = ""
-        self._folder = Folder(os.dup(into.fd), into.path)
-
-    def __enter__(self) -> _Writer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._folder.close()
-
-    def write(
-        self, archive: tarfile.TarFile, info: tarfile.TarInfo, path: str, wanted: PackFile
-    ) -> None:
-        """Raises IntegrityError where its sha256 is another, OSError."""
-        folder, _, name = from_text(path).rpartition("/")
-        if folder != self._path:
-            self._enter(folder)
-        source, digest = archive.extractfile(info), hashlib.sha256()
-        assert source is not None
-        fd = self._folder.create_file(name, mode=0o700 if wanted.executable else 0o600)
-        with os.fdopen(fd, "wb") as out:
-            while data := source.read(_BLOCK):
-                digest.update(data)
-                out.write(data)
-            out.flush()
-            os.utime(fd, ns=(wanted.mtime_ns, wanted.mtime_ns))
-        if digest.hexdigest() != wanted.sha256:
-            raise _refuse(f"{path!r} is not what its sha256 says")
-
-    def _enter(self, path: str) -> None:
-        self._folder.close()
-        self._folder = Folder(os.dup(self._into.fd), self._into.path)
-        for part in path.split("/"):
-            with self._folder as above:
-                self._folder = above.open_folder(part, create=True)
-        self._path = path
 
 
 def _refuse(cause: str) -> IntegrityError:

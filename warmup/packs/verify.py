@@ -7,7 +7,7 @@ import msgspec
 
 from warmup.packs.image import open_image
 from warmup.packs.policy import Signer
-from warmup.packs.store import PackStore, Reference
+from warmup.packs.store import PullStore, Reference
 from warmup.packs.trust import Trust, read_acceptances
 from warmup.state.api import Home, Ingredient
 from warmup.words.errors import EXIT_OK
@@ -48,7 +48,7 @@ class VerifyDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def verify(
-    store: PackStore, reference: Reference, version_key: str, trust: Trust, home: Home
+    store: PullStore, reference: Reference, version_key: str, trust: Trust, home: Home
 ) -> VerifyDocument:
     """home: it knows what was accepted last, as `pull` does. Raises as `open_image`."""
     folder = home.find_folder("packs")
