@@ -41,7 +41,7 @@ class MountedRoot:
     def copy(self, files: Mapping[str, PackFile], into: Folder) -> None:
         """files: by path below the root. Raises IntegrityError for what is not as listed, OSError
         where it cannot be written."""
-        with Tree(self._path) as tree, FileWriter(into) as writer:
+        with Tree(self._path) as tree, FileWriter(into, "pack") as writer:
             for path, wanted in sorted(files.items()):
                 try:
                     dir_fd, name = tree.locate(from_text(path))

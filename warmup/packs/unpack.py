@@ -131,7 +131,7 @@ def unpack_layer(
     }
     with (
         _open_tar(chunks, get_limit(files.values())) as (archive, layer),
-        FileWriter(into) as writer,
+        FileWriter(into, "layer") as writer,
     ):
         for info in archive:
             path = info.name.removeprefix("./")

@@ -21,11 +21,11 @@ _NO_CLONES = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.E
 class FileWriter:
     """Writes below a folder. The one that was written in last stays open: files come in order.
 
-    Use as a context manager.
+    what: is refused where a file is not what it must be. Use as a context manager.
     """
 
-    def __init__(self, into: Folder) -> None:
-        self._into = into
+    def __init__(self, into: Folder, what: str) -> None:
+        self._into, self._what = into, what
         self._path = ""
         self._folder = Folder(os.dup(into.fd), into.path)
 
@@ -60,7 +60,8 @@ class FileWriter:
                 while data := file.read(_BLOCK):
                     digest.update(data)
         if digest.hexdigest() != wanted.sha256:
-            raise IntegrityError("pack refused", cause=f"{path!r} is not what its sha256 says")
+            cause = f"{path!r} is not what its sha256 says"
+            raise IntegrityError(f"{self._what} refused", cause=cause)
 
     def _enter(self, path: str) -> None:
         self._folder.close()
