@@ -7,41 +7,46 @@ program does with such answers. Only the look for a driver's device file is led 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from tests.commands.program import get_env
+from tests.commands.program import ROOT, get_env
 from tests.target.null_device import get_libraries
 from warmup.target.profile import encode_profile, parse_target
 
-_PROGRAM = """
+# Python's own start runs it, in the jobs of a run as in the run.
+_SITE = """
 import pathlib
 from warmup.state import gpus
 gpus._DEVICE_FILES = (pathlib.Path("/dev/null"),)
-from warmup.cli import main
-main()
 """
 
 
 def call_on_gpu(
-    folder: Path, target: str, *args: str, driver: str = "580.95.05"
+    folder: Path, target: str, *args: str, driver: str = "580.95.05", **more: str
 ) -> subprocess.CompletedProcess[str]:
     """`warmup-ci ARGS` where NVML shows the GPUs of `target` and this driver."""
     profile = folder / "gpu.profile"
     said = encode_profile(parse_target(target)).splitlines()
     kept = [line for line in said if not line.startswith("driver_text")]
     profile.write_text("\n".join([*kept, f"driver_text {driver}", ""]))
+    site = folder / "gpu-site"
+    site.mkdir(exist_ok=True)
+    (site / "sitecustomize.py").write_text(_SITE)
     libraries = get_libraries()
     preload = [libraries / name for name in ("libcuda.so.1", "libnvidia-ml.so.1")]
     env = get_env(
         folder,
         LD_PRELOAD=":".join(map(str, preload)),
         WARMUP_CI_NULL_PROFILE=str(profile),
+        PYTHONPATH=f"{ROOT}{os.pathsep}{site}",
+        **more,
     )
     return subprocess.run(
-        [sys.executable, "-c", _PROGRAM, *args],
+        [sys.executable, "-m", "warmup", *args],
         cwd=folder,
         env=env,
         capture_output=True,
