@@ -61,8 +61,12 @@ MECHANISMS = (
         ("launch", "kernels/config.py", "engine"),  # kernels names it; launch/folder.py reads it
     ),
     Mechanism("progress bars", r"from rich|import rich", ("report/terminal.py",)),
-    # The asked interpreter prints its own layout; the engine is a program of its own.
-    Mechanism("writing lines", r"(?<![\w.])print\(", ("engine", "state/interpreter.py")),
+    # Text for another interpreter prints its answer; the engine is a program of its own.
+    Mechanism(
+        "writing lines",
+        r"(?<![\w.])print\(",
+        ("engine", "state/interpreter.py", "launch/hub_fetch.py"),
+    ),
     Mechanism(
         "HTTP with a server",
         r"import requests|http\.client|urllib\.request",

@@ -209,6 +209,7 @@ def cli() -> None:
 @_option("--prove/--no-prove", default=None, help="Boot again: it must compile nothing.")
 @_option("--fail-fast", is_flag=True, help="Skip the others once a model failed.")
 @_option("--deadline", "deadline_s", type=_SECONDS, help="Seconds for the whole step.")
+@_option("--download", is_flag=True, help="Fetch what the hub's cache lacks of a model.")
 @_option("--strategy", type=click.Choice(["auto", "kernels", "server"]), help="How to warm.")
 @_option("--ladder", type=click.Choice(["short", "full", "off"]), help="Requests sent.")
 @_option("--log-lines", type=_COUNT, default=30, help="Lines of each server's log to show.")

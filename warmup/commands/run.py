@@ -47,6 +47,7 @@ def run(
     pull_from: str | None = None,
     push_to: str | None = None,
     sign: str | None = None,
+    download: bool = False,
 ) -> int:
     """Warm the models that the session names. Returns the exit status.
 
@@ -54,22 +55,28 @@ def run(
     many at once, or `auto`; None for one after the other. log_lines: of a server's log to show.
     max_log_bytes: of one log to keep on disk. report_dir: where every file of `report` is written
     at the end, however it comes. pull_from, push_to: packs to begin from, and to leave; sign: as
-    `push`. Raises UsageError before anything is launched, IntegrityError for a pack that the policy
-    refuses, and HostError where the home cannot be used.
+    `push`. download: fetch first what the hub's cache lacks, WarmupError where that fails. Raises
+    UsageError before anything is launched, IntegrityError for a pack that the policy refuses, and
+    HostError where the home cannot be used.
     """
     begin = time.monotonic()
     if session.seeding is not None:
         session.seeding.require_no_gpu(session.env)
+    is_guarded = is_actions(session.environ)
+    err = Output(sys.stderr, is_guarded)
+    if download:
+        from warmup.commands.download import download_missing
+
+        download_missing(session, err, begin)
     for launch in session.get_launches():
         problem = session.find_problem(launch)
         if isinstance(problem, UsageError):  # a user's mistake is refused before the first launch
             raise problem
-    is_guarded = is_actions(session.environ)
     deadline_s = session.resolved.deadline_s
     found = _Run(
         session=session,
         out=Output(sys.stdout, is_guarded),
-        err=Output(sys.stderr, is_guarded),
+        err=err,
         begin=begin,
         limits=Limits(
             deadline=None if deadline_s is None else begin + deadline_s,

@@ -69,10 +69,15 @@ class Session:
         """Raises UsageError for wrong flags, workflow or models."""
         return load(self.selection, self.cwd, need_models=False)
 
-    @property
+    @cached_property
     def launches(self) -> tuple[Launch, ...]:
-        """Of the models named, or of all in the workflow; none where there are neither."""
-        return self.resolved.launches
+        """Of the models named, or of all in the workflow; none where there are neither.
+
+        A hub id of an engine that wants a folder is looked up in the hub's cache.
+        """
+        engines = [get_engine(launch.engine) for launch in self.resolved.launches]
+        pairs = zip(engines, self.resolved.launches, strict=True)
+        return tuple(engine.locate(launch, self.get_env(launch)) for engine, launch in pairs)
 
     @property
     def default(self) -> Launch:
@@ -164,6 +169,10 @@ class Session:
     def get_boot_launch(self, launch: Launch) -> Launch:
         """The launch as its server is started: with random weights on a target."""
         return launch if self.seeding is None else self.seeding.get_boot_launch(launch)
+
+    def forget_launches(self) -> None:
+        """So that the hub's cache is looked at again."""
+        self.__dict__.pop("launches", None)
 
     def find_problem(self, launch: Launch) -> WarmupError | None:
         """Why this launch cannot work, as far as can be seen before anything is started."""

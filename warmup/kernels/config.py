@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,14 @@ import msgspec
 from warmup.kernels.shapes import BLOCK, NotModelledError
 from warmup.launch.api import (
     Launch,
+    download,
     find_folder,
     find_object,
     find_snapshot,
     get_hub_folder,
     is_hub_id,
 )
-from warmup.words.errors import UsageError, WarmupError
+from warmup.words.errors import UsageError
 
 # No real size is larger; what is, is a damaged file, and would only fail much later.
 _MAX_SIZE = 1 << 24
@@ -154,11 +154,6 @@ def read_config(path: Path) -> Config:
 
 
 _TIMEOUT_S = 300
-# In the server's environment: its huggingface_hub knows its cache, its token and its proxy.
-_CODE = (
-    "import sys, huggingface_hub; "
-    "huggingface_hub.hf_hub_download(sys.argv[1], 'config.json', revision=sys.argv[2] or None)"
-)
 
 
 def download_config(launch: Launch, env: Mapping[str, str]) -> None:
@@ -171,28 +166,4 @@ def download_config(launch: Launch, env: Mapping[str, str]) -> None:
         return
     except NotModelledError:
         pass
-    command = [launch.python, "-c", _CODE, launch.model, launch.revision or ""]
-    try:
-        done = subprocess.run(
-            command,
-            env=dict(env),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except OSError as error:
-        raise _make_error(launch, f"{launch.python}: {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
-        raise _make_error(launch, f"no answer within {_TIMEOUT_S} s") from error
-    if done.returncode:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise _make_error(launch, lines[-1] if lines else f"exit status {done.returncode}")
-
-
-def _make_error(launch: Launch, cause: str) -> WarmupError:
-    return WarmupError(
-        f"cannot download config.json of {launch.model}",
-        cause=cause[:500],
-        hint="is the hub reachable, the id right, and HF_TOKEN set for a gated model?",
-    )
+    download(launch, env, "config", timeout_s=_TIMEOUT_S)

@@ -86,7 +86,12 @@ def list_jobs(launches: Sequence[Launch], pool: CompilePool, *, fp8: bool) -> li
     asked = []
     for each in launches:
         has_fp8 = fp8 or "--fp8" in each.fallback_args
-        payload = {"op": "list", "model": each.model, "tp": each.tp, "fp8": has_fp8}
+        payload = {
+            "op": "list",
+            "model": str(each.files or each.model),
+            "tp": each.tp,
+            "fp8": has_fp8,
+        }
         asked.append(CompileJob(each.name, payload))
     found: dict[str, CompileJob] = {}
     for outcome in pool.run(asked):

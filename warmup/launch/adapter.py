@@ -55,6 +55,9 @@ class Adapter(ABC):
         """The steps of the full ladder, where the launch has no requests of its own."""
         return ()
 
+    def locate(self, launch: Launch, env: Mapping[str, str]) -> Launch:
+        return launch
+
     def find_engine_problem(self, launch: Launch) -> WarmupError | None:
         """What only this engine refuses."""
         return None

@@ -11,6 +11,7 @@ from warmup.launch.engine_table import get_engine
 from warmup.launch.environment import UNSTARTED, get_server_env
 from warmup.launch.folder import find_folder, find_object, is_hub_id
 from warmup.launch.hub_cache import find_snapshot, get_hub_folder
+from warmup.launch.hub_download import Wanted, download
 from warmup.launch.ladder import LadderStep
 from warmup.launch.launch import Ladder, Launch, Method, RequestSpec, UrlPath
 from warmup.launch.placeholders import find_unknown
@@ -27,6 +28,8 @@ __all__ = [
     "Method",
     "RequestSpec",
     "UrlPath",
+    "Wanted",
+    "download",
     "find_folder",
     "find_object",
     "find_snapshot",

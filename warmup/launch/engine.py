@@ -60,6 +60,12 @@ class Engine(Protocol):
     def num_extra_ports(self) -> int:
         """Ports it opens besides HTTP's (rendezvous, NCCL, …)."""
 
+    def locate(self, launch: Launch, env: Mapping[str, str]) -> Launch:
+        """The launch with what the hub's cache has of its id, where the engine wants a folder.
+
+        env: the server's. Raises UsageError for files that cannot be read.
+        """
+
     def find_problem(self, launch: Launch) -> WarmupError | None:
         """Why this launch cannot work, as far as can be seen without starting it."""
 

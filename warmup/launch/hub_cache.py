@@ -1,4 +1,4 @@
-"""Where the hub's cache holds a model. Never the network.
+"""Where the hub's cache holds a model, and what of it is missing. Never the network.
 
 The cache's layout is huggingface_hub 2.4's (constants.py, file_download.py, _cache_manager.py):
 `models--ORG--NAME/refs/REVISION` names a commit, `snapshots/COMMIT/` holds links to its files.
@@ -8,14 +8,45 @@ The newest snapshot by mtime may be another revision's: only the ref tells.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import msgspec
+
+from warmup.launch.folder import CONFIG_NAMES, find_object
+from warmup.words.errors import UsageError
 from warmup.words.files import read_regular
 from warmup.words.locations import expand, get_cache_home
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _MAX_REF_BYTES = 256
+WEIGHTS = ".safetensors"
+# Of a vision-language model: one of each (transformers 5).
+_BESIDE_WEIGHTS = (
+    ("tokenizer.json", "tokenizer_config.json", "tokenizer.model"),
+    ("preprocessor_config.json", "processor_config.json"),
+)
+
+
+class HubFiles(msgspec.Struct, frozen=True):
+    """What the cache has of a hub id's revision.
+
+    repo: the folder of all that it has of the id, there or not. snapshot: the folder of this
+    revision's files; "" where there is none. missing: the files that a model of this kind needs
+    and that are not there, relative to the snapshot; weights end in `.safetensors`.
+    """
+
+    repo: str
+    revision: str
+    snapshot: str = ""
+    missing: tuple[str, ...] = ()
+
+    def is_complete(self, *, needs_weights: bool) -> bool:
+        return bool(self.snapshot) and not self.find_missing(needs_weights=needs_weights)
+
+    def find_missing(self, *, needs_weights: bool) -> tuple[str, ...]:
+        """The same, without the weights where random ones are served."""
+        return tuple(name for name in self.missing if needs_weights or not name.endswith(WEIGHTS))
 
 
 def get_hub_cache(env: Mapping[str, str]) -> Path:
@@ -41,6 +72,51 @@ def find_snapshot(model: str, revision: str | None, env: Mapping[str, str]) -> P
     commit = _find_commit(folder, revision or "main")
     path = folder / "snapshots" / commit if commit else None
     return path if path is not None and path.is_dir() else None
+
+
+def read_hub_files(model: str, revision: str | None, env: Mapping[str, str]) -> HubFiles:
+    """Look for a diffusers or transformers model in the cache; broken JSON is its reader's."""
+    repo, name = str(get_hub_folder(model, env)), revision or "main"
+    snapshot = find_snapshot(model, revision, env)
+    if snapshot is None:
+        return HubFiles(repo, name)
+    try:
+        missing = tuple(_iter_missing(snapshot))
+    except UsageError:
+        missing = ()
+    return HubFiles(repo, name, str(snapshot), missing)
+
+
+def _iter_missing(snapshot: Path) -> Iterator[str]:
+    """Dangling links count as missing: the file behind them was removed, or never came."""
+    index = find_object(snapshot / "model_index.json")
+    if index is not None:
+        for part, said in index.items():  # [library, class] of each part, nulls for one left out
+            if isinstance(said, list) and said and said[0]:
+                if (snapshot / part).is_dir():
+                    yield from (f"{part}/{name}" for name in _iter_part(snapshot / part))
+                else:
+                    yield f"{part}/"
+    elif (snapshot / "config.json").exists():
+        yield from _iter_part(snapshot)
+        for names in _BESIDE_WEIGHTS:
+            if not any((snapshot / name).exists() for name in names):
+                yield names[0]
+    else:
+        yield " or ".join(CONFIG_NAMES)
+
+
+def _iter_part(folder: Path) -> Iterator[str]:
+    """What is missing of one model's folder: files of its index, weights, ends of links."""
+    files = {path.name: path.exists() for path in folder.iterdir()}
+    weights = [name for name in files if name.endswith(WEIGHTS)]
+    for name in [name for name in files if name.endswith(f"{WEIGHTS}.index.json")]:
+        shards = (find_object(folder / name) or {}).get("weight_map")
+        weights = sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else weights
+    if "config.json" in files and not weights:
+        yield "model.safetensors"
+    yield from (name for name, is_there in sorted(files.items()) if not is_there)
+    yield from (name for name in weights if name not in files)
 
 
 def _find_commit(folder: Path, revision: str) -> str | None:

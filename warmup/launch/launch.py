@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from warmup.launch.folder import ModelFolder, find_folder, read_folder
-from warmup.launch.hub_cache import find_snapshot
+from warmup.launch.hub_cache import HubFiles, find_snapshot
 from warmup.launch.record import LaunchRecord, make_record
 from warmup.words import encoding
 
@@ -47,6 +47,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     request: what is sent first, instead of the engine's own request; requests: what is sent then,
     instead of the engine's ladder (the first of them first, where there is no `request`).
     max_processes: RLIMIT_NPROC of the server, which counts all threads of its user; 0 sets none.
+    hub: what the hub's cache has of an id, for an engine that is given folders alone; else None.
     What is derived is computed once: a record reads files.
     """
 
@@ -74,6 +75,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     prove: bool = False
     strategy: Literal["auto", "kernels", "server"] = "auto"
     workflow_dir: str = ""
+    hub: HubFiles | None = None
 
     def __post_init__(self) -> None:
         if not self.label:
@@ -88,6 +90,12 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def folder(self) -> Path | None:
         """The model's local folder, absolute, there or not; None for a hub id."""
         return find_folder(self.model)
+
+    @property
+    def files(self) -> Path | None:
+        """The local folder, or the snapshot of an id that was looked up (`hub`); else None."""
+        snapshot = "" if self.hub is None else self.hub.snapshot
+        return Path(snapshot) if snapshot else self.folder
 
     @property
     def model_argument(self) -> str:
@@ -107,6 +115,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             command=self.command,
             fallback_args=self.fallback_args,
             env=self.env,
+            files=self.files,
         )
 
     @property
@@ -132,12 +141,12 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def contents(self) -> ModelFolder | None:
-        """What the local folder says of the model; None for a hub id. Raises UsageError."""
-        return None if self.folder is None else read_folder(self.folder)
+        """What its files say of the model; None for a hub id without any. Raises UsageError."""
+        return None if self.files is None else read_folder(self.files)
 
     def find_files(self, env: Mapping[str, str]) -> Path | None:
         """The local folder, or the hub cache's snapshot; None where the cache has none yet.
 
         env: the server's, which says where that cache is.
         """
-        return self.folder or find_snapshot(self.model, self.revision, env)
+        return self.files or find_snapshot(self.model, self.revision, env)

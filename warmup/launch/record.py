@@ -36,7 +36,8 @@ class Sizes(msgspec.Struct, frozen=True):
 class LaunchRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """What a launch key hashes, as written, so that two launches can be told apart by people.
 
-    config: digest of a local model's configuration files; None for a hub id.
+    config: digest of the configuration files in a local folder, or in the snapshot that an engine
+    is given for a hub id; None for an id that the engine looks up itself.
     """
 
     engine: str
@@ -86,8 +87,9 @@ def make_record(
     command: Sequence[str],
     fallback_args: Sequence[str],
     env: Mapping[str, str],
+    files: Path | None = None,
 ) -> LaunchRecord:
-    """The fields of a launch that its key hashes. Reads the configuration of a local model."""
+    """The fields of a launch that its key hashes. files: whose configuration is read, if any."""
     # By name and shape, and by the launch's own values: the key must be that of any environment.
     redactor = Redactor.from_environment(env, argvs=(command, fallback_args))
     written = {
@@ -100,7 +102,7 @@ def make_record(
         model=encoding.clean(model),
         tp=tp,
         revision=revision,
-        config=_find_config_digest(model),
+        config=None if files is None else _find_config_digest(files),
         weights=weights,
         trust_remote_code=trust_remote_code,
         command=redactor.redact_argv(encoding.clean(command)),
@@ -143,16 +145,14 @@ def _find_size(said: Arguments, *names: str) -> int | None:
     return int(size) if size.isdecimal() and int(size) > 0 else None
 
 
-def _find_config_digest(model: str) -> str | None:
+def _find_config_digest(model: Path) -> str | None:
     """sha256 over config.json, model_index.json and those of the parts of a pipeline.
 
-    A local model can change under its name, and with it the shapes of all of its kernels; a hub
-    id is held by its revision. None where there is no folder with such a file.
+    A model can change under its name, and with it the shapes of all of its kernels. None where
+    there is no folder with such a file.
     """
-    if not model.startswith("/"):
-        return None
     digest, is_any = hashlib.sha256(), False
-    for folder in (Path(model), *_list_folders(Path(model))):
+    for folder in (model, *_list_folders(model)):
         for name in CONFIG_NAMES:
             content = find_content(folder / name)
             if content is not None:

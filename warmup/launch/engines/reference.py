@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 import warmup
 from warmup.launch.adapter import PORT_TAKEN, Adapter
 from warmup.launch.answers import find_completion_fault, find_media_fault
 from warmup.launch.engine import Allocation
 from warmup.launch.engine_table import HUB_ENGINES, find_engines_for
-from warmup.launch.folder import ModelFolder, find_name_problem
+from warmup.launch.folder import ModelFolder, find_name_problem, is_hub_id
+from warmup.launch.hub_cache import read_hub_files
 from warmup.launch.ladder import NUM_TOKENS, SAMPLED, LadderStep, get_limit, make_burst
 from warmup.launch.launch import Launch, RequestSpec
 from warmup.launch.media import make_image_url
@@ -26,6 +29,7 @@ from warmup.words.errors import UsageError, WarmupError
 
 _INSTALLED = ("site-packages", "dist-packages")
 _LONG_WORDS, _BURST, _SMALL = 256, 4, 256
+_NUM_NAMED = 3  # missing files in one line; the others are counted
 
 
 class ReferenceEngine(Adapter):
@@ -38,20 +42,19 @@ class ReferenceEngine(Adapter):
     info_path = "/v1/models"
     crash_patterns = ("Server warmup failed; aborting startup", PORT_TAKEN)
 
+    def locate(self, launch: Launch, env: Mapping[str, str]) -> Launch:
+        if launch.folder is not None or not is_hub_id(launch.model):
+            return launch
+        hub = read_hub_files(launch.model, launch.revision, env)
+        return msgspec.structs.replace(launch, hub=hub)
+
     def find_engine_problem(self, launch: Launch) -> WarmupError | None:
-        problem = find_name_problem(launch.model, launch.label)
-        if problem is not None:
-            takers = ", ".join(HUB_ENGINES)
-            hint = f"give a local folder; engines that take hub ids (org/name): {takers}"
-            return UsageError(problem.what, hint=hint)
-        others = ", ".join(find_engines_for(launch))
-        if launch.contents is None:
-            return UsageError(
-                f"{launch.label}: engine reference serves local folders, and this is a hub id",
-                hint=f"download it to a folder; engines that might take the id: {others}",
-            )
+        problem = find_name_problem(launch.model, launch.label) or _find_hub_problem(launch)
+        if problem is not None or launch.contents is None:
+            return problem
         if find_task(launch.contents) is not None:
             return None
+        others = ", ".join(find_engines_for(launch))
         return UsageError(
             f"{launch.label}: engine reference cannot serve {_describe(launch.contents)}",
             hint=f"engines that might: {others}" if others else "is it the model's own folder?",
@@ -88,6 +91,37 @@ class ReferenceEngine(Adapter):
     ) -> Sequence[LadderStep]:
         task = find_task(_get_contents(launch))
         return _make_chat_steps(info) if task == "chat" else [_make_small(task)]
+
+
+def _find_hub_problem(launch: Launch) -> UsageError | None:
+    """What the hub's cache lacks of this id; None for a folder, and where nothing is missing."""
+    if launch.folder is not None:
+        return None
+    takers = ", ".join(HUB_ENGINES)
+    hub = launch.hub
+    if hub is None:
+        return UsageError(
+            f"{launch.label}: engine reference serves folders, and this hub id was not looked up",
+            hint=f"engines that take the id itself: {takers}",
+        )
+    needs_weights = launch.weights != "dummy"
+    if hub.is_complete(needs_weights=needs_weights):
+        return None
+    hint = "`warmup-ci run --download` fetches it; HF_HOME says where else the cache is; engines"
+    hint += f" that fetch an id themselves: {takers}"
+    if not hub.snapshot:
+        return UsageError(
+            f"{launch.label}: not in the hub's cache",
+            cause=f"looked for revision {hub.revision} in {hub.repo}",
+            hint=hint,
+        )
+    missing = hub.find_missing(needs_weights=needs_weights)
+    more = f" and {len(missing) - _NUM_NAMED} more" if len(missing) > _NUM_NAMED else ""
+    return UsageError(
+        f"{launch.label}: the hub's cache lacks {', '.join(missing[:_NUM_NAMED])}{more}",
+        cause=f"looked in {hub.snapshot} (revision {hub.revision})",
+        hint=hint,
+    )
 
 
 def _make_chat() -> RequestSpec:
@@ -143,7 +177,7 @@ def _make_media(task: Task | None) -> RequestSpec:
 
 def _get_contents(launch: Launch) -> ModelFolder:
     if launch.contents is None:
-        raise UsageError(f"{launch.name}: engine reference serves local folders only")
+        raise _find_hub_problem(launch) or UsageError(f"{launch.name}: no such folder")
     return launch.contents
 
 
