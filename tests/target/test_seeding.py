@@ -6,6 +6,7 @@ The servers are toys that write cache entries; the null device under them is the
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.program import call, call_json, get_env, write_workflow
+from tests.commands.program import add_package, call, call_json, get_env, write_workflow
 from tests.state.helpers import wait_until
 from tests.target.gpu_host import call_json_on_gpu, call_on_gpu
 from tests.target.null_device import get_libraries
@@ -184,22 +185,47 @@ def test_what_cannot_be_a_target_is_a_mistake(tmp_path: Path, args: list[str], s
     assert done.returncode == 2 and said in done.stderr, done.stderr
 
 
-def test_autotuning_is_refused(tmp_path: Path) -> None:
-    write_workflow(tmp_path)
-    done = call(tmp_path, *RUN, "--target", "h200", TORCHINDUCTOR_MAX_AUTOTUNE="1")
+@pytest.mark.parametrize(
+    ("args", "env", "said"),
+    [
+        ((), {"TORCHINDUCTOR_MAX_AUTOTUNE": "1"}, "TORCHINDUCTOR_MAX_AUTOTUNE=1"),
+        (("--compile-mode", "max-autotune"), {}, "max-autotune"),
+        (('{"max_autotune": true}',), {}, "max_autotune"),
+    ],
+)
+def test_autotuning_is_refused(
+    tmp_path: Path, args: tuple[str, ...], env: dict[str, str], said: str
+) -> None:
+    write_workflow(tmp_path, *args)
+    done = call(tmp_path, *RUN, "--target", "h200", **env)
     assert done.returncode == 2
     assert "asks for autotuning, which needs the GPU" in done.stderr
-    assert "TORCHINDUCTOR_MAX_AUTOTUNE=1" in done.stderr
+    assert said in done.stderr
 
 
-def test_an_engine_with_a_cpu_torch_is_refused(tmp_path: Path) -> None:
+def test_what_names_autotuning_and_leaves_it_off_is_seeded(tmp_path: Path) -> None:
+    seed(tmp_path, "--expand", '{"max_autotune": false}')
+
+
+@pytest.mark.parametrize(
+    ("cuda", "said"),
+    [
+        ("None", "its torch 2.14.1 was built for no CUDA (it is a CPU build); CUDA 13 is wanted"),
+        ("'12.9'", "its torch 2.14.1 was built for CUDA 12.9; CUDA 13 is wanted"),
+    ],
+)
+def test_an_engine_with_another_torch_is_refused(tmp_path: Path, cuda: str, said: str) -> None:
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "config.json").write_text(
         '{"architectures": ["Qwen2_5_VLForConditionalGeneration"]}'
     )
-    done = call(tmp_path, "run", "--models", "./tiny", "--target", "h200")
-    assert done.returncode == 2
-    assert "was built for no CUDA (it is a CPU build); CUDA 13 is wanted" in done.stderr
+    path = add_package(tmp_path, "torch")
+    version = f"__version__ = '2.14.1'\ncuda: str | None = {cuda}\n"
+    (tmp_path / "packages" / "torch" / "version.py").write_text(version)
+    # Before the torch of the tests themselves.
+    path = os.pathsep.join(reversed(path.split(os.pathsep)))
+    done = call(tmp_path, "run", "--models", "./tiny", "--target", "h200", PYTHONPATH=path)
+    assert done.returncode == 2 and said in done.stderr, done.stderr
 
 
 def test_more_ranks_than_the_target_has(tmp_path: Path) -> None:
@@ -216,6 +242,18 @@ def test_a_real_driver_is_refused(tmp_path: Path) -> None:
     done = call(tmp_path, *RUN, "--target", "h200", LD_LIBRARY_PATH=str(tmp_path / "lib"))
     assert done.returncode == 3
     assert "a real CUDA driver is visible" in done.stderr
+
+
+def test_the_toolkits_stub_for_linking_is_no_driver(tmp_path: Path) -> None:
+    """NVIDIA's images for development name its folder in LIBRARY_PATH, where gcc finds it."""
+    stubs = tmp_path / "stubs"
+    stubs.mkdir()
+    (stubs / "stub.c").write_text("int cuInit(unsigned flags) { return 100; }\n")
+    compile_stub = ["cc", "-shared", "-Wl,-soname,libcuda.so.1", "-o", "libcuda.so", "stub.c"]
+    subprocess.run(compile_stub, cwd=stubs, check=True)
+    write_workflow(tmp_path)
+    done = call(tmp_path, *RUN, "--target", "h200", LIBRARY_PATH=str(stubs))
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_target_comes_from_the_workflow_and_an_empty_flag_takes_it_away(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from warmup.caches.hazards.deep_gemm import INCLUDE_PATH
 from warmup.caches.hazards.rule import Facts, Finding
 from warmup.caches.hazards.rules import RULES, find_hazards, get_rule
 from warmup.caches.hazards.triton_group import make_group, rewrite_group
+from warmup.caches.libraries import Libraries
 from warmup.caches.logs import find_said, mark_logs
 from warmup.caches.manifest import FamilySummary, find_new, make_manifest, summaries
 from warmup.caches.mark import find_new_after, make_mark
@@ -46,6 +47,7 @@ __all__ = [
     "FileRecord",
     "Finding",
     "FoundCompile",
+    "Libraries",
     "Manifest",
     "Mismatch",
     "RootRecord",

@@ -52,10 +52,13 @@ class Libraries:
         if any(Path(folder, name).exists() for folder in own):
             return True
         if name not in self._found:
-            paths = (*self._cached.get(name, []), *(f"{each}/{name}" for each in self._folders))
-            is_there = any(Path(path).exists() for path in paths)
-            self._found[name] = is_there or name in self._of_packages
+            self._found[name] = self.find(name) is not None or name in self._of_packages
         return self._found[name]
+
+    def find(self, name: str) -> str | None:
+        """Where the loader finds a library that nobody names a folder of."""
+        paths = (*(f"{each}/{name}" for each in self._folders), *self._cached.get(name, []))
+        return next((path for path in paths if Path(path).exists()), None)
 
     @cached_property
     def _folders(self) -> list[str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes.util
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from warmup.caches.api import Libraries
 from warmup.target.build import LIBRARIES, build_libraries
 from warmup.target.profile import Target, encode_profile
 from warmup.words.errors import UsageError
@@ -50,13 +49,11 @@ def _join(own: Sequence[str], said: str | None) -> str:
 
 def find_real_driver(env: Mapping[str, str]) -> str | None:
     """A libcuda.so.1 that a program would load under `env`, or a device file of the driver."""
-    for folder in env.get("LD_LIBRARY_PATH", "").split(":"):
-        path = Path(folder or ".", "libcuda.so.1")
-        if folder and path.exists():
-            return str(path)
-    if os.path.exists("/dev/nvidiactl"):  # noqa: PTH110 - a device file, not a path of ours
+    if Path("/dev/nvidiactl").exists():
         return "/dev/nvidiactl"
-    return ctypes.util.find_library("cuda")
+    # Not ctypes.util.find_library: it asks the linker too, which finds the toolkit's stub by
+    # LIBRARY_PATH, as NVIDIA's images for development set it.
+    return Libraries(env, "", ()).find("libcuda.so.1")
 
 
 def check_torch(torch_version: str, torch_cuda: str) -> None:
