@@ -137,7 +137,7 @@ def test_tensor_parallel_logits_equal_those_of_one_rank(
 
 
 # Two layers of random weights as large as the tiny model's amplify rounding: bf16's 2⁻⁹ a step.
-@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("world_size", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_bf16_is_near_float32(folder: Path, tmp_path: Path, world_size: int) -> None:
     """A GPU's default. Rounding alone tells the two apart."""
     exact = torch.stack(_run_batch(_make_model(folder)))

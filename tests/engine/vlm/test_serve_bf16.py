@@ -8,8 +8,18 @@ from tests.engine.vlm.server import make_content, serve
 from warmup.engine.tiny import qwen2_5_vl, qwen2_vl
 
 
-@pytest.mark.parametrize("tp", ["1", "2"])
-@pytest.mark.parametrize("family", [qwen2_5_vl, qwen2_vl], ids=["qwen2.5-vl", "qwen2-vl"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("family", "tp"),
+    [
+        pytest.param(qwen2_5_vl, "2", id="qwen2.5-vl-2"),
+        pytest.param(qwen2_vl, "1", id="qwen2-vl-1"),
+        pytest.param(qwen2_5_vl, "1", id="qwen2.5-vl-1", marks=SLOW),
+        pytest.param(qwen2_vl, "2", id="qwen2-vl-2", marks=SLOW),
+    ],
+)
 def test_it_warms_whole_and_answers(family: object, tp: str, tmp_path: Path) -> None:
     model = tmp_path / "model"
     family.make(model)  # type: ignore[attr-defined]
