@@ -29,10 +29,10 @@ demo: setup
 	$(BIN)/python tools/demo.py
 
 test: setup
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow' $(PYTEST_FLAGS)
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
 
 # With TARGET_PYTHON nothing is installed.
 setup-target: setup $(if $(filter $(TARGET_VENV)/%,$(TARGET_PYTHON)),$(TARGET_VENV)/.installed)

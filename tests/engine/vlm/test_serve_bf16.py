@@ -7,7 +7,6 @@ import pytest
 from tests.engine.vlm.server import make_content, serve
 from warmup.engine.tiny import qwen2_5_vl, qwen2_vl
 
-
 SLOW = pytest.mark.slow
 
 
