@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from warmup.caches.family import Env
@@ -118,34 +119,22 @@ def verify_deep(manifest: Manifest) -> list[Mismatch]:
     found: list[Mismatch] = []
     for name, roots in manifest.families.items():
         for record in roots:
-            found += _verify_root(name, record)
+            found += map_threads(partial(_verify_entries, name, record.root), record.entries)
     return found
 
 
-def _verify_root(name: str, record: RootRecord) -> Iterator[Mismatch]:
-    root = from_text(record.root)
-
-    def verify(entries: list[EntryRecord]) -> list[Mismatch]:
-        try:
-            with Tree(root) as tree:
-                return verify_entries(tree, entries)
-        except OSError as error:
-            return [
-                make(entry, file, _describe(error)) for entry in entries for file in entry.files
-            ]
-
-    def verify_entries(tree: Tree, entries: list[EntryRecord]) -> list[Mismatch]:
-        found = (
-            (entry, file, _find_damage(tree, entry, file))
-            for entry in entries
-            for file in entry.files
-        )
-        return [make(entry, file, problem) for entry, file, problem in found if problem]
-
-    def make(entry: EntryRecord, file: FileRecord, problem: str) -> Mismatch:
-        return Mismatch(name, record.root, entry.path, entry.kernel, file.name, problem)
-
-    yield from map_threads(verify, record.entries)
+def _verify_entries(name: str, root: str, entries: list[EntryRecord]) -> list[Mismatch]:
+    pairs = [(entry, file) for entry in entries for file in entry.files]
+    try:
+        with Tree(from_text(root)) as tree:
+            problems = [_find_damage(tree, *pair) for pair in pairs]
+    except OSError as error:
+        problems = [_describe(error)] * len(pairs)
+    return [
+        Mismatch(name, root, entry.path, entry.kernel, file.name, problem)
+        for (entry, file), problem in zip(pairs, problems, strict=True)
+        if problem
+    ]
 
 
 def _find_damage(tree: Tree, entry: EntryRecord, file: FileRecord) -> str | None:

@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 from warmup.caches.family_table import get_family
-from warmup.caches.hazards import (
-    autotune,
-    cubin,
-    deep_gemm,
-    libraries,
-    ninja,
-    ownership,
-    place,
-    quack,
-    torch_lock,
-    triton_group,
-)
 from warmup.caches.hazards.rule import Facts, Finding, Rule, RuleGroup, Scope
 from warmup.caches.walk import Snapshot
 from warmup.words.errors import UsageError
 
-GROUPS: tuple[RuleGroup, ...] = (
-    deep_gemm.GROUP,
-    triton_group.GROUP,
-    cubin.GROUP,
-    ninja.GROUP,
-    quack.GROUP,
-    torch_lock.GROUP,
-    libraries.GROUP,
-    autotune.GROUP,
-    ownership.GROUP,
-    place.GROUP,
+# A new hazard is its own file, and its test.
+GROUPS: tuple[RuleGroup, ...] = tuple(
+    importlib.import_module(f"warmup.caches.hazards.{path.stem}").GROUP
+    for path in sorted(Path(__file__).parent.glob("*.py"))
+    if path.stem not in ("__init__", "rule", "rules")
 )
 RULES: tuple[Rule, ...] = tuple(rule for group in GROUPS for rule in group.rules)
 
