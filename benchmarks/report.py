@@ -10,15 +10,17 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from benchmarks.table import get_machine, print_table, time_command
 from warmup.report.document import ModelResult
-from warmup.report.events import Events
+from warmup.report.events import Events, tell_compiled
 
 ROOT = Path(__file__).resolve().parent.parent
 NUM_RUNS, NUM_MODELS = 500, 20
 MIB = 1 << 20
+NEW_ENTRIES = {"deep_gemm": 41, "triton": 9}
 ARGV = ("python3", "-m", "sglang.launch_server", "--model-path", "org/model", "--tp", "8") * 3
 TAIL = [f"[2026-11-24 10:00:{i:02} TP0] Decode batch, #running-req: {i}, token usage: 0.02, gen"
         for i in range(30)]  # fmt: skip
@@ -46,6 +48,9 @@ def write_model(events: Events, name: str, index: int, *, is_failed: bool) -> No
     for step in range(8):
         events.emit("step", name, step=f"prompt {1 << step}", state="answered", seconds=1.5,
                     new_entries={"deep_gemm": step, "triton": 2})  # fmt: skip
+    for family, count in NEW_ENTRIES.items():
+        kernels = [(time.time(), f"{family}_kernel_of_some_length_{n}") for n in range(count)]
+        tell_compiled(events, name, family, kernels)
     events.emit("log_tail", name, path=f"/home/ci/runs/r/model-{index}.log", lines=TAIL, cut=True,
                 trouble=28 if is_failed else None)  # fmt: skip
     events.finish(
@@ -56,7 +61,7 @@ def write_model(events: Events, name: str, index: int, *, is_failed: bool) -> No
             state="failed" if is_failed else "warmed",
             reason="torch 2.12 → 2.13",
             seconds=70.0 + index,
-            new_entries={"deep_gemm": 41, "triton": 9},
+            new_entries=NEW_ENTRIES,
             argv=ARGV,
         )
     )

@@ -42,7 +42,7 @@ def test_run_and_report_of_the_same_home(tmp_path: Path) -> None:
     assert model["why_cold"].startswith("never warmed")
     assert [phase for phase, _, _ in model["phases"]] == ["spawn", "ready", "request", "stop"]
     text = call(tmp_path, "report").stdout
-    assert "model  state   seconds  new entries  reason" in text
+    assert "model  state   seconds  GPU-hours  new entries  reason" in text
     assert "+1 triton" in text
     # Once more, all warm: the run that has just ended joins the trend.
     call(tmp_path, "run", "--workflow", "workflow.toml", "--report", "out/deep")

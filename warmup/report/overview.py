@@ -42,14 +42,21 @@ def make_document(history: History, written: dict[str, str]) -> dict[str, Any]:
         "exit_code": 0,
         "home": history.home,
         "written": written,
-        "runs": [_make_run(run) for run in history.runs],
+        "runs": [
+            {
+                **_make_brief(run.brief),
+                "version_key": run.version_key,
+                "notes": [*list_gaps(run)],
+                "models": [_make_model(model) for model in run.models.values()],
+            }
+            for run in history.runs
+        ],
         "history": [_make_brief(run) for run in history.briefs],
     }
 
 
 def _list_run(run: RunRecord) -> Iterator[str]:
-    ended = "never finished" if run.exit_code is None else f"exit status {run.exit_code}"
-    yield f"run {run.run_id}: {get_moment(run.begin)}, {get_duration(run.seconds)}, {ended}"
+    yield f"run {run.run_id}: {get_moment(run.begin)}, {get_duration(run.seconds)}, {run.ending}"
     yield from (f"  note: {gap}" for gap in list_gaps(run))
     rows = [
         [clip(cell, _MAX_CELL) for cell in get_cells(each)[:-1]] for each in run.models.values()
@@ -73,15 +80,6 @@ def _list_runs(briefs: Sequence[RunBrief]) -> Iterator[str]:
             f"  {run.run_id}  {get_moment(run.begin)}  {get_duration(run.seconds):>10}"
             f"  {run.verdict}  {get_count(len(run.models), 'model')}"
         )
-
-
-def _make_run(run: RunRecord) -> dict[str, Any]:
-    return {
-        **_make_brief(run.brief),
-        "version_key": run.version_key,
-        "notes": [*list_gaps(run)],
-        "models": [_make_model(model) for model in run.models.values()],
-    }
 
 
 def _make_model(model: ModelRecord) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from warmup.report.history import History
 from warmup.report.markup import Markup, element, join
-from warmup.report.page_models import make_badge, make_details, make_growth, make_table
+from warmup.report.page_models import make_details, make_growth, make_table
+from warmup.report.page_parts import make_badge
 from warmup.report.page_timeline import make_timeline
 from warmup.report.page_trend import make_trend
 from warmup.report.record import RunRecord
@@ -41,7 +42,9 @@ def _make_page(history: History, max_models: int, detail_bytes: int) -> str:
     for number, run in enumerate(runs):
         if number:
             sections.append(element("h2", join(["Run ", element("code", clip(run.run_id, 60))])))
-        sections += _make_run(run, max_models // len(runs), detail_bytes // len(runs))
+        most = max_models // len(runs)
+        sections += [_make_gaps(run), make_table(run, most), make_timeline(run, most)]
+        sections += [make_growth(run), make_details(run, detail_bytes // len(runs))]
     if history.briefs:
         sections.append(make_trend(history.briefs, max_models // 2))
     if history.unread:
@@ -116,7 +119,7 @@ def _make_header(history: History, title: str) -> Markup:
 
 
 def _make_tiles(history: History, run: RunRecord) -> Markup:
-    tiles = [_make_tile("took", get_duration(run.seconds), _name_exit(run))]
+    tiles = [_make_tile("took", get_duration(run.seconds), run.ending)]
     num_new = sum(sum(each.new_entries.values()) for each in run.models.values())
     launched = sum(each.begin is not None for each in run.models.values())
     tiles.append(_make_tile("launched", get_count(launched, "server"), f"of {len(run.models)}"))
@@ -136,21 +139,9 @@ def _make_tiles(history: History, run: RunRecord) -> Markup:
     return element("dl", *tiles, class_="tiles")
 
 
-def _name_exit(run: RunRecord) -> str:
-    return "never finished" if run.exit_code is None else f"exit status {run.exit_code}"
-
-
 def _make_tile(name: str, value: str, note: str) -> Markup:
     inner = join([value, element("span", note, class_="note")])
     return element("div", element("dt", name), element("dd", inner))
-
-
-def _make_run(run: RunRecord, max_models: int, budget: int) -> Iterator[Markup | None]:
-    yield _make_gaps(run)
-    yield make_table(run, max_models)
-    yield make_timeline(run, max_models)
-    yield make_growth(run)
-    yield make_details(run, budget)
 
 
 def list_gaps(run: RunRecord) -> Iterator[str]:

@@ -7,53 +7,30 @@ from collections import Counter
 from collections.abc import Iterable
 
 from warmup.report.markup import Markup, element, escape, join
-from warmup.report.page_trend import get_sign
+from warmup.report.page_parts import draw, make_badge, make_cards, make_more
 from warmup.report.record import ModelRecord, RunRecord
 from warmup.report.summary import HEAD, get_cells
 from warmup.report.text import clip, get_count, get_duration, get_entries, get_missed
 
 _MAX_NAME = 160
 _MAX_REASON = 600
+_STYLES = ("", "badge", "num", "num", "", "")  # of the cells under HEAD
 _MAX_ROWS = 40  # of a table of steps or kernels
 
 
 def make_table(run: RunRecord, max_models: int) -> Markup:
     """One row per model: the table of the job's summary."""
-    head = element(
-        "thead",
-        element(
-            "tr",
-            *(element("th", name, scope="col", role="columnheader") for name in HEAD),
-            role="row",
-        ),
-    )
     models = list(run.models.values())
-    rows = [_make_row(model) for model in models[:max_models]]
-    more = len(models) - len(rows)
-    rest = element("p", f"… and {get_count(more, 'model')} more", class_="soft") if more else None
-    table = element(
-        "table", head, element("tbody", *rows), class_="cards", role="table", aria_label="Models"
-    )
+    rows = []
+    for model in models[:max_models]:
+        name, _, seconds, hours, entries, reason = get_cells(model)
+        badge = make_badge(model.state, ", proven" if model.proven else "")
+        entries, reason = clip(entries, 300), clip(reason, _MAX_REASON)
+        rows.append((element("bdi", clip(name, _MAX_NAME)), badge, seconds, hours, entries, reason))
+    table = make_cards("Models", tuple(zip(HEAD, _STYLES, strict=True)), rows)
     body = table if rows else element("p", "The run names no model.", class_="soft")
+    rest = make_more(len(models) - len(rows), "model")
     return element("section", element("h2", "Models"), body, rest)
-
-
-def make_badge(state: str, more: str = "") -> Markup:
-    sign, style = get_sign(state)
-    return element("span", f"{sign} {clip(state, 40)}{more}", class_=f"state {style}")
-
-
-def _make_row(model: ModelRecord) -> Markup:
-    name, _, seconds, hours, entries, reason = get_cells(model)
-    cells = [
-        element("th", element("bdi", clip(name, _MAX_NAME)), scope="row", role="rowheader"),
-        element("td", make_badge(model.state, ", proven" if model.proven else ""), role="cell"),
-        element("td", seconds, role="cell", class_="num", data_label=HEAD[2]),
-        element("td", hours, role="cell", class_="num", data_label=HEAD[3]),
-        element("td", clip(entries, 300), role="cell", data_label=HEAD[4]),
-        element("td", clip(reason, _MAX_REASON), role="cell", data_label=HEAD[5]),
-    ]
-    return element("tr", *cells, role="row")
 
 
 def make_growth(run: RunRecord) -> Markup | None:
@@ -67,14 +44,7 @@ def make_growth(run: RunRecord) -> Markup | None:
     rows: list[Markup] = []
     for family, count in gained.most_common(20):
         bar = element("rect", width=max(count / most * 1000.0, 4.0), height=10, class_="p-request")
-        svg = element(
-            "svg",
-            bar,
-            class_="bar",
-            viewBox="0 0 1000 10",
-            aria_hidden="true",
-            preserveAspectRatio="none",
-        )
+        svg = draw([bar], "bar", (1000, 10))
         rows += [
             element("dt", clip(family, 60)),
             element("dd", svg),

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from warmup.report.events import PROOF_PREFIX
 from warmup.report.markup import Markup, element, join
+from warmup.report.page_parts import draw, make_more
 from warmup.report.record import ModelRecord, RunRecord
 from warmup.report.text import clip, get_count, get_duration
 
@@ -27,7 +28,6 @@ def make_timeline(run: RunRecord, max_models: int) -> Markup:
         body = element("p", "No server was launched, so there is nothing to draw.", class_="soft")
         return element("section", element("h2", "Where the time went"), body)
     lanes = [_make_lane(each, run) for each in launched[:max_models]]
-    more = len(launched) - len(lanes)
     ends = element(
         "div",
         element("span", "0"),
@@ -35,7 +35,7 @@ def make_timeline(run: RunRecord, max_models: int) -> Markup:
         class_="ends",
         aria_hidden="true",
     )
-    rest = element("p", f"… and {get_count(more, 'model')} more", class_="soft") if more else None
+    rest = make_more(len(launched) - len(lanes), "model")
     return element("section", element("h2", "Where the time went"), *lanes, ends, rest)
 
 
@@ -73,9 +73,11 @@ def _make_lane(model: ModelRecord, run: RunRecord) -> Markup:
         element("span", get_duration(model.seconds), class_="soft"),
     )
     label = f"Phases of {clip(model.name, 160)}: {clip(told, 600) or 'none recorded'}"
-    return element(
-        "div", head, _draw(model, run, label), element("ul", *keys, class_="key"), class_="lane"
-    )
+    has_second = bool(model.compiled or model.steps)
+    rects = _iter_rects(model, run.begin, _WIDTH / max(run.seconds, 1e-6))
+    style, box = ("bar two", (_WIDTH, 16)) if has_second else ("bar", (_WIDTH, 10))
+    picture = draw(rects, style, box, label)
+    return element("div", head, picture, element("ul", *keys, class_="key"), class_="lane")
 
 
 def _make_key(name: str, seconds: float, *, is_failed: bool, is_open: bool) -> Markup:
@@ -84,22 +86,6 @@ def _make_key(name: str, seconds: float, *, is_failed: bool, is_open: bool) -> M
     end = " until it failed" if is_failed else ", never ended" if is_open else ""
     text = f"{mark}{said} {get_duration(seconds)}{end}"
     return element("li", element("i", class_=style), text)
-
-
-def _draw(model: ModelRecord, run: RunRecord, label: str) -> Markup:
-    has_second = bool(model.compiled or model.steps)
-    scale = _WIDTH / max(run.seconds, 1e-6)
-    rects = list(_iter_rects(model, run.begin, scale))
-    height = 16 if has_second else 10
-    return element(
-        "svg",
-        *rects,
-        class_="bar two" if has_second else "bar",
-        role="img",
-        aria_label=label,
-        viewBox=f"0 0 {_WIDTH:.0f} {height}",
-        preserveAspectRatio="none",
-    )
 
 
 def _iter_rects(model: ModelRecord, begin: float, scale: float) -> Iterator[Markup]:

@@ -5,28 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from warmup.report.markup import Markup, element
-from warmup.report.record import UNFINISHED, RunBrief
+from warmup.report.page_parts import draw, get_sign, make_badge, make_cards, make_more
+from warmup.report.record import RunBrief
 from warmup.report.text import clip, get_count, get_duration, get_hours, get_moment, get_money
 
 MAX_BARS = 60  # the newest runs
 _MAX_ROWS = 20  # of the table that says the same in words
 _HEIGHT = 100.0
 # A run's or a model's state → the sign beside its word, and the class that colours it.
-STATES = {
-    "warm": ("✓", "good"),
-    "warmed": ("✓", "good"),
-    "failed": ("✕", "bad"),
-    "skipped": ("–", "meh"),
-    "seeded": ("◌", "meh"),
-    "cold": ("○", "meh"),
-    UNFINISHED: ("…", "meh"),
-}
-_UNKNOWN = ("?", "meh")
-
-
-def get_sign(state: str) -> tuple[str, str]:
-    """Sign and class of a state, a later version's as well."""
-    return STATES.get(state, _UNKNOWN)
 
 
 def make_trend(briefs: Sequence[RunBrief], max_models: int) -> Markup:
@@ -88,15 +74,7 @@ def _draw_runs(runs: Sequence[RunBrief], longest: float, label: str) -> Markup:
                 fill="url(#hatch)" if is_failed else None,
             )
         )
-    return element(
-        "svg",
-        *bars,
-        class_="trend",
-        role="img",
-        aria_label=f"Seconds of each run: {label}",
-        viewBox=f"0 0 1000 {_HEIGHT:.0f}",
-        preserveAspectRatio="none",
-    )
+    return draw(bars, "trend", (1000, _HEIGHT), f"Seconds of each run: {label}")
 
 
 def _make_models(runs: Sequence[RunBrief], max_models: int) -> Markup:
@@ -107,29 +85,14 @@ def _make_models(runs: Sequence[RunBrief], max_models: int) -> Markup:
         signs = "".join(get_sign(state)[0] for state, _ in found[-20:])
         seconds = [seconds for state, seconds in found if state in ("warmed", "seeded")]
         last = get_duration(seconds[-1]) if seconds else "never warmed"
-        rows.append(
-            element(
-                "tr",
-                element("th", element("bdi", clip(name, 160)), scope="row", role="rowheader"),
-                element("td", signs, class_="signs", role="cell", data_label="runs"),
-                element("td", _draw_spark(seconds, name), role="cell", data_label="warm-ups"),
-                element("td", last, class_="num", role="cell", data_label="last warm-up"),
-            )
-        )
-    head = _make_head(
+        rows.append((element("bdi", clip(name, 160)), signs, _draw_spark(seconds, name), last))
+    columns = (
         ("model", ""),
-        ("its runs, the newest last", ""),
+        ("its runs, the newest last", "signs"),
         ("seconds of its warm-ups", ""),
         ("last warm-up", "num"),
     )
-    return element(
-        "table",
-        head,
-        element("tbody", *rows),
-        class_="cards",
-        role="table",
-        aria_label="Trend of each model",
-    )
+    return make_cards("Trend of each model", columns, rows)
 
 
 def _draw_spark(seconds: Sequence[float], name: str) -> Markup | None:
@@ -150,50 +113,25 @@ def _draw_spark(seconds: Sequence[float], name: str) -> Markup | None:
     ]
     told = ", ".join(get_duration(each) for each in seconds[-8:])
     label = f"Seconds of the warm-ups of {clip(name, 160)}, newest last: {told}"
-    return element(
-        "svg",
-        *bars,
-        class_="spark",
-        role="img",
-        aria_label=label,
-        viewBox="0 0 100 30",
-        preserveAspectRatio="none",
-    )
+    return draw(bars, "spark", (100, 30), label)
 
 
 def _make_runs(briefs: Sequence[RunBrief]) -> Markup:
     """The runs in words, newest first."""
     has_cost = any(run.cost for run in briefs)
-    rows = []
-    for run in reversed(briefs[-_MAX_ROWS:]):
-        sign, style = get_sign(run.verdict)
-        state = element("span", f"{sign} {run.verdict}", class_=f"state {style}")
-        cells = [
-            element("th", element("code", clip(run.run_id, 60)), scope="row", role="rowheader"),
-            element("td", state, role="cell", data_label="verdict"),
-            element("td", get_moment(run.begin), role="cell", data_label="began"),
-            element("td", get_duration(run.seconds), class_="num", role="cell", data_label="took"),
-            element(
-                "td", get_hours(run.gpu_hours), class_="num", role="cell", data_label="GPU-hours"
-            ),
-        ]
-        if has_cost:
-            cost = get_money(run.cost)
-            cells.append(element("td", cost, class_="num", role="cell", data_label="cost"))
-        rows.append(element("tr", *cells, role="row"))
-    names = [("run", ""), ("verdict", ""), ("began", ""), ("took", "num"), ("GPU-hours", "num")]
-    head = _make_head(*names, *([("cost", "num")] if has_cost else []))
-    table = element(
-        "table", head, element("tbody", *rows), class_="cards", role="table", aria_label="Runs"
-    )
-    more = len(briefs) - len(rows)
-    rest = element("p", f"… and {get_count(more, 'older run')}", class_="soft") if more else None
-    return element("details", element("summary", "These runs in words"), table, rest)
-
-
-def _make_head(*columns: tuple[str, str]) -> Markup:
-    cells = [
-        element("th", name, scope="col", role="columnheader", class_=style or None)
-        for name, style in columns
+    columns = [("run", ""), ("verdict", ""), ("began", ""), ("took", "num"), ("GPU-hours", "num")]
+    columns += [("cost", "num")] if has_cost else []
+    rows = [
+        (
+            element("code", clip(run.run_id, 60)),
+            make_badge(run.verdict),
+            get_moment(run.begin),
+            get_duration(run.seconds),
+            get_hours(run.gpu_hours),
+            *([get_money(run.cost)] if has_cost else []),
+        )
+        for run in reversed(briefs[-_MAX_ROWS:])
     ]
-    return element("thead", element("tr", *cells, role="row"))
+    summary = element("summary", "These runs in words")
+    table = make_cards("Runs", columns, rows)
+    return element("details", summary, table, make_more(len(briefs) - len(rows), "older run"))

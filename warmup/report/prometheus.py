@@ -22,7 +22,9 @@ def make_prometheus(history: History) -> str:
     lines: list[str] = []
     for name, found in samples.items():
         lines += [f"# HELP {name} {found[0][1]}", f"# TYPE {name} gauge"]
-        lines += [f"{name}{_make_labels(labels)} {value:.15g}" for _, _, labels, value in found]
+        for _, _, labels, value in found:
+            said = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
+            lines.append(f"{name}{f'{{{said}}}' if said else ''} {value:.15g}")
     return "\n".join(lines) + "\n"
 
 
@@ -62,11 +64,6 @@ def _iter_run(run: RunRecord) -> Iterator[_Sample]:
         for family, count in model.new_entries.items():
             labels = {**name, "family": family}
             yield "warmup_ci_new_entries", "JIT cache entries that it added.", labels, count
-
-
-def _make_labels(labels: dict[str, str]) -> str:
-    said = ",".join(f'{name}="{_escape(value)}"' for name, value in labels.items())
-    return f"{{{said}}}" if said else ""
 
 
 def _escape(value: str) -> str:

@@ -225,6 +225,10 @@ class RunRecord:
         return max(self.end - self.begin, 0.0)
 
     @property
+    def ending(self) -> str:
+        return "never finished" if self.exit_code is None else f"exit status {self.exit_code}"
+
+    @property
     def gpu_hours(self) -> float:
         """Held here; what a target run did, it did without GPUs."""
         return sum(each.gpu_hours for each in self.models.values() if not each.is_target)

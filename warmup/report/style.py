@@ -55,7 +55,7 @@ font-size:.92rem;overflow-wrap:anywhere}
 svg{display:block;width:100%;border-radius:.25rem;background:var(--code)}
 svg.bar{height:1.15rem}svg.bar.two{height:1.7rem}
 svg.trend{height:7rem}svg.spark{height:1.6rem;min-width:7rem;max-width:14rem}
-.signs{letter-spacing:.25em}
+td.signs{letter-spacing:.25em}
 .key{display:flex;flex-wrap:wrap;gap:.1rem 1rem;list-style:none;margin:.3rem 0 0;padding:0;
 font-size:.82rem;color:var(--soft)}
 .key i{display:inline-block;width:.7rem;height:.7rem;border-radius:.15rem;margin-right:.4rem;

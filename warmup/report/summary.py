@@ -109,7 +109,10 @@ def get_table(summary: RunSummary, max_bytes: int = MAX_BYTES) -> str:
     if room < 0:
         return ""
     left = len(summary.results)
-    for row in map(_get_row, summary.results):
+    for result in summary.results:
+        name, state, seconds, hours, *rest = get_cells(result)
+        cells = (_get_cell(name), f"{_ICONS[result.state]} {state}", seconds, hours)
+        row = f"| {' | '.join([*cells, *map(_get_cell, rest)])} |\n"
         room -= _count_bytes(row)
         if room < 0:
             break
@@ -129,13 +132,6 @@ def get_cells(row: Row) -> tuple[str, ...]:
         get_entries(row.new_entries),
         row.reason,
     )
-
-
-def _get_row(result: ModelResult) -> str:
-    name, state, seconds, hours, *rest = get_cells(result)
-    icon = _ICONS[result.state]
-    cells = (_get_cell(name), f"{icon} {state}", seconds, hours, *map(_get_cell, rest))
-    return f"| {' | '.join(cells)} |\n"
 
 
 def _get_cell(text: str) -> str:
