@@ -20,9 +20,13 @@ from tests.packs.layers import (
     make_member,
     make_tar,
     pack,
+    split,
     unpack,
 )
+from warmup.packs import unpack as unpack_module
 from warmup.packs.archive import write_layer
+from warmup.packs.contents import PackFile, find_name_problem
+from warmup.packs.unpack import list_layer
 from warmup.words.errors import IntegrityError
 
 FILES = {
@@ -117,6 +121,56 @@ def test_a_duplicate_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError) as caught:
         unpack(make_tar(), list_files(LISTED), tmp_path / "none")
     assert "is listed and not in it" in (caught.value.cause or "")
+
+
+@pytest.mark.parametrize("version", ["0.0", "0.1", "1.0"])
+def test_a_file_that_claims_a_tebibyte_by_its_headers_is_refused(
+    version: str, tmp_path: Path
+) -> None:
+    """GNU's sparse files in pax headers: the type is a regular file's."""
+    headers = {"GNU.sparse.realsize": str(1 << 40), "GNU.sparse.name": "triton/k"}
+    if version == "1.0":
+        headers |= {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+    elif version == "0.1":
+        headers |= {"GNU.sparse.map": "0,4", "GNU.sparse.size": str(1 << 40)}
+    else:
+        headers |= {"GNU.sparse.size": str(1 << 40), "GNU.sparse.numblocks": "1"}
+    info = make_info("triton/k", 1024)
+    info.pax_headers = headers
+    body = b"1\n0\n4\n".ljust(512, b"\0") + b"1234".ljust(512, b"\0")
+    raw = io.BytesIO(info.tobuf(tarfile.PAX_FORMAT) + body + bytes(1024))
+    data = gzip.compress(raw.getvalue())
+    listed = {"triton/k": PackFile("triton/k", 1 << 40, "0" * 64, 0)}
+    for read in (
+        lambda: unpack(data, listed, tmp_path / "out"),
+        lambda: list_layer(split(data), 1 << 41),
+    ):
+        with pytest.raises(IntegrityError) as caught:
+            read()
+        assert "sparse" in (caught.value.cause or "") or "has 1024" in (caught.value.cause or "")
+    assert not list((tmp_path / "out").rglob("k"))
+
+
+def test_more_names_than_a_pack_may_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, _ = pack({f"triton/{number}": b"" for number in range(101)})
+    assert len(list_layer(split(data), 1 << 30)) == 101
+    monkeypatch.setattr(unpack_module, "MAX_FILES", 100)
+    with pytest.raises(IntegrityError) as caught:
+        list_layer(split(data), 1 << 30)
+    assert "more than 100 files" in (caught.value.cause or "")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), max_size=6))
+def test_any_damage_gives_a_list_or_an_error(flips: list[tuple[int, int]]) -> None:
+    raw = bytearray(gzip.decompress(pack(FILES)[0]))
+    for at, mask in flips:
+        raw[at % len(raw)] ^= mask
+    try:
+        found = list_layer(split(gzip.compress(bytes(raw), 1)), 1 << 30)
+    except IntegrityError:
+        return
+    assert all(find_name_problem(each.path) is None for each in found)
 
 
 def test_a_bomb_ends_at_what_the_manifest_lists(tmp_path: Path) -> None:

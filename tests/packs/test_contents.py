@@ -88,6 +88,19 @@ def test_a_future_schema_says_upgrade() -> None:
     assert caught.value.hint == "upgrade warmup-ci"
 
 
+@pytest.mark.slow
+def test_a_million_names_are_too_many() -> None:
+    """As JSON of 150 MB: it is counted before anything is made of it."""
+    data = encode_contents(make())
+    file = f'{{"path":"K/%d","size":1,"sha256":"{SHA}","mtime_ns":1,"executable":false}}'
+    listed = ",".join(file % number for number in range(1_000_001)).encode()
+    start = data.index(b'[{"executable"')
+    data = data[: start + 1] + listed + data[data.index(b"]", start) :]
+    with pytest.raises(IntegrityError, match="pack refused") as caught:
+        decode_contents(data)
+    assert "it lists 1000001 files" in (caught.value.cause or "")
+
+
 @pytest.mark.parametrize("mtime_ns", [-1, 1 << 70])
 def test_a_time_that_no_file_can_have_is_refused(mtime_ns: int) -> None:
     data = msgspec.to_builtins(make())

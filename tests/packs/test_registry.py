@@ -336,3 +336,21 @@ def test_a_registry_that_drips_for_ever_is_left(
     assert parts
     gc(reader.session, families=())
     assert not [part for part in parts if part.exists()]
+
+
+def test_a_blob_that_ends_before_it_says_is_told(
+    writer: Machine, reader: Machine, key: Key, store: str
+) -> None:
+    """However often it is asked for: no more comes, and nothing half is used."""
+    writer.push(f"{store}:main", sign=key.sign)
+
+    def cut(handler: Any, data: bytes) -> None:
+        handler.send_header("Content-Length", str(len(data) // 2))
+        handler.end_headers()
+        handler.wfile.write(data[: len(data) // 2])
+
+    with serve_store(store, cut, spared=1) as host:
+        allow(host, reader)
+        with pytest.raises(HostError, match="was cut off"):
+            reader.pull(f"oci://{host}/a:main")
+    assert not list(reader.root.rglob("*.cubin"))

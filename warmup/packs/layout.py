@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +23,7 @@ _REF_NAME = "org.opencontainers.image.ref.name"
 _CHUNK = 1 << 20
 _PATIENCE_S = 60.0
 _ATTEMPTS = 8
+_RETRY_S = 60  # of one request to an object store
 
 
 class LayoutStore:
@@ -49,7 +51,8 @@ class LayoutStore:
                     raise FileNotFoundError(f"there is no folder {self._folder}")
                 self._store = LocalStore(prefix=self._folder, mkdir=True)
             else:
-                self._store = from_url(f"{scheme}://{place}")
+                limits: Any = {"retry_timeout": timedelta(seconds=_RETRY_S)}
+                self._store = from_url(f"{scheme}://{place}", retry_config=limits)
         except (obstore.exceptions.BaseError, OSError, ValueError) as error:
             raise HostError(
                 f"cannot open {self._place}", cause=str(error).split("\n")[0]

@@ -133,7 +133,7 @@ def unpack_layer(
         _open_tar(chunks, get_limit(files.values())) as (archive, layer),
         FileWriter(into, "layer") as writer,
     ):
-        for info in archive:
+        for info in _list_members(archive):
             path = info.name.removeprefix("./")
             if info.isdir():
                 if path.rstrip("/") not in folders:
@@ -160,7 +160,7 @@ def list_layer(chunks: Iterator[bytes], limit: int) -> list[PackFile]:
     it is unpacked. Raises IntegrityError."""
     found: dict[str, PackFile] = {}
     with _open_tar(chunks, limit) as (archive, layer):
-        for info in archive:
+        for info in _list_members(archive):
             path = info.name.removeprefix("./")
             if info.isdir():
                 continue
@@ -185,7 +185,7 @@ def read_single(chunks: Iterator[bytes], path: str, limit: int, *, diff_id: str)
     """The one file of a layer, of at most `limit` bytes. Raises IntegrityError for all else."""
     data = b""
     with _open_tar(chunks, limit + _BLOCK) as (archive, layer):
-        for info in archive:
+        for info in _list_members(archive):
             name = info.name.removeprefix("./").rstrip("/")
             if info.isdir() and f"{path}/".startswith(f"{name}/"):
                 continue
@@ -210,6 +210,13 @@ def _open_tar(chunks: Iterator[bytes], limit: int) -> Iterator[tuple[tarfile.Tar
             yield archive, layer
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         raise _refuse(f"not a tar: {error}") from None
+
+
+def _list_members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    for info in archive:
+        if info.issparse():  # by pax headers, of a file that looks like any other
+            raise _refuse(f"it holds a sparse file: {info.name!r:.200}")
+        yield info
 
 
 def _refuse(cause: str) -> IntegrityError:
