@@ -354,3 +354,22 @@ def test_a_blob_that_ends_before_it_says_is_told(
         with pytest.raises(HostError, match="was cut off"):
             reader.pull(f"oci://{host}/a:main")
     assert not list(reader.root.rglob("*.cubin"))
+
+
+def test_a_registry_whose_head_drips_is_left(
+    reader: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_HEAD_S", 0.3)
+    ended = threading.Event()
+
+    def drip(handler: Any) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        while not ended.wait(0.02):
+            handler.wfile.write(b"X-More: and more\r\n"[:1])
+
+    with serve_answers(drip) as (host, _):
+        allow(host, reader)
+        with pytest.raises(HostError, match="cannot reach") as caught:
+            reader.pull(f"oci://{host}/a:main")
+        ended.set()
+    assert "no answer for" in (caught.value.cause or "")

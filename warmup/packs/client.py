@@ -7,6 +7,7 @@ is needed. How often, how long and how slowly an answer may come is decided here
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 import json
 import os
@@ -20,12 +21,14 @@ from warmup.packs import oci
 from warmup.packs.policy import is_listed
 from warmup.words.errors import HostError, IntegrityError, UsageError
 from warmup.words.files import read_regular
+from warmup.words.patience import call_within
 
 if TYPE_CHECKING:
     import requests
 
 _CHUNK = 1 << 16  # what comes of a larger one is lost where the connection is cut
 _TIMEOUT_S = (10.0, 60.0)  # to connect, and between two reads
+_HEAD_S = 120.0  # for the head of an answer, redirects and tokens included
 _SLOWEST = 1 << 10  # bytes a second, over each window: less is not an answer
 _WINDOW_S = 30.0
 _ATTEMPTS = 5
@@ -130,8 +133,11 @@ class RegistryClient:
         # Without oras's own retries, which sleep for minutes on what no retry mends.
         request = type(self._oras).do_request
         request = getattr(request, "__wrapped__", request)
+        act = functools.partial(request, self._oras, url, method, **options)
         try:
-            response: requests.Response = request(self._oras, url, method, **options)
+            # A head that drips never times out; how long a body may take depends on its size.
+            is_upload = options.get("data") is not None
+            response: requests.Response = act() if is_upload else call_within(_HEAD_S, act)
         except requests.exceptions.MissingSchema as error:  # oras asks a realm for a token
             raise self._make_refusal(401, "a password is wanted") from error
         except (requests.RequestException, OSError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from warmup.packs.oci import Descriptor
 from warmup.packs.ssh import SshSigning
 from warmup.words.errors import HostError, UsageError
 from warmup.words.files import read_regular
+from warmup.words.patience import call_within
 
 _HINT = "write --sign ssh:KEY, or --sign sigstore"
 _TOKEN = "SIGSTORE_ID_TOKEN"  # as cosign and GitLab name it
@@ -105,22 +105,12 @@ def _bound(act: Callable[[], Any]) -> Any:
 
     Raises HostError.
     """
-    done: list[Any] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            done.append(act())
-        except Exception as error:  # of four services, each with errors of its own
-            failed.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(_TIMEOUT_S)
-    if done:
-        return done[0]
-    cause = get_cause(failed[0]) if failed else f"no answer for {_TIMEOUT_S:g} s"
-    raise HostError("cannot sign with sigstore", cause=cause, hint="try again later")
+    try:
+        return call_within(_TIMEOUT_S, act)
+    except Exception as error:  # of four services, each with errors of its own
+        raise HostError(
+            "cannot sign with sigstore", cause=get_cause(error), hint="try again later"
+        ) from error
 
 
 def parse_signing(text: str, environ: Mapping[str, str]) -> Signing:
