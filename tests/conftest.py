@@ -35,6 +35,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=Path,
         help="interpreter with CUDA wheels: also run the engine on the null device, with it",
     )
+    for engine in ("sglang", "vllm"):
+        parser.addoption(
+            f"--{engine}-python",
+            type=Path,
+            help=f"interpreter with {engine} for CPUs: also run the tests that start it",
+        )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -23,7 +23,14 @@ from warmup.caches.api import (
     summaries,
     take_snapshot,
 )
-from warmup.launch.api import Allocation, Engine, Launch, get_engine, get_server_env
+from warmup.launch.api import (
+    Allocation,
+    Engine,
+    Launch,
+    get_engine,
+    get_server_env,
+    part_monitors,
+)
 from warmup.report.api import Events, ModelResult, State, tell_compiled
 from warmup.state.api import (
     Home,
@@ -127,7 +134,14 @@ class Attempt:
             workflow_dir=self.launch.workflow_dir,
         )
         self.port = lease.port
-        self.argv = tuple(self.engine.get_argv(self.boot_launch, allocation))
+        self.argv, left_away = part_monitors(
+            self.engine.get_argv(self.boot_launch, allocation),
+            self.launch.engine,
+            lambda: context.get_vector(self.launch).find_engine_version(self.engine.distribution),
+        )
+        if left_away:
+            text = f"left away, as this release of {self.launch.engine} lacks it: "
+            self.warn(text + " ".join(left_away))
         self.env = get_server_env(self.launch, self.engine, allocation, context.env)
         if context.seeding is not None:
             self.env = context.seeding.lay_over(self.env, context.run_dir)
@@ -208,12 +222,11 @@ class Attempt:
         vector.require_read("the caches are warm, and no marker can say for which versions")
         manifest = make_manifest(before, after, stale=find_stale_entries(home, vector.key))
         data = encode(manifest)
-        versions = {each.name: each.value for each in vector.ingredients}
         marker = make_marker(
             self.launch,
             vector,
             argv=self.argv,
-            engine_version=versions.get(f"engine:{self.engine.distribution}"),
+            engine_version=vector.find_engine_version(self.engine.distribution),
             families=summaries(manifest),
             manifest=data,
             phases=self.phases.seconds,

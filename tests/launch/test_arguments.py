@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.launch.recorded import Release, find_undeclared, read_releases
-from warmup.launch.arguments import is_neutral, parse
+from warmup.launch.arguments import is_neutral, parse, part_monitors
 from warmup.launch.options import NEUTRAL, SPELLINGS
 
 LATEST = {release.engine: release for release in read_releases()}  # sorted by version
@@ -52,6 +52,38 @@ def test_what_stands_where() -> None:
 def test_a_short_option_may_have_its_value_behind_an_equals_sign() -> None:
     assert parse(["-tp=8"], "vllm").values == {"--tensor-parallel-size": ("8",)}
     assert parse(["-tp=8"], "vllm").options == (("-tp=8", ()),)
+
+
+@pytest.mark.parametrize(
+    ("version", "left"),
+    [
+        ("0.23.0", ["--jit_monitor_mode=error", "--jit-monitor-verbose"]),
+        ("0.24.1rc1", ["--jit_monitor_mode=error"]),
+        ("0.25.0", []),
+        ("1.0.0+cu130", []),
+        ("unreadable: silent", []),
+        (None, []),
+    ],
+)
+def test_monitors_that_a_release_lacks_are_left_away(version: str | None, left: list[str]) -> None:
+    argv = ["serve", "m", "--jit_monitor_mode=error", "--jit-monitor-verbose", "--port", "1"]
+    kept, found = part_monitors(argv, "vllm", lambda: version)
+    assert list(found) == left
+    assert list(kept) == [arg for arg in argv if arg not in left]
+
+
+def test_the_value_goes_with_its_monitor_and_nobody_is_asked_without_one() -> None:
+    def get_version() -> str:
+        raise AssertionError("asked for nothing")
+
+    assert part_monitors(["--port", "1"], "vllm", get_version) == (("--port", "1"), ())
+    other = ["--jit-monitor-mode", "error"]
+    assert part_monitors(other, "sglang", get_version) == (tuple(other), ())
+    argv = ["m", "--jit-monitor-mode", "error", "--port", "1"]
+    assert part_monitors(argv, "vllm", lambda: "0.20.2") == (
+        ("m", "--port", "1"),
+        ("--jit-monitor-mode", "error"),
+    )
 
 
 def test_underscores_are_dashes_where_the_engine_says_so() -> None:

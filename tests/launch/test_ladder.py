@@ -162,6 +162,22 @@ def test_sglang_diffusion_is_asked_for_what_the_machine_can_do(tmp_path: Path) -
     assert climb(launch) == []
 
 
+@pytest.mark.parametrize(
+    ("model", "frames"), [("Qwen/Qwen-Image-Edit", {}), ("Wan-AI/Wan2.1-T2V", {"num_frames": 5})]
+)
+def test_sglang_diffusions_edits_and_videos_come_in_a_second_size(
+    model: str, frames: dict[str, int]
+) -> None:
+    """Of `/vertex_generate`'s parameters; without a GPU the small size is all that is asked."""
+    launch, engine = make_launch("sglang-diffusion", model), get_engine("sglang-diffusion")
+    small = {"width": 256, "height": 256, **frames}
+    assert "parameters" not in engine.get_request(launch, {"CUDA_VISIBLE_DEVICES": "0"}).json
+    (step,) = climb(launch, CUDA_VISIBLE_DEVICES="0")
+    assert (step.name, step.requests[0].json["parameters"]) == ("256x256", small)
+    assert engine.get_request(launch, {}).json["parameters"] == small
+    assert climb(launch) == []
+
+
 SIZES = st.integers(0, 1 << 20)
 
 

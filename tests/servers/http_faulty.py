@@ -153,6 +153,15 @@ def serve_beside_worker(port: int, code: str, act: Handle, *, reap: bool = False
     serve(server, at_request(act))
 
 
+def fail_when_told(port: int) -> None:
+    """A launcher with a worker; it fails once there is a file `PORT.fail`."""
+    worker = subprocess.Popen([sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"])
+    Path(f"{port}.worker").write_text(str(worker.pid))
+    while not Path(f"{port}.fail").exists():
+        time.sleep(0.01)
+    raise RuntimeError("no accelerator")
+
+
 def serve_from_child(port: int) -> None:
     """The leader leaves with status 0, its child serves (gunicorn --daemon)."""
     server = listen(port)
@@ -175,6 +184,7 @@ def main() -> None:
         "silent": lambda: stay_silent(argument),
         "elsewhere": lambda: serve(listen(port + 1), say(OK)),
         "reuse_port": lambda: serve(listen(port, reuse_port=True), say(OK)),
+        "fail_when_told": lambda: fail_when_told(port),
         "daemon": lambda: serve_from_child(port),
         "idle_worker": lambda: serve_beside_worker(port, sleep, hang),
         "reaped_worker": lambda: serve_beside_worker(port, sleep, hang, reap=True),

@@ -5,7 +5,7 @@ The face of this room: other rooms import it alone.
 
 from __future__ import annotations
 
-from warmup.launch.arguments import get_canonical, is_neutral, parse
+from warmup.launch.arguments import get_canonical, is_neutral, parse, part_monitors
 from warmup.launch.engine import Allocation, Engine
 from warmup.launch.engine_table import get_engine
 from warmup.launch.environment import UNSTARTED, get_server_env
@@ -41,4 +41,5 @@ __all__ = [
     "is_hub_id",
     "is_neutral",
     "parse",
+    "part_monitors",
 ]

@@ -7,13 +7,14 @@ option. Of an option that is repeated the last one counts. Unknown ones stay as 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from warmup.launch.options import NEUTRAL, SPELLINGS, UNDERSCORE_ENGINES
+from warmup.launch.options import MONITORS, NEUTRAL, SPELLINGS, UNDERSCORE_ENGINES
 
+_RELEASE = re.compile(r"(\d+)\.(\d+)")
 _NEGATIVE = re.compile(r"-\.?\d")
 _CANONICAL = {
     engine: {other: name for name, others in table.items() for other in others}
@@ -99,3 +100,27 @@ def is_neutral(name: str, engine: str) -> bool:
         name.startswith(known[:-1]) if known.endswith("*") else name == known
         for known in NEUTRAL.get(engine, ())
     )
+
+
+def part_monitors(
+    argv: Sequence[str], engine: str, get_version: Callable[[], str | None]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """`argv` without the options of a monitor that this release of the engine lacks, and those.
+
+    get_version: asked only where there is one; of a version that is unknown all are taken.
+    """
+    firsts = MONITORS.get(engine, {})
+    names = [get_canonical(arg.partition("=")[0], engine) for arg in argv]
+    if firsts.keys().isdisjoint(names):
+        return tuple(argv), ()
+    match = _RELEASE.match(get_version() or "")
+    release = tuple(map(int, match.groups())) if match else None
+    kept: list[str] = []
+    left: list[str] = []
+    words = kept
+    for arg, name in zip(argv, names, strict=True):
+        if is_option(arg):  # what is none belongs to the one before it
+            is_new = release is not None and name in firsts and release < firsts[name]
+            words = left if is_new else kept
+        words.append(arg)
+    return tuple(kept), tuple(left)

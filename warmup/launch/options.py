@@ -101,3 +101,13 @@ NEUTRAL: dict[str, tuple[str, ...]] = {
         "--safetensors-*", "--shutdown-timeout",
     ),
 }  # fmt: skip
+
+# Options of engines' own monitors → the first release that has them, as its wheels declare it. An
+# older one refuses them, and what they ask for is told by our own proof as well.
+MONITORS: dict[str, dict[str, tuple[int, int]]] = {
+    "vllm": {
+        "--jit-monitor-mode": (0, 25),
+        "--jit-monitor-verbose": (0, 24),
+        "--no-jit-monitor-verbose": (0, 24),
+    }
+}

@@ -100,6 +100,11 @@ class VersionVector(msgspec.Struct, frozen=True):
         values = sorted([each.name, each.value] for each in self.ingredients)
         return hashlib.sha256(encoding.encode(values)).hexdigest()[:16]
 
+    def find_engine_version(self, distribution: str | None) -> str | None:
+        """Of the engine that this distribution is; None where it was not asked for."""
+        name = f"engine:{distribution}"
+        return next((each.value for each in self.ingredients if each.name == name), None)
+
     @property
     def unread(self) -> tuple[Ingredient, ...]:
         """What could not be read. With any, the vector proves neither warm nor cold."""

@@ -126,6 +126,21 @@ def test_the_exception_is_named_and_not_its_traceback(tmp_path: Path) -> None:
     assert watch.poll() is None
 
 
+def test_a_traceback_on_the_next_line_is_the_patterns(tmp_path: Path) -> None:
+    """vLLM 0.32.0: `logger.exception("WorkerProc failed to start.")`, prefixed line by line."""
+    before = "(Worker pid=7) ERROR 11-24 15:33:19 [multiproc_executor.py:953] "
+    said = ["WorkerProc failed to start.", "Traceback (most recent call last):", '  File "a.py"']
+    path = tmp_path / "log"
+    path.write_text("".join(f"{before}{line}\n" for line in said))
+    watch = LogWatch(path, ["WorkerProc failed to start"])
+    assert watch.poll() is None
+    assert watch.is_pending
+    with path.open("a") as file:
+        file.write(f"{before}safetensors.SafetensorError: header: cut\n(Engine) INFO shutdown\n")
+    told = f"{before}WorkerProc failed to start. safetensors.SafetensorError: header: cut"
+    assert watch.poll() == told
+
+
 def test_a_traceback_that_never_ends_is_told_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

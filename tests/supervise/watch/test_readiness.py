@@ -10,6 +10,7 @@ import pytest
 from tests.supervise.toys import TOY, Toy, is_served, run_command, run_foreign, run_toy, wait_for
 from warmup.supervise.ports import lease_ports
 from warmup.supervise.watch import readiness
+from warmup.supervise.watch.liveness import Fault, Liveness
 from warmup.supervise.watch.readiness import NotReady, wait_until_ready
 from warmup.words.errors import Cancelled
 from warmup.words.secrets import Redactor
@@ -262,6 +263,28 @@ def test_200_from_the_leader_while_a_worker_was_killed(tmp_path: Path) -> None:
 def test_200_from_the_leader_while_a_worker_failed(tmp_path: Path) -> None:
     with run_toy(tmp_path, "failed_worker") as toy:
         assert get_cause(toy).endswith("exited with status 3")
+
+
+def test_what_the_leader_says_after_it_killed_its_worker_is_told(tmp_path: Path) -> None:
+    """sglang kills all its processes first, and only then prints why it failed."""
+    with run_toy(tmp_path, "fail_when_told") as toy, Liveness(toy.server, toy.watch) as liveness:
+        worker = toy.get_worker_pid()
+        os.kill(worker, signal.SIGKILL)
+        found: list[Fault] = []
+
+        def has_fault() -> bool:
+            fault = liveness.find_fault()
+            found.extend([] if fault is None else [fault])
+            return bool(found)
+
+        wait_for(has_fault, "no fault")
+        (tmp_path / f"{toy.port}.fail").touch()
+        cause = liveness.hear_out(found[0], toy.supervisor).text
+    assert cause.startswith(f"worker pid {worker} (")
+    assert cause.endswith(
+        "was killed by SIGKILL; then the leader exited with status 1; its log says: "
+        "RuntimeError: no accelerator"
+    )
 
 
 def test_a_worker_that_is_done_is_no_fault(tmp_path: Path) -> None:

@@ -124,6 +124,21 @@ def test_a_killed_worker_is_called_what_it_calls_itself_now() -> None:
         )
 
 
+def test_a_resource_tracker_is_no_worker() -> None:
+    """sglang kills it before it tells what failed; nothing that answers is gone with it."""
+    code = "from multiprocessing.resource_tracker import main;main(0)"
+    with watch_tree() as (tree, watch):
+        tracker = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+        tree.workers.append(tracker)
+        wait_for(lambda: proc.is_resource_tracker(tracker.pid), "it has no command line")
+        assert watch.poll(scan=True) is None
+        tracker.kill()
+        wait_for(lambda: has_ended(tracker.pid), "it lives")
+        assert poll_for(watch, 0.3) is None
+        assert tracker.stdin is not None
+        tracker.stdin.close()
+
+
 def test_interpreter_without_pidfd_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """uv's Python is built against old kernel headers and lacks it; the kernel does not."""
     monkeypatch.delattr(os, "pidfd_open")

@@ -33,19 +33,22 @@ TEXT = {
 }
 
 
-def make(folder: Path, *, seed: int = 0) -> None:
-    """Write the model to `folder`, made if missing; about 1 MB, float32."""
+def make(folder: Path, *, seed: int = 0, **text: Any) -> None:
+    """Write the model to `folder`, made if missing; about 1 MB, float32.
+
+    text: fields of the text model's config in place of these.
+    """
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     tokenizer = make_tokenizer()
     config = Qwen2_5_VLConfig(
-        text_config={**TEXT, **get_text_ids(tokenizer)},
+        text_config={**TEXT, **text, **get_text_ids(tokenizer)},
         vision_config={
             "depth": 2,
             "hidden_size": 32,
             "intermediate_size": 64,
             "num_heads": 2,
-            "out_hidden_size": TEXT["hidden_size"],
+            "out_hidden_size": {**TEXT, **text}["hidden_size"],
             "window_size": 112,
             "fullatt_block_indexes": [1],
             "initializer_range": 0.2,

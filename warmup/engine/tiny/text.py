@@ -21,23 +21,29 @@ _CORPUS = (
 )
 
 
-def make(folder: Path, *, seed: int = 0) -> None:
-    """Write the model to `folder`, made if missing; about 300 KB, float32."""
+def make(folder: Path, *, seed: int = 0, **sizes: int) -> None:
+    """Write the model to `folder`, made if missing; about 300 KB, float32.
+
+    sizes: fields of its config.json in place of these.
+    """
     import torch
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
     tokenizer = _make_tokenizer()
+    default = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+    }
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
+        **{**default, **sizes},
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -22,6 +22,10 @@ from warmup.words.errors import UsageError, WarmupError
 
 # The first and the last step start different kernels.
 _SMALL = {"size": "256x256", "num_inference_steps": 2}
+# Of an edit or a video, all that 0.5.22's and 0.5.23's `vertex_generate` let one choose: no steps.
+# A video VAE's first frame is coded alone and the others by fours.
+_SMALL_VERTEX = {"width": 256, "height": 256}
+_NUM_FRAMES = 5
 _VERTEX_PATH = "/vertex_generate"
 # Words in a pipeline's class or a model's name; matched in lower case.
 _IMAGE_INPUT_WORDS = ("edit", "i2v", "imagetovideo", "img2img", "kontext")
@@ -100,23 +104,21 @@ class SglangDiffusionEngine(Adapter):
         Sizes and steps are left to the server, so that its model's own are warmed. Without a GPU
         they are small: a model's own, 1024 pixels and 30 steps, were not done in 200 s.
         """
-        words = _describe(launch)
-        needs_image = any(word in words for word in _IMAGE_INPUT_WORDS)
-        if not needs_image and not any(word in words for word in _VIDEO_WORDS):
-            return _make_image(**({} if env.get("CUDA_VISIBLE_DEVICES") else _SMALL))
-        instance = {"prompt": "warmup"}
-        if needs_image:
-            instance["image"] = make_image_url()
-        return RequestSpec(path=_VERTEX_PATH, json={"instances": [instance]})
+        is_small = not env.get("CUDA_VISIBLE_DEVICES")
+        if _makes_images(launch):
+            return _make_image(**(_SMALL if is_small else {}))
+        return _make_vertex(launch, is_small=is_small)
 
     def make_ladder(
         self, launch: Launch, env: Mapping[str, str], info: Mapping[str, Any]
     ) -> Sequence[LadderStep]:
-        """Another size for images. Edits and videos have their first request alone."""
-        if self.make_request(launch, env).path == _VERTEX_PATH:
-            return ()
-        request = _make_image(**{**_SMALL, "size": "512x512"})
-        return [LadderStep("512x512, 2 steps", (request,), not env.get("CUDA_VISIBLE_DEVICES"))]
+        """Another size. Without a GPU the first request of an edit or a video had it already."""
+        has_gpu = bool(env.get("CUDA_VISIBLE_DEVICES"))
+        if _makes_images(launch):
+            request = _make_image(**{**_SMALL, "size": "512x512"})
+            return [LadderStep("512x512, 2 steps", (request,), not has_gpu)]
+        small = LadderStep("256x256", (_make_vertex(launch, is_small=True),))
+        return [small] if has_gpu else []
 
     def find_answer_fault(self, path: str, body: bytes, *, accept_empty_text: bool) -> str | None:
         return find_predictions_fault(body) if path == _VERTEX_PATH else find_media_fault(body)
@@ -125,6 +127,24 @@ class SglangDiffusionEngine(Adapter):
 def _make_image(**more: Any) -> RequestSpec:
     body = {"prompt": "warmup", "n": 1, "response_format": "b64_json", **more}
     return RequestSpec(path="/v1/images/generations", json=body)
+
+
+def _make_vertex(launch: Launch, *, is_small: bool) -> RequestSpec:
+    instance = {"prompt": "warmup"}
+    words = _describe(launch)
+    if any(word in words for word in _IMAGE_INPUT_WORDS):
+        instance["image"] = make_image_url()
+    body: dict[str, Any] = {"instances": [instance]}
+    if is_small:
+        is_video = any(word in words for word in _VIDEO_WORDS)
+        body["parameters"] = {**_SMALL_VERTEX, **({"num_frames": _NUM_FRAMES} if is_video else {})}
+    return RequestSpec(path=_VERTEX_PATH, json=body)
+
+
+def _makes_images(launch: Launch) -> bool:
+    """From words alone: neither an edit nor a video."""
+    words = _describe(launch)
+    return not any(word in words for word in (*_IMAGE_INPUT_WORDS, *_VIDEO_WORDS))
 
 
 def _describe(launch: Launch) -> str:

@@ -56,9 +56,9 @@ class LogWatch:
     def poll(self, *, is_over: bool = False) -> str | None:
         """The line (bounded, redacted) that holds the first pattern among the new bytes, if any.
 
-        Where that line ends in `Traceback (most recent call last):` the exception's own line is
-        put in place of these words, once it is there; is_over: it will not come any more. Goes on
-        behind that match the next time.
+        Where that line ends in `Traceback (most recent call last):`, or the next one is that, the
+        exception's own line is put in place of these words, once it is there; is_over: it will not
+        come any more. Goes on behind that match the next time.
         """
         if not self._patterns:
             return None
@@ -100,14 +100,16 @@ class LogWatch:
         if self._announced is None:
             return None
         line, position, until = self._announced
-        if line.endswith(TRACEBACK):
-            data = os.pread(fd, _TRACEBACK_BYTES, position)
-            text = self._redactor.redact(data.decode("utf-8", "backslashreplace"))
-            exceptions = list_exceptions(strip_escapes(text).split("\n")[:-1])
+        data = os.pread(fd, _TRACEBACK_BYTES, position)
+        text = self._redactor.redact(data.decode("utf-8", "backslashreplace"))
+        lines = strip_escapes(text).split("\n")[:-1]
+        if line.endswith(TRACEBACK) or any(TRACEBACK in each for each in lines[1:2]):
+            exceptions = list_exceptions(lines)
             if not exceptions and not is_over and time.monotonic() < until:
                 return None
             if exceptions:
-                line = line.removesuffix(TRACEBACK) + exceptions[0][:_MAX_CHARS]
+                words = line.removesuffix(TRACEBACK).rstrip()
+                line = f"{words} {exceptions[0][:_MAX_CHARS]}"
         self._announced = None
         return line
 

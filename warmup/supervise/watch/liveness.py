@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 
 from warmup.supervise.log.watch import LogWatch
-from warmup.supervise.protocols import Watched
+from warmup.supervise.protocols import Waiter, Watched
 from warmup.supervise.tree.exits import is_from_outside
 from warmup.supervise.watch.workers import WorkerWatch
 from warmup.words.errors import WarmupError
 
+_SPEAKS_WITHIN_S = 2.0
+_POLL_S = 0.05
+
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a server will never answer well. is_from_outside: others ended its leader or worker."""
+    """Why a server will never answer well. is_from_outside: others ended its leader or worker.
+
+    is_worker: whether a worker ended while its leader lived.
+    """
 
     text: str
     is_from_outside: bool = False
+    is_worker: bool = False
 
 
 class ServerFailed(WarmupError):
@@ -55,7 +63,22 @@ class Liveness:
         if line is not None:
             return Fault(f"its log says: {line}")
         worker = self._workers.poll(scan=thorough)
-        return None if worker is None else Fault(str(worker), is_from_outside(worker.status))
+        if worker is None:
+            return None
+        return Fault(str(worker), is_from_outside(worker.status), is_worker=True)
+
+    def hear_out(self, fault: Fault, waiter: Waiter) -> Fault:
+        """With what the leader says of it, where it ends soon after its worker.
+
+        Launchers kill their workers before they tell what failed (sglang's kill_process_tree).
+        """
+        deadline = time.monotonic() + _SPEAKS_WITHIN_S
+        while fault.is_worker and time.monotonic() < deadline:
+            waiter.check_cancelled()
+            if self._server.find_exit() is not None and (told := self.find_fault()) is not None:
+                return replace(fault, text=f"{fault.text}; then {told.text}")
+            waiter.wait(_POLL_S)
+        return fault
 
     @property
     def is_sure(self) -> bool:

@@ -70,6 +70,7 @@ def wait_until_ready(
                 fault = Fault(cause + _describe_elsewhere(server, port))
                 hint = "raise start_timeout_s if it only needs longer"
             if fault is not None:
+                fault = liveness.hear_out(fault, waiter)
                 error = NotReady(
                     "the server did not become ready",
                     cause=redactor.redact(fault.text),

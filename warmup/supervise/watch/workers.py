@@ -1,7 +1,8 @@
 """Notice a worker's death that the leader does not: it may answer 200 for ever (sglang#6624).
 
 A process of the tree counts as a dead worker when a signal killed it, or when it failed and nobody
-collects it. Compilers and probes fail all the time, but whoever started them waits for them.
+collects it. Compilers and probes fail all the time, but whoever started them waits for them. One of
+multiprocessing's resource trackers serves nobody: a launcher that fails kills it with the rest.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class WorkerWatch:
         self._server = server
         self._held: dict[int, int] = {}  # pid → pidfd
         self._names: dict[int, str] = {}
+        self._trackers: set[int] = set()
         self._poller = select.poll()
         self._ended: dict[int, int] = {}  # pidfd → pid: dead, perhaps not reaped yet
         self._suspects: dict[tuple[int, int], float] = {}  # (pid, start) → first seen
@@ -106,7 +108,7 @@ class WorkerWatch:
             if zombie is None:
                 os.close(pidfd)
                 del self._ended[pidfd]
-            if status is not None and _is_crash(status):
+            if status is not None and _is_crash(status) and pid not in self._trackers:
                 return self._make_dead(pid, status)
         return None
 
@@ -116,9 +118,11 @@ class WorkerWatch:
             self._hold(pid)
         # What a process calls itself now (`sglang::scheduler`); in death it has no command line.
         self._names.update((pid, proc.get_command(pid)) for pid in self._held)
+        self._trackers.update(filter(proc.is_resource_tracker, self._held))
+        ignored = {self._server.leader_pid, *self._trackers}
         suspects = {}
         for zombie in _list_zombies(pids | set(self._ended.values())):
-            if zombie.pid == self._server.leader_pid or zombie.status == 0:
+            if zombie.pid in ignored or zombie.status == 0:
                 continue
             key = (zombie.pid, zombie.start)
             suspects[key] = self._suspects.get(key, now)
