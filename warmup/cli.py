@@ -341,6 +341,14 @@ unsigned_option = click.option(
 @model_options
 @_option("--sign", metavar="ssh:KEY|sigstore", help="Sign the pack.")
 @click.option("--mcv", is_flag=True, help="Send images for KServe's kernel caches (MCV) too.")
+@click.option(
+    "--pack",
+    "packs",
+    metavar="REF",
+    multiple=True,
+    help="Send what these packs hold, as one, instead of what is warm here.",
+)
+@unsigned_option
 @json_option
 def push(**values: Any) -> int:
     """Send what is warm here as a pack: oci://…, s3://… or dir:PATH."""

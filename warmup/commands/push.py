@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from warmup.commands.session import Session
 from warmup.packs.api import (
@@ -11,11 +11,13 @@ from warmup.packs.api import (
     PushDocument,
     Reference,
     check_place,
+    open_packs,
     open_store,
     parse_reference,
     parse_signing,
 )
 from warmup.report.api import Output, get_count, get_size, show
+from warmup.state.api import VersionVector
 from warmup.words.errors import UsageError
 from warmup.words.escape import get_printable
 
@@ -26,28 +28,48 @@ def push(
     reference: str,
     sign: str | None = None,
     mcv: bool = False,
+    packs: Sequence[str] = (),
+    allow_unsigned: bool = False,
     json_output: bool = False,
 ) -> int:
     """Print the digest. Returns 0, or 1 where a model named is not warm and was left out.
 
-    sign: `ssh:KEY` or `sigstore`. Raises UsageError, IntegrityError (an entry has changed),
-    HostError.
+    sign: `ssh:KEY` or `sigstore`. packs: what these hold is sent, as one, instead of what is warm
+    here; allow_unsigned: of them. Raises UsageError, IntegrityError (an entry has changed, a pack
+    is refused), HostError.
     """
     to = parse_reference(reference)
-    document = make_push(session, to, sign, mcv=mcv).execute(
-        [(launch, session.check(launch)) for launch in session.get_launches()]
-    )
+    if packs:
+        sources = [parse_reference(text) for text in packs]
+        trust = session.get_trust(allow_unsigned=allow_unsigned)
+        with open_packs(sources, session.policy, trust) as opened:
+            vector = opened[0].image.contents.vector
+            document = make_push(session, to, sign, mcv=mcv, vector=vector).execute_merged(opened)
+    elif allow_unsigned:
+        raise UsageError("--allow-unsigned is of --pack", hint="an unsigned push needs no flag")
+    else:
+        document = make_push(session, to, sign, mcv=mcv).execute(
+            [(launch, session.check(launch)) for launch in session.get_launches()]
+        )
     show(document, render_push(document), json_output=json_output)
     return document.exit_code
 
 
-def make_push(session: Session, to: Reference, sign: str | None, *, mcv: bool = False) -> Push:
-    """Raises UsageError for a digest, and as `open_store` and `parse_signing`."""
+def make_push(
+    session: Session,
+    to: Reference,
+    sign: str | None,
+    *,
+    mcv: bool = False,
+    vector: VersionVector | None = None,
+) -> Push:
+    """vector: None for this host's. Raises UsageError for a digest, and as `open_store` and
+    `parse_signing`."""
     if to.digest:
         raise UsageError(f"{to} names a digest", hint="push to a tag: what is there never changes")
     return Push(
         home=session.home,
-        vector=session.vector,
+        vector=vector or session.vector,
         store=open_store(to, session.policy, create=True),
         to=to,
         sign=None if sign is None else parse_signing(sign, session.environ),

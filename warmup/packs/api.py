@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from warmup.packs.blobs import collect_parts
+    from warmup.packs.merge import open_packs
     from warmup.packs.policy import Policy, read_policy
     from warmup.packs.pull import Pull
     from warmup.packs.pulled import NoPack, PullDocument
@@ -32,6 +33,7 @@ __all__ = [
     "VerifyDocument",
     "check_place",
     "collect_parts",
+    "open_packs",
     "open_source",
     "open_store",
     "parse_reference",
@@ -52,6 +54,7 @@ _PLACES = {
     "VerifyDocument": "verify",
     "check_place": "store",
     "collect_parts": "blobs",
+    "open_packs": "merge",
     "open_source": "store",
     "open_store": "store",
     "parse_reference": "store",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from warmup.packs import oci
 from warmup.packs.attach import attach
 from warmup.packs.collect import Collected, collect
 from warmup.packs.mcv import KINDS
+from warmup.packs.merge import OpenPack, merge
 from warmup.packs.oci import Descriptor, ImageConfig, ImageManifest
 from warmup.packs.sender import PushedFamily, Sender
 from warmup.packs.sign import Signing
@@ -74,8 +75,22 @@ class Push:
                 hint="`warmup-ci run` warms them",
             )
         self.vector.require_read("a pack must say for which versions it is")
-        tag = self.to.tag or self.vector.key
         collected = collect(self.home, warm)
+        names = [launch.name for launch, _ in warm]
+        return self._send(lambda _: (collected, left_out), names)
+
+    def execute_merged(self, packs: Sequence[OpenPack]) -> PushDocument:
+        """Send what these packs hold together, as one. vector: theirs. Raises WarmupError."""
+        return self._send(lambda folder: merge(packs, folder / "merged"), None)
+
+    def _send(
+        self,
+        gather: Callable[[Path], tuple[Collected, dict[str, str]]],
+        names: list[str] | None,
+    ) -> PushDocument:
+        """gather: given a private folder, what is sent, and which launches are left out, and why.
+        names: of the launches; None for those of the pack."""
+        tag = self.to.tag or self.vector.key
         self.home.ensure()
         try:
             with (
@@ -83,6 +98,7 @@ class Push:
                 hold_launch_lock(self.home, "packs"),
                 _open_scratch(self.home) as folder,
             ):
+                collected, left_out = gather(folder)
                 sender = Sender(self.store, folder, self.err, _find_layers(self.store, tag))
                 image = self._publish(sender.send(collected, self.vector), tag)
                 mcv = self._send_mcv(sender, collected, tag) if self.mcv else {}
@@ -96,7 +112,7 @@ class Push:
             tag=tag,
             version_key=self.vector.key,
             signed=self.sign is not None,
-            launches=[launch.name for launch, _ in warm],
+            launches=names or [launch.name for launch in collected.launches],
             left_out=left_out,
             families=sender.families,
             sent_bytes=sender.sent_bytes,
