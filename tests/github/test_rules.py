@@ -30,6 +30,7 @@ PERMISSIONS = {
     ("publish.yml", "publish"): WRITE,
     ("fleet-example.yml", "plan"): READ,
     ("fleet-example.yml", "warm"): PULL,
+    ("fleet-example.yml", "merge"): READ,
     ("fleet-example.yml", "publish"): WRITE,
 }
 

@@ -78,21 +78,42 @@ def test_one_that_holds_all_of_it_is_the_same_pack(
     assert len(blobs & again) >= 2
 
 
-def test_what_differs_is_left_out_and_named(
-    tmp_path: Path, shares: tuple[str, str], merger: Machine, reader: Machine, key: Key, store: str,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+def test_of_two_builds_of_one_kernel_the_first_counts(
+    tmp_path: Path, shares: tuple[str, str], merger: Machine, reader: Machine, key: Key, store: str
+) -> None:
+    """nvcc does not give the same bytes twice; a server takes what lies under the key."""
     other = Machine(tmp_path / "three", launches=(make_launch("org/three"),))
     other.compile("shared", cubin=b"\x7fELF another build of it")
     other.mark()
     other.push(f"dir:{tmp_path}/pack-three")
     packs = [*shares, f"dir:{tmp_path}/pack-three"]
+    assert merger.push(store, packs=packs, allow_unsigned=True, sign=key.sign) == 0
+    reader.launches = (ONE, TWO, *other.launches)
+    assert reader.pull(store) == 0
+    assert all(reader.session.check(launch).is_warm for launch in reader.launches)
+
+
+@pytest.mark.parametrize("name", ["shared.autotune.json", "more.cubin"])
+def test_what_differs_is_left_out_and_named(
+    tmp_path: Path, shares: tuple[str, str], merger: Machine, reader: Machine, key: Key, store: str,
+    capsys: pytest.CaptureFixture[str], name: str,
+) -> None:  # fmt: skip
+    """What an autotuner chose elsewhere, and an entry with other files."""
+    packs = list(shares)
+    for machine, text in (("three", b"3"), ("four", b"4")):
+        other = Machine(tmp_path / machine, launches=(make_launch(f"org/{machine}"),))
+        other.compile("tuned")
+        if machine == "four" or name.endswith(".json"):
+            (other.root / "triton" / "Ktuned" / name).write_bytes(text)
+        other.mark()
+        packs.append(f"dir:{tmp_path}/pack-{machine}")
+        other.push(packs[-1])
     capsys.readouterr()
     options: dict[str, Any] = {"packs": packs, "allow_unsigned": True, "sign": key.sign}
     assert merger.push(store, json_output=True, **options) == 1
     found = get_document(capsys)
-    assert found["launches"] == ["org/one:1", "org/two:1"]
-    assert found["left_out"] == {"org/three:1": "another pack has other entries of deep_gemm"}
+    assert found["launches"] == ["org/one:1", "org/two:1", "org/three:1"]
+    assert found["left_out"] == {"org/four:1": "another pack has other entries of triton"}
     reader.launches = (ONE, TWO)
     assert reader.pull(store) == 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,6 +165,20 @@ def test_what_is_not_one_pack_is_not_sent(
     assert not list(publisher.folder.rglob("hacked"))
 
 
+def test_an_only_share_is_merged_as_several_are(tmp_path: Path, writer: Machine) -> None:
+    """actions/download-artifact gives one artifact no folder of its own."""
+    assert writer.push(f"dir:{tmp_path}/pack") == 0
+    job = Job(tmp_path / "merger")
+    env = {"SHARES": f"{tmp_path}/pack", "MERGED": f"{tmp_path}/merged"}
+    status, _, told = job.run(FLEET, "Merge", RUNNER_TEMP=str(job.folder), **env)
+    assert status == 0, told
+    (found,) = json.loads((tmp_path / "merged" / "index.json").read_bytes())["manifests"]
+    names = found["annotations"]
+    assert names["org.opencontainers.image.ref.name"] == writer.vector.key
+    env["SHARES"] = "/nowhere"
+    assert job.run(FLEET, "Merge", RUNNER_TEMP=str(job.folder), **env)[0] != 0
+
+
 def test_github_s_token_stays_in_a_file_of_the_job(tmp_path: Path) -> None:
     job = Job(tmp_path / "job")
     env = {"ACTOR": "me", "TOKEN": "s3cret", "FOLDER": str(tmp_path / "a b")}
@@ -189,7 +204,7 @@ def test_github_s_token_stays_in_a_file_of_the_job(tmp_path: Path) -> None:
 def test_a_fleet_warms_publishes_and_finds_it_all_warm(
     tmp_path: Path, keyless: SigstoreSigners, publisher: Job, host: str
 ) -> None:
-    """plan → matrix → writer, then the same matrix again: every share of it launches nothing."""
+    """plan → matrix → merge → writer; then one fresh machine launches nothing for all of it."""
     repository = tmp_path / "repository"
     repository.mkdir()
     (repository / "root.json").write_text(json.dumps(keyless.service.make_root()))
@@ -205,14 +220,18 @@ def test_a_fleet_warms_publishes_and_finds_it_all_warm(
     jobs = json.loads(planned["matrix"])["include"]
     assert [each["runs-on"] for each in jobs] == [["gpu", "8-gpu"]] * 2
     assert {each["models"] for each in jobs} == {"toy:1", "two:1"}
-    for is_warm in (False, True):
-        for index, each in enumerate(jobs):
-            runner = Job(tmp_path / f"runner-{index}-{is_warm}")
-            pack = f"oci://{host}/fleet/{index}"
-            told = warm(runner, workflow, each["models"], pack)
-            assert ("warmed " in told, "same vector" in told) == (not is_warm, is_warm), told
-            if not is_warm:
-                publish(publisher, runner.folder / "pack", pack, keyless)
+    pack = f"oci://{host}/fleet/jit"
+    for index, each in enumerate(jobs):
+        runner = Job(tmp_path / f"runner-{index}")
+        assert "warmed " in warm(runner, workflow, each["models"], pack)
+        shutil.copytree(runner.folder / "pack", tmp_path / "shares" / f"share-{index}")
+    merger = Job(tmp_path / "merger")
+    env = {"SHARES": f"{tmp_path}/shares", "MERGED": f"{tmp_path}/merged"}
+    status, _, told = merger.run(FLEET, "Merge", RUNNER_TEMP=str(merger.folder), **env)
+    assert status == 0, told
+    publish(publisher, tmp_path / "merged", pack, keyless)
+    told = warm(Job(tmp_path / "fresh"), workflow, "", pack)
+    assert ("warmed " in told, told.count("same vector")) == (False, 2), told
 
 
 def warm(runner: Job, workflow: Path, models: str, pack: str) -> str:

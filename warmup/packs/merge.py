@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from warmup.caches.api import get_family
 from warmup.packs.collect import Collected, CollectedFamily
 from warmup.packs.contents import PackEntry, PackFamily, PackLaunch
 from warmup.packs.image import PackImage, open_image
-from warmup.packs.place import is_group
 from warmup.packs.policy import Policy
 from warmup.packs.store import PackStore, Reference, open_store, read_bounded
 from warmup.packs.trust import Trust
@@ -64,7 +64,7 @@ def _find_only_tag(store: PackStore, reference: Reference) -> str:
 
 def merge(packs: Sequence[OpenPack], folder: Path) -> tuple[Collected, dict[str, str]]:
     """What all of them hold, unpacked below `folder`, which is private. Of two entries with one
-    path the first counts: launches that need the other are left out (name → reason).
+    path the first counts: launches that need another are left out (name → reason).
 
     Raises IntegrityError for a layer that is not what its pack says.
     """
@@ -98,7 +98,7 @@ def _unpack(pack: OpenPack, family: PackFamily, root: Path) -> None:
 
 
 def _add(merged: CollectedFamily, family: PackFamily, root: str) -> set[str]:
-    """Paths of the entries that another has already, with other files."""
+    """Paths of the entries that another has already, where that one does not serve as well."""
     merged.roots += [path for path in family.roots if path not in merged.roots]
     lost = set()
     for entry in family.entries:
@@ -109,6 +109,14 @@ def _add(merged: CollectedFamily, family: PackFamily, root: str) -> set[str]:
 
 
 def _get_contents(family: str, entry: PackEntry) -> dict[str, str]:
-    """Its files by sha256, but for groups: they name the root that they lay in, and are repaired
-    where they are pulled."""
-    return {f.path: f.sha256 for f in entry.files if not is_group(family, f.path)}
+    """File → what must be equal of it. Under one key two compilers' outputs serve alike, and logs
+    and groups tell of the machine; what one autotuner chose, another's kernels were not made for.
+    """
+    rules, found = get_family(family), {}
+    for file in entry.files:
+        name = file.path[len(entry.path) + 1 :]
+        if name.rpartition("/")[2].startswith(".ninja_"):
+            continue
+        is_bound = rules.find_tuning(file.path) is not None and not rules.is_store(name)
+        found[name] = file.sha256 if is_bound else ""
+    return found
