@@ -144,7 +144,8 @@ class Attempt:
             self.warn(text + " ".join(left_away))
         self.env = get_server_env(self.launch, self.engine, allocation, context.env)
         if context.seeding is not None:
-            self.env = context.seeding.lay_over(self.env, context.run_dir)
+            trace = self.get_log_path().with_suffix(".trace").name
+            self.env = context.seeding.lay_over(self.env, context.run_dir, trace)
             self.target = str(context.seeding.target)
 
     def tell_start(self, reason: str, gpus: str) -> None:

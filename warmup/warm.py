@@ -73,7 +73,7 @@ def _warm_locked(attempt: Attempt) -> ModelResult:
             return _warm_cold(attempt, check)
         except WarmupError as error:
             if context.seeding is not None:
-                context.seeding.explain(error, launch)
+                context.seeding.explain(error, launch, attempt.env)
             elif error.is_evidence:
                 _distrust(attempt, check)
             raise
@@ -155,6 +155,8 @@ def _seed(attempt: Attempt, seeding: Seeding, before: Snapshot) -> None:
         attempt.left_out = tuple(map(str, left_out))
     if left_out:
         attempt.warn(f"left out of the seed, since nothing was timed: {_join(attempt.left_out)}")
+    for unserved in seeding.list_unserved(attempt.env):
+        attempt.warn(unserved)
 
 
 def _confirm(attempt: Attempt, seed: Marker) -> None:

@@ -256,6 +256,35 @@ def test_the_toolkits_stub_for_linking_is_no_driver(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+OWN_RUNTIME = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+__attribute__((constructor)) static void begin(void) {
+    const void *table;
+    int (*ask)(const void **, const void *) = dlsym(RTLD_DEFAULT, "cuGetExportTable");
+    if (ask) ask(&table, "sixteen bytes id");
+}
+"""
+
+
+@pytest.mark.parametrize("answer", ["200", "500"])
+def test_a_library_with_a_runtime_of_its_own_is_named(tmp_path: Path, answer: str) -> None:
+    """With what avoids it, where that is known; the CuTe DSL's is the one that engines meet."""
+    (tmp_path / "own.c").write_text(OWN_RUNTIME)
+    library = "libcute_dsl_runtime.so"
+    build = ["cc", "-shared", "-fPIC", "-o", library, "own.c"]
+    subprocess.run(build, cwd=tmp_path, check=True)
+    args = ["--answer", answer] if answer != "200" else []
+    write_workflow(tmp_path, *args, more=f'env = {{ LD_PRELOAD = "{tmp_path / library}" }}\n')
+    done = call(tmp_path, *RUN, "--target", "h200x8")
+    assert done.returncode == (0 if answer == "200" else 1), done.stderr
+    said = done.stderr + done.stdout
+    assert f"{library} has a CUDA runtime of its own inside" in said
+    assert "FLASHINFER_USE_CUDA_NORM=1" in said and "another norm module" in said
+    (trace,) = (tmp_path / "home" / "runs").glob("*/toy.trace")
+    assert f"own-runtime {tmp_path / library}" in trace.read_text()
+
+
 def test_a_target_comes_from_the_workflow_and_an_empty_flag_takes_it_away(tmp_path: Path) -> None:
     path = write_workflow(tmp_path)
     text = path.read_text().replace("[defaults]", '[defaults]\ntarget = "h200x2"', 1)

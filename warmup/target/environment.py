@@ -9,8 +9,10 @@ from warmup.caches.api import Libraries
 from warmup.target.build import LIBRARIES, build_libraries
 from warmup.target.profile import Target, encode_profile
 from warmup.words.errors import UsageError
-from warmup.words.files import write_atomic
+from warmup.words.files import read_regular, write_atomic
 
+TRACE = "WARMUP_CI_NULL_TRACE"
+_MAX_TRACE_BYTES = 64 << 20
 HOOK = Path(__file__).parent / "hook"
 # The CUDA release whose libraries are stood in for (their sonames say so).
 CUDA_MAJOR = 13
@@ -21,11 +23,12 @@ DRIVER_FOLDER = "/lib/x86_64-linux-gnu"
 
 
 def make_environment(
-    target: Target, base: Mapping[str, str], state: Path, run_dir: Path
+    target: Target, base: Mapping[str, str], state: Path, run_dir: Path, trace: str = ""
 ) -> dict[str, str]:
     """Variables to lay over a server's environment. base: that environment.
 
-    state: where the compiled libraries are kept. run_dir: where the profile and the trace go.
+    state: where the compiled libraries are kept. run_dir: where the profile and the trace go, the
+    latter as a file named `trace`.
     Raises HostError where there is no compiler.
     """
     libraries = build_libraries(state)
@@ -39,12 +42,23 @@ def make_environment(
         "TRITON_LIBCUDA_PATH": base.get("TRITON_LIBCUDA_PATH") or DRIVER_FOLDER,
         "LIBRARY_PATH": _join([str(libraries)], base.get("LIBRARY_PATH")),
         "WARMUP_CI_NULL_PROFILE": str(profile),
-        "WARMUP_CI_NULL_TRACE": str(run_dir / f"{target}.trace"),
+        TRACE: str(run_dir / (trace or f"{target}.trace")),
     }
 
 
 def _join(own: Sequence[str], said: str | None) -> str:
     return ":".join([*own, said] if said else own)
+
+
+def list_own_runtimes(trace: Path) -> list[str]:
+    """Names of the libraries with a CUDA runtime inside, as the null device wrote them down: they
+    cannot be led to it."""
+    try:
+        text = read_regular(trace, _MAX_TRACE_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return []
+    events = (line.split(" ", 2) for line in text.splitlines())
+    return sorted({Path(each[-1]).name for each in events if each[1:2] == ["own-runtime"]})
 
 
 def find_real_driver(env: Mapping[str, str]) -> str | None:

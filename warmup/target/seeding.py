@@ -22,7 +22,13 @@ from warmup.caches.api import (
 )
 from warmup.launch.api import Launch, get_engine, parse
 from warmup.state.api import NONE, GpuFacts, VersionVector, make_assumed
-from warmup.target.environment import check_torch, find_real_driver, make_environment
+from warmup.target.environment import (
+    TRACE,
+    check_torch,
+    find_real_driver,
+    list_own_runtimes,
+    make_environment,
+)
 from warmup.target.profile import Target, parse_target
 from warmup.words.errors import HostError, UsageError, WarmupError
 from warmup.words.files import Folder
@@ -39,6 +45,16 @@ _TIMED = (
 _TIMED_ARGUMENT = re.compile(r'max[-_]autotune(?!\w*["\']?\s*[:=]\s*(?:false|0)\b)', re.I)
 # sglang 0.5.23, srt/environ.py: how it compiles where `--enable-torch-compile` says no more.
 _SGLANG_MODE = ("SGLANG_TORCH_COMPILE_MODE", "max-autotune-no-cudagraphs")
+
+_OWN_RUNTIME = (
+    "has a CUDA runtime of its own inside, which cannot be led to the null device: its calls fail"
+)
+# Part of a library's name → how an engine does without it, and what that changes.
+_WAYS_OUT = {
+    "cute_dsl": "env FLASHINFER_USE_CUDA_NORM=1 avoids it in FlashInfer's norms (it wants cuBLAS's "
+    "headers); the seed then holds another norm module than a launch without it uses, so set it on "
+    "the GPU too",
+}
 
 
 class Seeding(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,9 +125,16 @@ class Seeding(msgspec.Struct, frozen=True, kw_only=True):
                 hint=f"name more of them: --target {self.target.kind}x{launch.tp}",
             )
 
-    def lay_over(self, env: Mapping[str, str], run_dir: Path) -> dict[str, str]:
-        """The server's environment with the null device in it. Raises HostError."""
-        return {**env, **make_environment(self.target, env, self.home / "target", run_dir)}
+    def lay_over(self, env: Mapping[str, str], run_dir: Path, trace: str = "") -> dict[str, str]:
+        """The server's environment with the null device in it. trace: see `list_unserved`. Raises
+        HostError."""
+        state = self.home / "target"
+        return {**env, **make_environment(self.target, env, state, run_dir, trace)}
+
+    def list_unserved(self, env: Mapping[str, str]) -> list[str]:
+        """A line for each library that this server met and the null device cannot serve."""
+        found = list_own_runtimes(Path(env[TRACE])) if TRACE in env else []
+        return [f"{name} {_OWN_RUNTIME}{_get_way_out(name)}" for name in found]
 
     def note_tuning(self, launch: Launch, before: Snapshot) -> None:
         """Write down which autotuners' results are there before the boot. Where an earlier run
@@ -139,13 +162,19 @@ class Seeding(msgspec.Struct, frozen=True, kw_only=True):
     def _open_folder(self) -> Folder:
         return Folder.open(self.home / "target", create=True)
 
-    def explain(self, error: WarmupError, launch: Launch) -> None:
-        """Say of a model that is too large that it is so on the real GPUs as well."""
+    def explain(self, error: WarmupError, launch: Launch, env: Mapping[str, str]) -> None:
+        """Say of a model that is too large that it is so on the real GPUs as well, and of others
+        which library may be why. env: the server's, as far as it is known."""
+        error.hint = "; ".join(filter(None, (*self.list_unserved(env), error.hint))) or None
         if "out of memory" in error.reason.lower():
             profile = self.target.profile
             size = f"{launch.tp} x {profile.memory_bytes / _GIB:.1f} GiB of {profile.name}"
             error.hint = f"it does not fit {size}, there as little as here: raise TP, or lower what"
             error.hint += " the server reserves"
+
+
+def _get_way_out(library: str) -> str:
+    return next((f": {way}" for part, way in _WAYS_OUT.items() if part in library), "")
 
 
 def make_seeding(text: str, driver: str, home: Path) -> Seeding:
