@@ -15,7 +15,7 @@ from warmup.launch.answers import (
     find_media_fault,
     find_predictions_fault,
 )
-from warmup.launch.media import make_image_url
+from warmup.launch.requests import make_image_url
 
 PNG = make_image_url(64, 64).partition(",")[2]
 MP4 = base64.b64encode(b"\0\0\0\x18ftypmp42" + b"\0" * 20).decode()

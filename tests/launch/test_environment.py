@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from tests.launch.helpers import make_allocation, make_launch
+from warmup.launch.engine import get_server_env
 from warmup.launch.engine_table import get_engine
-from warmup.launch.environment import get_server_env
 
 ENGINE = get_engine("command")
 

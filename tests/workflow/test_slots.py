@@ -2,7 +2,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from warmup.launch.launch import Launch
-from warmup.workflow.slots import BYTES_PER_RANK, Need, Slots
+from warmup.workflow.gpus import BYTES_PER_RANK, Need, Slots
 
 
 def make_launch(tp: int) -> Launch:

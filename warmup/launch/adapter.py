@@ -64,12 +64,6 @@ class Adapter(ABC):
 
     def find_problem(self, launch: Launch) -> WarmupError | None:
         """Placeholders, sizes, the model's name, then what only this engine refuses."""
-        try:
-            return self._find_general_problem(launch) or self.find_engine_problem(launch)
-        except UsageError as problem:  # a config.json that is not JSON, …
-            return problem
-
-    def _find_general_problem(self, launch: Launch) -> WarmupError | None:
         if launch.tp < 1:
             return UsageError(f"{launch.name}: TP must be 1 or more")
         for text in (*launch.command, *launch.env.values(), *launch.fallback_args):
@@ -81,7 +75,10 @@ class Adapter(ABC):
                 f"{launch.name}: `command` is for engine command, not {self.name}",
                 hint='set engine = "command", or drop `command`',
             )
-        return None
+        try:
+            return self.find_engine_problem(launch)
+        except UsageError as problem:  # a config.json that is not JSON, …
+            return problem
 
     def get_argv(self, launch: Launch, allocation: Allocation) -> list[str]:
         values = get_values(launch, allocation)

@@ -15,6 +15,9 @@ from warmup.launch.ladder import LadderStep
 from warmup.launch.launch import Launch, RequestSpec
 from warmup.words.errors import WarmupError
 
+_LOOPBACK = "127.0.0.1,localhost"
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
 
 class Allocation(msgspec.Struct, frozen=True, kw_only=True):
     """What is known only when a server starts: the values of the placeholders.
@@ -30,6 +33,8 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
     workflow_dir: str = ""
 
 
+# What a launch is looked at with before it has a port: values that no cache folder depends on.
+UNSTARTED = Allocation(port=0, run_dir="/nonexistent/run")
 PLACEHOLDERS = ("port", "model", "tp", "gpus", "run_dir", "workflow_dir")
 
 
@@ -108,3 +113,20 @@ class Engine(Protocol):
 
         is_first: text must have come back. Later ones may be sampled: tokens are enough.
         """
+
+
+def get_server_env(
+    launch: Launch, engine: Engine, allocation: Allocation, base: Mapping[str, str]
+) -> dict[str, str]:
+    """Every variable that the server will see. base: the caller's, cache variables included.
+
+    Python writes its output at once: what lies in a buffer is lost to a SIGKILL, and with it why.
+    Where base names a proxy, the loopback address is kept out of it: engines ask themselves over
+    HTTP while they start, and a proxy broke that (sglang#28493, sglang#28503).
+    """
+    bypass = {}
+    if any(name.lower() in _PROXIES and base[name] for name in base):
+        for name, other in (("no_proxy", "NO_PROXY"), ("NO_PROXY", "no_proxy")):
+            said = base.get(name) or base.get(other)
+            bypass[name] = f"{said},{_LOOPBACK}" if said else _LOOPBACK
+    return {"PYTHONUNBUFFERED": "1", **base, **bypass, **engine.get_env(launch, allocation)}

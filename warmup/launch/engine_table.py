@@ -17,20 +17,16 @@ def get_engine(name: str) -> Engine:
     import importlib
 
     if name not in ENGINE_NAMES:
-        raise _make_unknown(name)
+        import difflib
+
+        close = difflib.get_close_matches(name.lower(), ENGINE_NAMES, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise UsageError(
+            f"unknown engine {name!r}", hint=f"{hint}engines are {', '.join(ENGINE_NAMES)}"
+        )
     module = importlib.import_module(f"warmup.launch.engines.{name.replace('-', '_')}")
     engine: Engine = module.ENGINE
     return engine
-
-
-def _make_unknown(name: str) -> UsageError:
-    import difflib
-
-    close = difflib.get_close_matches(name.lower(), ENGINE_NAMES, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return UsageError(
-        f"unknown engine {name!r}", hint=f"{hint}engines are {', '.join(ENGINE_NAMES)}"
-    )
 
 
 def find_engines_for(launch: Launch) -> tuple[str, ...]:

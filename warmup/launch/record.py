@@ -152,18 +152,15 @@ def _find_config_digest(model: Path) -> str | None:
     there is no folder with such a file.
     """
     digest, is_any = hashlib.sha256(), False
-    for folder in (model, *_list_folders(model)):
+    try:
+        parts = sorted(path for path in model.iterdir() if path.is_dir())
+    except OSError:
+        parts = []
+    for folder in (model, *parts):
         for name in CONFIG_NAMES:
             content = find_content(folder / name)
             if content is not None:
                 is_any = True
-                part = os.fsencode(os.path.relpath(folder / name, model))
-                digest.update(b"%d %s %d " % (len(part), part, len(content)) + content)
+                name_in = os.fsencode(os.path.relpath(folder / name, model))
+                digest.update(b"%d %s %d " % (len(name_in), name_in, len(content)) + content)
     return digest.hexdigest()[:16] if is_any else None
-
-
-def _list_folders(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if path.is_dir())
-    except OSError:
-        return []

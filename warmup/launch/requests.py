@@ -1,10 +1,13 @@
-"""The requests that warm a language or a vision-language model, in OpenAI's forms.
+"""The requests that warm a language or a vision-language model, in OpenAI's forms; their picture.
 
 All are greedy and 8 tokens long, where nothing else is said: a prefill, and decoding steps.
 """
 
 from __future__ import annotations
 
+import base64
+import struct
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +15,6 @@ from warmup.launch.arguments import parse
 from warmup.launch.folder import has_chat_template, read_folder
 from warmup.launch.ladder import LadderStep
 from warmup.launch.launch import Launch, RequestSpec
-from warmup.launch.media import make_image_url
 
 CHAT_PATH = "/v1/chat/completions"
 COMPLETION_PATH = "/v1/completions"
@@ -58,3 +60,23 @@ def make_image_steps(**more: Any) -> list[LadderStep]:
         LadderStep(f"image {side}", (make_chat_request(image_px=side, **more),), side == LARGE_PX)
         for side in (SMALL_PX, LARGE_PX)
     ]
+
+
+def make_image_url(width: int = 256, height: int = 256) -> str:
+    """A grey PNG as a data URL, sizes in pixels.
+
+    256 × 256, because an image under 64 px made FLUX.2's processor fail (sglang#28184), and 64 × 64
+    is unrepresentative (sglang#28119).
+    """
+    rows = (b"\x00" + b"\x80\x80\x80" * width) * height
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(
+        _make_chunk(kind, data)
+        for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    )
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def _make_chunk(kind: bytes, data: bytes) -> bytes:
+    checksum = struct.pack(">I", zlib.crc32(kind + data))
+    return struct.pack(">I", len(data)) + kind + data + checksum

@@ -12,7 +12,7 @@ from warmup.workflow.fleet import (
     make_kubernetes_list,
     make_slurm_script,
 )
-from warmup.workflow.gpus import assign, get_visible
+from warmup.workflow.gpus import Need, Slots, assign, get_visible
 from warmup.workflow.job_spec import JobError, JobSpec, merge_proof
 from warmup.workflow.log_names import make_log_names
 from warmup.workflow.selection import Resolved, Selection, load
@@ -26,7 +26,6 @@ from warmup.workflow.shards import (
     pin_seconds,
     split,
 )
-from warmup.workflow.slots import Need, Slots
 from warmup.workflow.verdict import NOT_PROVEN, get_reason, is_done, make_unlaunched
 
 __all__ = [

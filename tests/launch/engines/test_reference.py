@@ -20,8 +20,8 @@ from warmup.engine.diffusion.spec import _FAMILIES
 from warmup.engine.flags import parse
 from warmup.engine.vlm.families import FAMILIES
 from warmup.launch.engine_table import get_engine
-from warmup.launch.media import make_image_url
 from warmup.launch.reference_models import ARCHITECTURES, PIPELINES
+from warmup.launch.requests import make_image_url
 from warmup.words.errors import UsageError
 
 ENGINE = get_engine("reference")

@@ -14,7 +14,7 @@ from tests.launch.helpers import (
     make_pipeline,
 )
 from warmup.launch.engine_table import get_engine
-from warmup.launch.media import make_image_url
+from warmup.launch.requests import make_image_url
 
 NAME = "sglang-diffusion"
 ENGINE = get_engine(NAME)

@@ -22,9 +22,8 @@ from warmup.launch.folder import ModelFolder, find_name_problem, is_hub_id
 from warmup.launch.hub_cache import read_hub_files
 from warmup.launch.ladder import NUM_TOKENS, SAMPLED, LadderStep, get_limit, make_burst
 from warmup.launch.launch import Launch, RequestSpec
-from warmup.launch.media import make_image_url
 from warmup.launch.reference_models import Task, find_task
-from warmup.launch.requests import CHAT_PATH, SMALL_PX, make_chat_request
+from warmup.launch.requests import CHAT_PATH, SMALL_PX, make_chat_request, make_image_url
 from warmup.words.errors import UsageError, WarmupError
 
 _INSTALLED = ("site-packages", "dist-packages")

@@ -17,7 +17,7 @@ from warmup.launch.engine import Allocation
 from warmup.launch.folder import find_name_problem
 from warmup.launch.ladder import LadderStep
 from warmup.launch.launch import Launch, RequestSpec
-from warmup.launch.media import make_image_url
+from warmup.launch.requests import make_image_url
 from warmup.words.errors import UsageError, WarmupError
 
 # The first and the last step start different kernels.

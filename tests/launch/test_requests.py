@@ -6,8 +6,7 @@ import io
 import pytest
 
 from tests.needs import load, require
-from warmup.launch.media import make_image_url
-from warmup.launch.requests import IMAGE_PX, make_chat_request
+from warmup.launch.requests import IMAGE_PX, make_chat_request, make_image_url
 
 
 @pytest.mark.parametrize(("width", "height"), [(224, 224), (256, 256), (64, 96)])
