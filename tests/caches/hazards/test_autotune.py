@@ -71,6 +71,14 @@ def test_a_rank_without_a_file_is_told(tmp_path: Path) -> None:
     assert "of 3 ranks, rank 1 has no file" in look(tmp_path)[0].message
     (tmp_path / KEY / "rank_tp0_pp0_dp0.json").unlink()
     assert "rank 0 has no file" in look(tmp_path)[0].message
+    write(tmp_path / KEY, f"rank_tp{10**40}_pp0_dp0.json", {"gemm": 3})
+    assert "rank 0 has no file" in look(tmp_path)[0].message
+
+
+def test_files_that_name_a_gpu_are_of_servers_that_nobody_tells_apart(tmp_path: Path) -> None:
+    for gpu in ("GPU-0a", "GPU-1b"):
+        write(tmp_path / KEY, f"rank_tp0_pp0_dp0_gpu{gpu}.json", {gpu: 3})
+    assert look(tmp_path) == []
 
 
 def test_a_truncated_file_is_told(tmp_path: Path) -> None:

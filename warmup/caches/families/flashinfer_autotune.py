@@ -38,7 +38,9 @@ from warmup.caches.family import (
 from warmup.words.files import read_head
 
 # `rank<N>.json` is FLUX.3's, below `flux3_prims_ts/<GPU>/<key>/` (flux3_image.py).
-RANK_FILE = re.compile(r"rank(?:_tp(?P<tp>\d+)_pp(?P<pp>\d+)_dp(?P<dp>\d+)(?:_gpu.*)?|\d+)\.json")
+RANK_FILE = re.compile(
+    r"rank(?:_tp(?P<tp>\d+)_pp(?P<pp>\d+)_dp(?P<dp>\d+)(?P<gpu>_gpu.*)?|\d+)\.json"
+)
 VLLM_FILE = re.compile(r"autotune_configs(?:_dp(?P<dp>\d+)_rank(?P<rank>\d+))?\.json")
 OPERATION = rb'"key": "\(\'([^\']+)\''
 

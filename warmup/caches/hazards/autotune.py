@@ -9,6 +9,7 @@ which belong to one stage; both of one replica, where a rank occurs twice.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -53,8 +54,9 @@ def check(scope: Scope) -> Iterator[Finding]:
 
 
 def _list_groups(names: Sequence[str]) -> list[dict[str, int]]:
-    """Files that have to agree, each with its rank."""
+    """Files that have to agree, each with its rank. MegaMoE's name a GPU, and no server."""
     sglang = [found for name in names if (found := RANK_FILE.fullmatch(name)) and found["tp"]]
+    sglang = [found for found in sglang if not found["gpu"]]
     vllm = [found for name in names if (found := VLLM_FILE.fullmatch(name)) and found["rank"]]
     files = [(found[0], found["pp"], int(found["tp"]), found["dp"]) for found in sglang]
     files += [(found[0], "of vLLM", int(found["rank"]), found["dp"]) for found in vllm]
@@ -79,9 +81,9 @@ def _read(scope: Scope, entry: str, name: str, rank: int) -> _RankFile:
 def _compare(files: Sequence[_RankFile]) -> tuple[str, bool]:
     """What is wrong with a group, "" for nothing; and whether that is certain."""
     ranks = {each.rank for each in files}
-    missing = sorted(set(range(max(ranks) + 1)) - ranks)
-    if missing:
-        return f"of {max(ranks) + 1} ranks, rank {missing[0]} has no file", True
+    missing = next(rank for rank in itertools.count() if rank not in ranks)
+    if missing < max(ranks):
+        return f"of {max(ranks) + 1} ranks, rank {missing} has no file", True
     first, *others = sorted(files, key=lambda each: each.rank)
     for each in (first, *others):
         if each.results is None:
