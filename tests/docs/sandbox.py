@@ -132,7 +132,7 @@ class Sandbox:
         path.write_text(f"#!/bin/sh\n{body}\n")
         path.chmod(0o755)
 
-    def _write(self, name: str, text: str) -> None:
+    def _write(self, name: str | Path, text: str) -> None:
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -146,6 +146,11 @@ class Sandbox:
         )
         for name in WORKFLOWS:
             self._write(name, HEAD + models)
+        # As huggingface_hub keeps a model, of which nothing but its configuration is here.
+        hub = self._folder / "user/.cache/huggingface/hub/models--deepseek-ai--DeepSeek-V3-0324"
+        config = ROOT / "tests" / "kernels" / "configs" / "deepseek-v3.json"
+        self._write(hub / "refs" / "main", "abc")
+        self._write(hub / "snapshots" / "abc" / "config.json", config.read_text())
         self._write("test/registered/8-gpu-models/test_mimo.py", TEST)
         self._write(".github/workflows/pr-test.yml", CI)
         self._write("scripts/ci/cuda/warmup_deep_gemm.py", WARM_UP)
