@@ -75,7 +75,10 @@ def merge(packs: Sequence[OpenPack], folder: Path) -> tuple[Collected, dict[str,
         lost: dict[str, set[str]] = {}
         for name, family in each.image.contents.families.items():
             root = folder / str(number)
-            _unpack(each, family, root)
+            files = {f"{family.folder}/{f.path}": f for e in family.entries for f in e.files}
+            chunks = read_bounded(each.store, each.image.layers[family.diff_id])
+            with Folder.open(root, create=True) as into:
+                unpack_layer(chunks, files, into, diff_id=family.diff_id)
             merged = families.setdefault(name, CollectedFamily(name, family.folder))
             lost[name] = _add(merged, family, str(root / from_text(family.folder)))
         for launch in each.image.contents.launches:
@@ -88,13 +91,6 @@ def merge(packs: Sequence[OpenPack], folder: Path) -> tuple[Collected, dict[str,
         left_out.pop(launch.name, None)
     created = max(each.image.contents.created for each in packs)
     return Collected(tuple(launches.values()), dict(sorted(families.items())), created), left_out
-
-
-def _unpack(pack: OpenPack, family: PackFamily, root: Path) -> None:
-    files = {f"{family.folder}/{file.path}": file for e in family.entries for file in e.files}
-    chunks = read_bounded(pack.store, pack.image.layers[family.diff_id])
-    with Folder.open(root, create=True) as into:
-        unpack_layer(chunks, files, into, diff_id=family.diff_id)
 
 
 def _add(merged: CollectedFamily, family: PackFamily, root: str) -> set[str]:

@@ -47,17 +47,14 @@ class SshSigning:
 
     def sign(self, image: Descriptor, version_key: str) -> Attachment:
         """Raises as `sign_ssh`."""
-        statement = make_statement(image.digest, version_key)
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        said = Statement(digest=image.digest, version_key=version_key, created=now)
+        statement = encoding.encode(said) + b"\n"
         signature = sign_ssh(statement, self.key)
         return Attachment(
             artifact_type=SIGNATURE_TYPE,
             parts={STATEMENT_TYPE: statement, SSHSIG_TYPE: signature},
         )
-
-
-def make_statement(digest: str, version_key: str) -> bytes:
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return encoding.encode(Statement(digest=digest, version_key=version_key, created=now)) + b"\n"
 
 
 def read_statement(data: bytes, digest: str) -> Statement:
