@@ -1,6 +1,7 @@
 """Push and pull of real entries and of large files through a registry on this machine.
 
-`python -m benchmarks.packs [--triton N] [--nvcc N] [--files N] [--mib M] [--folder DIR] [--runs N]`
+`python -m benchmarks.packs [--triton N] [--nvcc N] [--files N] [--mib M] [--folder DIR]
+[--scratch DIR] [--runs N]`
 
 Beside ours, in the same run and through the same registry (Debian's docker-registry): `tar | gzip`
 with `skopeo copy`, and the Python client of `oras` alone. The floor of a pull is `sha256sum` and
@@ -47,13 +48,15 @@ else:
 
 @dataclass(frozen=True)
 class Step:
-    """seconds: of the quickest run. rss_bytes: the largest peak of one process."""
+    """seconds: of the quickest run. cpu_s: on processors. rss_bytes: the peak of one process."""
 
     seconds: float
+    cpu_s: float
     rss_bytes: int
 
     def __add__(self, other: Step) -> Step:
-        return Step(self.seconds + other.seconds, max(self.rss_bytes, other.rss_bytes))
+        rss = max(self.rss_bytes, other.rss_bytes)
+        return Step(self.seconds + other.seconds, self.cpu_s + other.cpu_s, rss)
 
 
 def measure(command: Sequence[str], folder: Path, output: Path | None = None) -> Step:
@@ -67,11 +70,13 @@ def measure(command: Sequence[str], folder: Path, output: Path | None = None) ->
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         sys.exit(f"{list(command)[:6]} failed with {process.returncode}")
-    return Step(time.perf_counter() - begin, get_rss_bytes(usage))
+    seconds = time.perf_counter() - begin
+    return Step(seconds, usage.ru_utime + usage.ru_stime, get_rss_bytes(usage))
 
 
 def get_best(steps: Sequence[Step]) -> Step:
-    return Step(min(each.seconds for each in steps), max(each.rss_bytes for each in steps))
+    quickest = min(steps, key=lambda each: each.seconds)
+    return Step(quickest.seconds, quickest.cpu_s, max(each.rss_bytes for each in steps))
 
 
 class Fleet:
@@ -177,13 +182,13 @@ class Fleet:
             connection.close()
         return sorted(taken)[len(taken) // 2]
 
-    def change_one_entry(self) -> tuple[list[str], int]:
-        """Layers that a push sends and a pull fetches after one entry of Triton's is new."""
+    def change_one_entry(self) -> list[str]:
+        """Layers that a push sends after one entry of Triton's is new."""
         (self.writer / "caches" / "triton" / "KNEW").mkdir(parents=True)
         (self.writer / "caches" / "triton" / "KNEW" / "new.cubin").write_bytes(os.urandom(5000))
         self.warm()
         families = self.push()[1]["families"]
-        return [name for name, each in families.items() if each["sent"]], 0
+        return [name for name, each in families.items() if each["sent"]]
 
 
 def _is_gzip(path: Path) -> bool:
@@ -205,7 +210,7 @@ def bench(what: str, entries: Path, folder: Path, runs: int) -> None:
         oras = get_best([fleet.run_oras("pull") for _ in range(runs)])
         floor = get_best([fleet.measure_floor(pushed["tag"]) for _ in range(runs)])
         round_trip = fleet.measure_round_trip(pushed["tag"])
-        sent, _ = fleet.change_one_entry()
+        sent = fleet.change_one_entry()
         _, changed = fleet.pull(machine)
     size = sum(path.stat().st_size for path in entries.rglob("*") if path.is_file())
     layers = sum(each["bytes"] for each in pushed["families"].values())
@@ -213,7 +218,8 @@ def bench(what: str, entries: Path, folder: Path, runs: int) -> None:
 
     def row(name: str, step: Step, beside: Step | None = None) -> list[str]:
         ratio = f"{step.seconds / beside.seconds:.2f}" if beside else ""
-        return [name, f"{step.seconds:.2f} s", f"{step.rss_bytes / MIB:.0f} MiB", ratio]
+        cells = f"{step.seconds:.2f} s", f"{step.cpu_s:.2f} s", f"{step.rss_bytes / MIB:.0f} MiB"
+        return [name, *cells, ratio]
 
     rows = [
         row("warmup-ci push, signed", push, peers[0]),
@@ -226,7 +232,7 @@ def bench(what: str, entries: Path, folder: Path, runs: int) -> None:
         row("oras pull", oras, floor),
         row("warmup-ci pull, nothing new", second),
     ]
-    print_table(["step", "time", "peak RSS", "of tar's, of the floor"], rows)
+    print_table(["step", "time", "processor", "peak RSS", "beside tar, the floor"], rows)
     print(f"\nOne round trip to the registry: {round_trip * 1000:.1f} ms.")
     print(
         f"One new entry: the push sends {', '.join(sent)}; "
@@ -243,10 +249,11 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=10, help="large files")
     parser.add_argument("--mib", type=int, default=8, help="of each large file")
     parser.add_argument("--folder", type=Path, help="for what was compiled; kept")
+    parser.add_argument("--scratch", type=Path, help="for all else; default: a temporary folder")
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     print(get_machine())
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
         kept = options.folder or Path(scratch)
         small = kept / f"entries-{options.triton}-{options.nvcc}"
         large = kept / f"files-{options.files}-{options.mib}"

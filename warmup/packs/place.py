@@ -163,7 +163,7 @@ def _rewrite_groups(found: Placement, entry: PackEntry, source: Folder) -> None:
             folder, _, name = from_text(file.path).rpartition("/")
             with _descend(source, folder) as inside:
                 try:
-                    rewrite_group(inside, name, found.root / folder)
+                    rewrite_group(inside, name, found.root / folder, durable=False)
                 except OSError as error:
                     found.lost[entry.path] = f"its Triton group cannot be repaired: {error}"
                     continue

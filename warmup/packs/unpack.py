@@ -18,6 +18,7 @@ from warmup.words.escape import to_text
 from warmup.words.files import Folder
 
 _BLOCK = 1 << 20
+_READ = 1 << 15  # tarfile copies what it has read ahead at every small read
 _MAX_HEADER = 64 << 10  # of a long name; a larger one would be read into memory whole
 
 
@@ -205,7 +206,7 @@ def _open_tar(chunks: Iterator[bytes], limit: int) -> Iterator[tuple[tarfile.Tar
     try:
         with (
             contextlib.closing(_Layer(chunks, limit)) as layer,
-            tarfile.open(fileobj=layer, mode="r|", bufsize=_BLOCK, tarinfo=_StrictInfo) as archive,
+            tarfile.open(fileobj=layer, mode="r|", bufsize=_READ, tarinfo=_StrictInfo) as archive,
         ):
             yield archive, layer
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:

@@ -168,11 +168,14 @@ class Folder:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(name, flags | (os.O_APPEND if append else 0), mode, dir_fd=self.fd)
 
-    def write_atomic(self, name: str, data: bytes, mode: int = 0o600) -> None:
+    def write_atomic(
+        self, name: str, data: bytes, mode: int = 0o600, *, durable: bool = True
+    ) -> None:
         """Write a file whole or not at all: temporary file, fsync, rename, fsync of the folder.
 
         Readers see the old file or the new one. What raises (ENOSPC, EROFS, EISDIR, …) leaves the
-        old file intact and no temporary. `mode` is what the umask leaves of it.
+        old file intact and no temporary. `mode` is what the umask leaves of it. durable: False, for
+        what is made again after a crash of the machine, leaves out the fsyncs.
         """
         _check_name(name)
         temporary = f"{_PREFIX}{os.urandom(8).hex()}{_SUFFIX}"
@@ -180,7 +183,8 @@ class Folder:
         try:
             try:
                 _write_all(fd, data)
-                os.fsync(fd)
+                if durable:
+                    os.fsync(fd)
             finally:
                 os.close(fd)
             os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
@@ -189,7 +193,8 @@ class Folder:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=self.fd)
             raise
-        self.sync()
+        if durable:
+            self.sync()
 
     def sync(self) -> None:
         try:

@@ -58,10 +58,11 @@ def repair(finding: Finding) -> str:
     return f"rewrote {num_children} child paths"
 
 
-def rewrite_group(folder: Folder, name: str, parent: Path) -> int:
+def rewrite_group(folder: Folder, name: str, parent: Path, *, durable: bool = True) -> int:
     """Make a group name the files beside it as files of `parent`, where the folder lies or will.
 
-    Returns how many they are. Raises OSError where one is not there.
+    durable: as `Folder.write_atomic` has it. Returns how many they are. Raises OSError where one is
+    not there.
     """
     data = folder.read(name, _MAX_BYTES)
     group = _decode(data)
@@ -69,7 +70,7 @@ def rewrite_group(folder: Folder, name: str, parent: Path) -> int:
     if not children or not all(_is_file(folder, child) for child in children):
         raise OSError(f"{folder.path / name}: its children are not beside it")
     mode = stat.S_IMODE(folder.stat(name).st_mode)
-    folder.write_atomic(name, make_group(data, parent), mode)
+    folder.write_atomic(name, make_group(data, parent), mode, durable=durable)
     return len(children)
 
 
