@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
+import termios
+from io import RawIOBase
 from pathlib import Path
 
 import psutil
@@ -154,3 +158,34 @@ def test_a_killed_run_leaves_no_download(tmp_path: Path) -> None:
         run.wait(30)
         child.wait(30)
         assert not child.is_running()
+
+
+def test_a_terminal_shows_the_hubs_own_progress(tmp_path: Path) -> None:
+    code = (
+        "import json, sys; from tests.launch.test_hub_download import make;"
+        "from warmup.launch.hub_download import download;"
+        "download(make(), json.loads(sys.argv[1]), 'all', has_terminal=sys.stderr.isatty())"
+    )
+    with serve_hub({"org/vlm": write(tmp_path / "repo", VLM)}) as hub:
+        ours, theirs = os.openpty()
+        fcntl.ioctl(
+            theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0)
+        )  # bars need columns
+        env = json.dumps(get_env(tmp_path, hub))
+        root = Path(__file__).parents[2]
+        run = subprocess.Popen([sys.executable, "-c", code, env], cwd=root, stderr=theirs)
+        os.close(theirs)
+        shown = b""
+        with os.fdopen(ours, "rb", buffering=0) as terminal:
+            while chunk := _read(terminal):
+                shown += chunk
+        assert run.wait(60) == 0
+    assert b"100%" in shown
+
+
+def _read(terminal: RawIOBase) -> bytes:
+    """b"" once nobody holds the terminal's other end: Linux says EIO then."""
+    try:
+        return terminal.read(4096) or b""
+    except OSError:
+        return b""
