@@ -20,7 +20,7 @@ def make_launch(model: str = "org/m", tp: int = 8, *args: str, trust: bool = Fal
 
 
 def make_found(*args: str, model: str | None = "org/m") -> FoundLaunch:
-    return FoundLaunch("t.py", 3, model, args, model_reason="" if model else "model: it is None")
+    return FoundLaunch("t.py", 3, model, args if model else Unresolved("model: it is None"))
 
 
 @pytest.mark.parametrize(

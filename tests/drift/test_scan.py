@@ -101,18 +101,18 @@ def test_diffusion_cases_name_their_servers() -> None:
                 "--enable-torch-compile=false",
             ),
         ),
-        (None, ("--num-gpus", "1", "--lora-path", "org/lora")),
+        (None, "model: EDIT_MODEL is imported"),
         ("org/image", "not a constant: CONFIGS / 'it.yaml'"),
         ("org/video", ("--num-gpus", "2", "--enable-cfg-parallel")),
         ("org/video", ("--num-gpus", "2", "--tp-size", "2", "--ulysses-degree=1")),
-        ("org/image", ("--num-gpus", "4")),
+        ("org/image", ("--num-gpus", "4", "--lora-path", "org/lora")),
     ]
 
 
 def test_templates_are_not_followed() -> None:
     reason = "launched by a class that is not followed: Base"
     assert scan_fixture("templates") == [
-        (None, ("--trust-remote-code",)),
+        (None, "model: it is None"),
         ("org/one", reason),
         ("org/two", reason),
     ]

@@ -43,9 +43,9 @@ class UnreadFile:
 class FoundLaunch:
     """One server launch that a test or a CI's own warm-up writes down.
 
-    model: None where the given files do not say it. args: server arguments, in order. size: the
-    option that says how many GPUs it has. says: what of it is known; a CI's workflow says the
-    `size`, its dictionary of arguments all but sizes. suites: those that run it.
+    model: None where the given files do not say it; args then says why. args: of the server, in
+    order. size: the option that says how many GPUs it has. says: what of it is known; a CI's
+    workflow says the `size`, its dictionary of arguments all but sizes. suites: those that run it.
     """
 
     file: str
@@ -53,15 +53,12 @@ class FoundLaunch:
     model: str | None
     args: tuple[str, ...] | Unresolved
     size: str = "--tp-size"
-    model_reason: str = ""
     says: Literal["all", "size", "arguments"] = "all"
     suites: tuple[str, ...] = ()
 
     @property
     def unresolved(self) -> str | None:
         """Why this launch cannot be compared; None if it can."""
-        if self.model is None:
-            return self.model_reason
         return self.args.reason if isinstance(self.args, Unresolved) else None
 
 
@@ -94,14 +91,10 @@ def find_launches(paths: Iterable[Path], suites: Iterable[str] = ()) -> FoundLau
         except _UNREADABLE as error:
             problems.append(UnreadFile(str(file), _get_reason(error)))
     if patterns := tuple(suites):
-        kept = {
-            each
-            for each in launches
-            if any(fnmatchcase(suite, pattern) for suite in each.suites for pattern in patterns)
-        }
-        models = {each.model for each in kept}
-        is_theirs = {each for each in launches if each.says == "arguments" and each.model in models}
-        launches = [each for each in launches if each in kept | is_theirs]
+        chosen = {e for e in launches for s in e.suites if any(fnmatchcase(s, p) for p in patterns)}
+        models = {each.model for each in chosen}
+        chosen |= {each for each in launches if each.says == "arguments" and each.model in models}
+        launches = [each for each in launches if each in chosen]
     return FoundLaunches(tuple(launches), tuple(problems))
 
 
@@ -226,18 +219,17 @@ def _read_class(
         launching.add(cls.name)
         reason = Unresolved(f"launched by a class that is not followed: {', '.join(bases)}")
         found = _make_found(file, cls.lineno, launcher, values)
-        told = found.model_reason if values["model"] else reason.reason
-        yield replace(found, args=reason, model_reason=told)
+        yield found if isinstance(values["model"], Unresolved) else replace(found, args=reason)
 
 
 def _make_found(
     file: str, line: int, launcher: Launcher, values: Mapping[str, object]
 ) -> FoundLaunch:
-    model, reason = values[launcher.model], ""
+    model, args = values[launcher.model], _fill(launcher, values)
     if not isinstance(model, str) or not model:
         told = model.reason if isinstance(model, Unresolved) else f"it is {model!r}"
-        model, reason = None, f"model: {told}"
-    return FoundLaunch(file, line, model, _fill(launcher, values), launcher.size, reason)
+        model, args = None, Unresolved(f"model: {told}")
+    return FoundLaunch(file, line, model, args, launcher.size)
 
 
 def _fill(launcher: Launcher, values: Mapping[str, object]) -> tuple[str, ...] | Unresolved:
