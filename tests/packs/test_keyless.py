@@ -14,7 +14,7 @@ import pytest
 
 from tests.needs import require
 from tests.packs.fleet import Key, Machine, get_document
-from tests.packs.registries import serve_registry
+from tests.packs.registries import serve_answers, serve_registry
 from tests.packs.signers import GITHUB, PROVENANCE, SigstoreSigners, make_statement, sign
 from tests.packs.test_trust import refuse
 from warmup.commands.push import check_push
@@ -329,6 +329,45 @@ def test_without_a_network_the_public_root_is_no_refusal(
     (tmp_path / "signers").write_text(key.make_line())
     trusting.packs["allowed_signers"] = "signers"
     assert trusting.pull(store) == 0
+
+
+@pytest.mark.parametrize("is_stale", [False, True])
+def test_the_public_root_comes_through_tuf(
+    tmp_path: Path, writer: Machine, trusting: Machine, keyless: SigstoreSigners, store: str,
+    monkeypatch: pytest.MonkeyPatch, is_stale: bool,
+) -> None:  # fmt: skip
+    """Its repository is another one here; all else is as with the public one."""
+    import sigstore.models
+
+    from tests.packs.tuf_repository import trust_repository, write_repository
+
+    known = write_repository(tmp_path / "tuf", keyless.service.make_config())
+    if is_stale:  # signed by somebody else: whoever serves it cannot change it
+        (tmp_path / "tuf" / "timestamp.json").unlink()
+        write_repository(tmp_path / "evil", keyless.service.make_config())
+        (tmp_path / "evil" / "timestamp.json").rename(tmp_path / "tuf" / "timestamp.json")
+
+    def answer(handler: Any) -> None:
+        path = tmp_path / "tuf" / handler.path[1:]
+        data = path.read_bytes() if path.is_file() else b""
+        handler.send_response(200 if data else 404)
+        handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        handler.wfile.write(data)
+
+    with serve_answers(answer) as (host, paths):
+        monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+        trust_repository(Path.home(), f"http://{host}", known)
+        monkeypatch.setattr(sigstore.models, "DEFAULT_TUF_URL", f"http://{host}")
+        keyless.push(writer, store)
+        del trusting.packs["trust_root"]
+        if is_stale:
+            with pytest.raises(HostError, match="cannot fetch sigstore's trust root"):
+                trusting.pull(store)
+            assert not trusting.root.exists()
+        else:
+            assert trusting.pull(store) == 0
+            assert any("/targets/" in path for path in paths)
 
 
 def test_without_the_extra_it_is_told(
