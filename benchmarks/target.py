@@ -32,11 +32,12 @@ from warmup.target.profile import parse_target
 ROOT = Path(__file__).resolve().parent.parent
 GIB = 1 << 30
 RUNS = 5
+HEAD = ("what", "measured", "aim")
 # config.json of Qwen/Qwen2.5-VL-72B-Instruct (2025-01).
 TEXT = {
     "hidden_size": 8192, "intermediate_size": 29568, "num_hidden_layers": 80,
     "num_attention_heads": 64, "num_key_value_heads": 8, "vocab_size": 152064,
-    "tie_word_embeddings": False,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
 }  # fmt: skip
 VISION = {
     "depth": 32, "hidden_size": 1280, "intermediate_size": 3456, "num_heads": 16,
@@ -87,15 +88,14 @@ def main() -> None:
     parser.add_argument("--seed-only", action="store_true")
     parser.add_argument("--small-only", action="store_true")
     args = parser.parse_args()
-    rows = []
+    print(f"{get_machine()}; medians of {RUNS} but for seeding\n")
     with tempfile.TemporaryDirectory(prefix="benchmark-target-") as folder:
         there = Device(args.python.absolute(), Path(folder))
         if not args.seed_only:
-            rows += there.measure_small()
+            print_table(HEAD, there.measure_small())
+            print(flush=True)
         if not args.small_only:
-            rows += there.measure_seeding()
-    print(f"{get_machine()}; medians of {RUNS} but for seeding\n")
-    print_table(("what", "measured", "aim"), rows)
+            print_table(HEAD, there.measure_seeding())
 
 
 class Device:
@@ -151,9 +151,9 @@ class Device:
         path = self.make_tiny("model") / "config.json"
         config = json.loads(path.read_text())
         config["vision_config"] |= VISION
-        text = config.get("text_config", config)
-        text |= TEXT
-        text["rope_scaling"] = {"type": "mrope", "mrope_section": [16, 24, 24]}
+        text = config["text_config"] | TEXT
+        del text["layer_types"]  # of the tiny model's two
+        config["text_config"] = text
         path.write_text(json.dumps(config))
         for weights in path.parent.glob("*.safetensors*"):
             weights.unlink()
