@@ -73,6 +73,7 @@ MECHANISMS = (
         # The engine is a program of its own; a registry is not a server that we started.
         ("supervise/watch/exchange.py", "engine", "packs/client.py"),
     ),
+    Mechanism("ending a whole group", r"\bkillpg\(", ("supervise/job.py",)),
     Mechanism("a port that is free", r"AF_UNIX", ("supervise/ports.py",)),
     Mechanism(
         "boot and pid namespace", r"/proc/sys/kernel/random/boot_id", ("supervise/tree/ledger.py",)

@@ -22,6 +22,7 @@ from warmup.launch.api import Launch
 from warmup.report.api import Events, ModelResult
 from warmup.state.api import Home, MarkerCheck
 from warmup.supervise.api import (
+    ANSWERS,
     Gpu,
     Job,
     Limits,
@@ -171,12 +172,13 @@ class Jobs:
         errors = self.run_dir / f"job-{self._num_started}.stderr"
         before = select_gpus(read_gpus(), gpus)
         try:
-            job = Job([sys.executable, "-m", "warmup.commands.job"], spec.encode(), errors)
+            job = Job([sys.executable, "-m", "warmup.commands.job", ANSWERS], errors)
         except HostError as error:
             self.slots.give_back(task.need, gpus)
             failed = make_unlaunched(task.launch, task.check, "failed", reason=error.reason)
             self.finish(failed, error)
             return
+        job.send(spec.encode(), is_last=True)
         each = _Running(
             task=task, job=job, run_id=spec.run_id, gpus=gpus, gpus_before=before, errors=errors
         )

@@ -1,16 +1,18 @@
-"""One model of `run --jobs`, in a process of its own: `python -m warmup.commands.job`.
+"""One model of `run --jobs`, in a process of its own: `python -m warmup.commands.job DESCRIPTOR`.
 
-Reads what to do from stdin, and writes events, the result and its error to stdout, one JSON a line.
+Reads what to do from stdin, and writes events, the result and its error to that descriptor, one
+JSON a line.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -36,6 +38,7 @@ class _JobSession(Session):
 
 def job() -> None:
     """Warm the one model that stdin tells of. Where no result is told, an error is."""
+    _get_answers()  # before anything is started that could inherit it
     spec = JobSpec.decode(sys.stdin.buffer.read())
     if not die_with(spec.parent):
         return  # nobody is left to be told
@@ -85,8 +88,15 @@ def _forward(event: Event) -> None:
 def _tell(kind: str, model: str | None, data: Any) -> None:
     line = encode_json({"kind": kind, "model": model, "data": data}) + b"\n"
     with contextlib.suppress(BrokenPipeError):  # the run is dead, and so are we in a moment
-        sys.stdout.buffer.write(line)
-        sys.stdout.buffer.flush()
+        _get_answers().write(line)
+        _get_answers().flush()
+
+
+@cache
+def _get_answers() -> BinaryIO:
+    """Its end says that we have ended: nobody who outlives us may hold it."""
+    os.set_inheritable(int(sys.argv[1]), False)
+    return os.fdopen(int(sys.argv[1]), "wb")
 
 
 if __name__ == "__main__":

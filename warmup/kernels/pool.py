@@ -1,30 +1,26 @@
 """Compile jobs spread over processes: the longest first, each worker one job at a time.
 
-A worker is a process group of its own, so that its compilers end with it. One that dies is
-reported with its job, which a fresh worker tries once more. Whatever raises out of `run` ends
-every group at once.
+A worker's compilers end with it (`supervise/job.py`). One that dies is reported with its job, which
+a fresh worker tries once more. Whatever raises out of `run` ends every one at once.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import selectors
-import signal
-import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from warmup.words.errors import WarmupError
+from warmup.supervise.api import ANSWERS, Job
+from warmup.words.errors import HostError, WarmupError
 
 _WORKER = Path(__file__).with_name("worker.py")
 _TICK_S = 0.2
-_END_TIMEOUT_S = 10.0
 _MAX_TRIES = 2
 
 
@@ -60,13 +56,10 @@ class WorkerSpec:
 @dataclass
 class _Worker:
     spec: WorkerSpec
-    process: subprocess.Popen[bytes]
-    questions: IO[bytes]
-    answers: IO[bytes]
+    process: Job
+    deadline: float
     is_ready: bool = False
     job: CompileJob | None = None
-    deadline: float = 0.0
-    text: bytes = b""
 
 
 def get_num_workers(num_jobs: int, requested: int | None, bytes_each: int) -> int:
@@ -103,7 +96,6 @@ class CompilePool:
         self._start_timeout_s = start_timeout_s
         self._job_timeout_s = job_timeout_s
         self._workers: list[_Worker] = []
-        self._selector = selectors.DefaultSelector()
         self._waiting: deque[CompileJob] = deque()
         self._tries: dict[int, int] = {}
         self._why_broken: str | None = None
@@ -146,8 +138,6 @@ class CompilePool:
         """End every worker with its whole group, and wait until it is gone."""
         for worker in list(self._workers):
             self._end(worker)
-        self._selector.close()
-        self._selector = selectors.DefaultSelector()
 
     def _fill(self) -> None:
         """A job for each idle worker, and a worker for each spec that lacks one, as needed."""
@@ -171,59 +161,34 @@ class CompilePool:
                 worker.job = job = self._waiting.popleft()
                 worker.deadline = time.monotonic() + self._job_timeout_s
                 self._tries[id(job)] += 1
-                with contextlib.suppress(BrokenPipeError):  # it died: its answers will say so
-                    worker.questions.write(json.dumps(job.payload).encode() + b"\n")
-                    worker.questions.flush()
+                worker.process.send(json.dumps(job.payload).encode() + b"\n")
 
     def _start(self, spec: WorkerSpec) -> None:
-        read, write = os.pipe()
-        answers = os.fdopen(read, "rb", buffering=0)
-        own = (str(_WORKER), str(spec.handler), str(write), str(os.getpid()))
+        argv = [spec.python, str(_WORKER), str(spec.handler), ANSWERS, str(os.getpid()), *spec.args]
         try:
-            with self._log.open("ab") as log:
-                process = subprocess.Popen(
-                    [spec.python, *own, *spec.args],
-                    stdin=subprocess.PIPE,
-                    stdout=log,
-                    stderr=log,
-                    env=self._env,
-                    cwd=self._cwd,
-                    pass_fds=(write,),
-                    start_new_session=True,
-                )
-        except OSError as error:
-            answers.close()
-            raise WarmupError(
-                f"cannot start {spec.python}", cause=error.strerror, hint="give --python"
-            ) from error
-        finally:
-            os.close(write)
-        assert process.stdin is not None
+            process = Job(argv, self._log, env=self._env, cwd=self._cwd)
+        except HostError as error:
+            raise WarmupError(error.what, cause=error.cause, hint="give --python") from error
         deadline = time.monotonic() + self._start_timeout_s
-        worker = _Worker(spec, process, process.stdin, answers, deadline=deadline)
-        self._workers.append(worker)
-        self._selector.register(answers, selectors.EVENT_READ, worker)
+        self._workers.append(_Worker(spec, process, deadline))
 
     def _advance(self) -> list[JobOutcome]:
         """What ended within a tick."""
         self._check()
+        wait([fd for worker in self._workers for fd in worker.process.fds], _TICK_S)
         ended: list[JobOutcome] = []
-        for key, _ in self._selector.select(_TICK_S):
-            ended += self._read(key.data)
-        now = time.monotonic()
         for worker in list(self._workers):
-            if now > worker.deadline and (worker.job is not None or not worker.is_ready):
+            ended += self._read(worker)
+            is_at_work = worker.job is not None or not worker.is_ready
+            if not worker.process.fds:
+                ended += self._lose(worker, "died")
+            elif is_at_work and time.monotonic() > worker.deadline:
                 ended += self._lose(worker, "took too long")
         return ended
 
     def _read(self, worker: _Worker) -> list[JobOutcome]:
-        data = os.read(worker.answers.fileno(), 1 << 16)
-        if not data:
-            return self._lose(worker, "died")
-        worker.text += data
         ended = []
-        while b"\n" in worker.text:
-            line, _, worker.text = worker.text.partition(b"\n")
+        for line in worker.process.read_lines():
             told = json.loads(line)
             if not worker.is_ready:
                 worker.is_ready = "ready" in told
@@ -237,8 +202,7 @@ class CompilePool:
 
     def _lose(self, worker: _Worker, how: str) -> list[JobOutcome]:
         """End this worker. Its job is tried once more; one that never was ready is not replaced."""
-        job = worker.job
-        status = self._end(worker)
+        job, status = worker.job, self._end(worker)
         if not worker.is_ready:
             self._specs.remove(worker.spec)
             self._why_broken = self._why_broken or f"it {how} (exit status {status})"
@@ -253,15 +217,4 @@ class CompilePool:
 
     def _end(self, worker: _Worker) -> int:
         self._workers.remove(worker)
-        self._selector.unregister(worker.answers)
-        worker.answers.close()
-        # The group lives as long as any member does, so its number cannot be another's yet: the
-        # leader is not reaped before.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(worker.process.pid, signal.SIGKILL)
-        with contextlib.suppress(BrokenPipeError):
-            worker.questions.close()
-        try:
-            return worker.process.wait(_END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            return -signal.SIGKILL  # stuck in the kernel: it ends when that lets it go
+        return worker.process.kill()

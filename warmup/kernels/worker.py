@@ -27,6 +27,7 @@ _PR_SET_PDEATHSIG = 1
 def main(argv: list[str]) -> int:
     handler, descriptor, parent, *args = argv
     _die_with(int(parent))
+    os.set_inheritable(int(descriptor), False)  # its end says that we have ended, not a compiler
     # The folder of this file holds modules of ours whose names another environment may use.
     del sys.path[0]
     with os.fdopen(int(descriptor), "w", encoding="utf-8") as answers:

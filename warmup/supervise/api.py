@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from warmup.supervise.boot import Boot
     from warmup.supervise.cancel import CancelWatch
     from warmup.supervise.gpu_memory import Gpu, read_gpus, select_gpus, wait_until_free
-    from warmup.supervise.job import Job, die_with
+    from warmup.supervise.job import ANSWERS, Job, die_with
     from warmup.supervise.limits import Limits
     from warmup.supervise.log.tail import read_tail
     from warmup.supervise.phases import Phases
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from warmup.supervise.watch.holders import EntryHolders
 
 __all__ = [
+    "ANSWERS",
     "Boot",
     "CancelWatch",
     "EntryHolders",
@@ -56,6 +57,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "ANSWERS": "job",
     "Boot": "boot",
     "CancelWatch": "cancel",
     "EntryHolders": "watch.holders",

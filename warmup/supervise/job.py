@@ -1,8 +1,8 @@
-"""One child of ours that warms one model, while others warm theirs.
+"""One child of ours that answers in lines: who warms one model beside others, who compiles kernels.
 
-The child supervises its server as a run of one model does, and dies with this process: the kernel
-kills it (PR_SET_PDEATHSIG), whereupon its shim ends the server. What it tells comes as lines of
-JSON; its own stderr goes to a file, so that nothing of two models is mixed.
+It leads a group of its own, which ends with it, and dies with this process (PR_SET_PDEATHSIG, by
+`die_with` or the like). It answers on a descriptor of its own, so that nothing that a library or a
+compiler prints is taken for an answer.
 """
 
 from __future__ import annotations
@@ -11,50 +11,79 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from warmup.supervise.tree import kernel
 from warmup.words.errors import HostError
 
+ANSWERS = "{answers}"
+_END_TIMEOUT_S = 10.0
+
 
 class Job:
-    """errors: file for what it writes to stderr. Made by the main thread, which must live on."""
+    """argv: `ANSWERS` in it stands for the number of the descriptor to write to. output: file for
+    what it prints. env, cwd: None for ours. Made by the main thread, which must live on."""
 
-    def __init__(self, argv: Sequence[str], job: bytes, errors: Path) -> None:
-        """Start it. job: what it reads from stdin. Raises HostError."""
+    def __init__(
+        self,
+        argv: Sequence[str],
+        output: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        """Start it. Raises HostError."""
+        read, write = os.pipe()
+        self._answers = os.fdopen(read, "rb", buffering=0)
+        os.set_blocking(read, False)
         try:
-            with errors.open("ab") as stderr:
+            with output.open("ab") as file:
                 self._process = subprocess.Popen(
-                    argv,
+                    [str(write) if each == ANSWERS else each for each in argv],
                     stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=stderr,
+                    stdout=file,
+                    stderr=file,
+                    env=env,
+                    cwd=cwd,
+                    pass_fds=(write,),
                     start_new_session=True,  # a ^C is told once, by us
                 )
         except OSError as error:
-            raise HostError("cannot start a job", cause=error.strerror) from error
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._stdout = self._process.stdout
-        os.set_blocking(self._stdout.fileno(), False)
+            self._answers.close()
+            raise HostError(f"cannot start {argv[0]}", cause=error.strerror) from error
+        finally:
+            os.close(write)
         self._rest = b""
-        with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
-            stdin.write(job)
+
+    def send(self, text: bytes, *, is_last: bool = False) -> None:
+        """To its stdin, which is closed after the last. One that died says so by its end."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(text)
+            self._process.stdin.flush()
+        if is_last:
+            self._close_input()
+
+    def _close_input(self) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
 
     @property
     def fds(self) -> list[int]:
-        """Readable when it has something to say, or has ended."""
-        return [] if self._stdout.closed else [self._stdout.fileno()]
+        """Readable when it has something to say, or has ended; none once it can say no more."""
+        return [] if self._answers.closed else [self._answers.fileno()]
 
     def read_lines(self) -> list[bytes]:
         """What it has said since the last call; never waits."""
         while self.fds:
             try:
-                text = os.read(self._stdout.fileno(), 1 << 16)
+                text = os.read(self._answers.fileno(), 1 << 16)
             except BlockingIOError:
                 break
             if not text:
-                self._stdout.close()
+                self._answers.close()
             self._rest += text
         *lines, self._rest = self._rest.split(b"\n")
         return lines
@@ -69,12 +98,20 @@ class Job:
     def send_signal(self, signum: int) -> None:
         self._process.send_signal(signum)
 
-    def kill(self) -> None:
-        """End it at once, and reap it; its server is its shim's to end, or `reap_run`'s."""
-        self._process.kill()
-        self._process.wait()
+    def kill(self) -> int:
+        """End it at once with its whole group, and reap it; answers its exit status. A server of
+        its own is not in that group: it is its shim's to end, or `reap_run`'s."""
+        # The group's number cannot be another's while its leader is not reaped.
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._close_input()
         self.read_lines()
-        self._stdout.close()
+        self._answers.close()
+        try:
+            return self._process.wait(_END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return -signal.SIGKILL  # stuck in the kernel: it ends when that lets it go
 
 
 def die_with(parent: int) -> bool:
