@@ -105,10 +105,11 @@ class Cluster:
     def get_state(self) -> str:
         return self.ask("sinfo", "-h", "-o", "%T")
 
-    def submit(self, *args: str) -> str:
-        """The script as printed, submitted; answers the job's number."""
+    def submit(self, *args: str, ours: tuple[str, ...] = ()) -> str:
+        """The script as printed, submitted; answers the job's number. ours: `fleet slurm`'s."""
         words = ("--time=5", f"--output={self.folder}/%a.out", *args)
-        done = call(self.folder, "fleet", "slurm", "--workflow", "workflow.toml", "--", *words)
+        fleet = ("fleet", "slurm", "--workflow", "workflow.toml", *ours)
+        done = call(self.folder, *fleet, "--", *words)
         assert done.returncode == 0, done.stderr
         (self.folder / "script").write_text(done.stdout)
         job = self.ask("sbatch", "--parsable", "script")
@@ -160,6 +161,26 @@ def test_scancel_leaves_no_survivor_and_a_requeued_task_goes_on(cluster: Cluster
     cluster.ask("scancel", job)
     wait_until(lambda: not list_left(again))
     wait_until(lambda: "cancelled by SIGTERM" in (cluster.folder / "1.out").read_text())
+    wait_until(cluster.has_ended(job))
+
+
+def test_per_node_every_model_is_warmed_into_the_nodes_own_cache(cluster: Cluster) -> None:
+    """On the one node that there is; and a scancel ends the step's servers."""
+    write(cluster.folder, server("a", "b"), server("b", "a"))
+    args = ("--nodes=1", f"--output={cluster.folder}/all.out")
+    job = cluster.submit(*args, ours=("--per-node",))
+    wait_until(cluster.has_ended(job))
+    said = (cluster.folder / "all.out").read_text()
+    assert "a:1 ...... warmed" in said and "b:1 ...... warmed" in said, said
+    kept = {path.name for path in (cluster.folder / "home" / "caches" / "triton").iterdir()}
+    assert kept == {"HASHA", "HASHB"}
+    for name in "ab":
+        (cluster.folder / f"{name}.up").unlink()
+    write(cluster.folder, server("a", "", "--never-ready", "--ignore-term"))
+    job = cluster.submit(*args, "--open-mode=append", ours=("--per-node",))
+    pids = wait_for_pids(cluster.folder, "a")
+    cluster.ask("scancel", job)
+    wait_until(lambda: not list_left(pids))
     wait_until(cluster.has_ended(job))
 
 
