@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,6 +92,52 @@ def test_no_checkout_leaves_its_credentials(path: Path) -> None:
     for step in get_steps(path):
         if step.get("uses", "").startswith("actions/checkout@"):
             assert step["with"]["persist-credentials"] is False
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
+def test_every_name_in_an_expression_exists(path: Path) -> None:
+    """Nobody runs them here, and GitHub takes a misspelt one for an empty text."""
+    document, text = load(path), path.read_text(encoding="utf-8")
+    inputs, outputs = get_interface(document)
+    asked = set(re.findall(r"\binputs\.([\w-]+)", text))
+    assert asked <= {*inputs}
+    jobs = document.get("jobs", {"": {"steps": document.get("runs", {}).get("steps", [])}})
+    for job in jobs.values():
+        told, needs = json.dumps(job), job.get("needs", [])
+        needs = {needs} if isinstance(needs, str) else {*needs}
+        assert set(re.findall(r"\bneeds\.([\w-]+)\.", told)) <= needs
+        for name, output in re.findall(r"\bneeds\.([\w-]+)\.outputs\.([\w-]+)", told):
+            assert output in jobs[name]["outputs"]
+        ids = {step["id"] for step in job.get("steps", []) if "id" in step}
+        assert set(re.findall(r"\bsteps\.([\w-]+)\.", told)) <= ids
+    for name, output in re.findall(r"\bjobs\.([\w-]+)\.outputs\.([\w-]+)", json.dumps(outputs)):
+        assert output in jobs[name]["outputs"]
+
+
+def get_interface(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Inputs and outputs of an action, or of a workflow that is called or dispatched."""
+    on = document.get("on", {})
+    called = on.get("workflow_call") or on.get("workflow_dispatch") or {} if on else document
+    return called.get("inputs", {}), called.get("outputs", {})
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_what_is_called_knows_its_inputs_and_gets_its_permissions(path: Path) -> None:
+    document = load(path)
+    for job in document["jobs"].values():
+        for each in (job, *job.get("steps", [])):
+            used = each.get("uses", "")
+            if not used.startswith("./"):
+                continue
+            used = used.removeprefix("./").removeprefix(".warmup-ci/")
+            called = load(ROOT / used if used.endswith(".yml") else ROOT / used / "action.yml")
+            inputs, _ = get_interface(called)
+            assert {*each["with"]} <= {*inputs}
+            assert {name for name, spec in inputs.items() if spec.get("required")} <= {
+                *each["with"]
+            }
+            for inner in called.get("jobs", {}).values():  # GitHub refuses to start it otherwise
+                assert inner["permissions"].items() <= job["permissions"].items()
 
 
 def test_every_script_says_its_shell() -> None:
