@@ -13,10 +13,14 @@ ACTIONS = sorted((ROOT / ".github" / "actions").glob("*/action.yml"))
 
 
 def load(path: Path) -> dict[str, Any]:
+    return parse(path.read_text(encoding="utf-8"))
+
+
+def parse(text: str) -> dict[str, Any]:
     """YAML 1.2, in which `on` is a word: PyYAML's 1.1 reads it as true."""
     from ruamel.yaml import YAML
 
-    document: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    document: dict[str, Any] = YAML(typ="safe", pure=True).load(text)
     return document
 
 

@@ -19,6 +19,7 @@ from tests.github.actions_yaml import (
     get_steps,
     iter_scripts,
     load,
+    parse,
 )
 
 ALL = [*WORKFLOWS, *ACTIONS]
@@ -121,21 +122,28 @@ def get_interface(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, A
     return called.get("inputs", {}), called.get("outputs", {})
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_what_is_called_knows_its_inputs_and_gets_its_permissions(path: Path) -> None:
-    document = load(path)
-    for job in document["jobs"].values():
+EXAMPLES = [
+    pytest.param(text, id=f"{page.name}-{number}")
+    for page in sorted((ROOT / "docs").glob("*.md"))
+    for number, text in enumerate(re.findall(r"```yaml\n(.*?)```", page.read_text("utf-8"), re.S))
+]
+CALLERS = [pytest.param(each.read_text("utf-8"), id=each.name) for each in WORKFLOWS]
+
+
+@pytest.mark.parametrize("text", [*CALLERS, *EXAMPLES])
+def test_what_is_called_knows_its_inputs_and_gets_its_permissions(text: str) -> None:
+    """The docs' examples too."""
+    for job in parse(text)["jobs"].values():
         for each in (job, *job.get("steps", [])):
-            used = each.get("uses", "")
-            if not used.startswith("./"):
+            used = re.sub(r"^(\./|OWNER/warmup-ci/)(\.warmup-ci/)?", "", each.get("uses", ""))
+            if used == each.get("uses", ""):
                 continue
-            used = used.removeprefix("./").removeprefix(".warmup-ci/")
+            used = used.partition("@")[0]
             called = load(ROOT / used if used.endswith(".yml") else ROOT / used / "action.yml")
             inputs, _ = get_interface(called)
             assert {*each["with"]} <= {*inputs}
-            assert {name for name, spec in inputs.items() if spec.get("required")} <= {
-                *each["with"]
-            }
+            required = {name for name, spec in inputs.items() if spec.get("required")}
+            assert required <= {*each["with"]}
             for inner in called.get("jobs", {}).values():  # GitHub refuses to start it otherwise
                 assert inner["permissions"].items() <= job["permissions"].items()
 
