@@ -161,7 +161,11 @@ def compare_with_library(
         num_sms=device.num_sms,
         calls=sum(map(len, ms.values())),
         kernels=len(entries),
-        differences=tuple(_iter_differences(ours, said)),
+        differences=tuple(
+            Difference(call, ours.get(call, _NOTHING), said.get(call, _NOTHING))
+            for call in dict.fromkeys([*ours, *said])
+            if ours.get(call) != said.get(call)
+        ),
         wrong_keys=wrong,
         seconds=round(time.monotonic() - begin, 3),
     )
@@ -230,10 +234,3 @@ def _iter_wrong_keys(entries: Sequence[Path], include: Path) -> Iterator[str]:
             is_ours = first.find(name, digest, code) is not None
         if not is_ours:
             yield entry.name
-
-
-def _iter_differences(ours: Mapping[str, str], theirs: Mapping[str, str]) -> Iterator[Difference]:
-    for call in dict.fromkeys([*ours, *theirs]):
-        mine, other = ours.get(call, _NOTHING), theirs.get(call, _NOTHING)
-        if mine != other:
-            yield Difference(call, mine, other)

@@ -29,8 +29,7 @@ _MAX_STAGES = 16
 _BARRIER_BYTES = _MAX_STAGES * 8 * 2
 _L2_BYTES_PER_CYCLE = 8e6 / 1.3e3
 _MAX_BLOCK_N = 192
-# The heuristic's floats round by at most 2⁻²³ a step; its integers lose less than a cycle twice.
-_ROUNDING = 1 + 1e-5
+_ROUNDING = 1 + 1e-5  # floats round by at most 2⁻²³ a step; integers lose less than a cycle twice
 _CUT = 2.0
 NEVER = (1 << 63) - 1
 
@@ -97,7 +96,10 @@ class Selector:
         self._dims = compiled_dims
         if compiled_dims is None:
             self._dims = "" if shape.kind == "NORMAL" else "nk"
-        self._has_wide = shape.kind == "NORMAL" and _compiles_wide(version)
+        # sgl-deep-gemm 0.2 and later; its siblings count from 1 or 2, and were not asked.
+        minor = re.match(r"0\.(\d+)", version)
+        is_newer = not version or (minor is not None and int(minor[1]) >= 2)
+        self._has_wide = shape.kind == "NORMAL" and is_newer
         # Expected groups: a contiguous layout is one row of blocks.
         self._groups = shape.groups if shape.kind == "MASKED" else 1
         self._l1 = 128 * num_sms
@@ -237,12 +239,6 @@ def _drop_dominated(tilings: list[Tiling]) -> list[Tiling]:
         if all(other.l2_bytes > tiling.l2_bytes for other in others):
             others.append(tiling)
     return [tiling for others in kept.values() for tiling in others]
-
-
-def _compiles_wide(version: str) -> bool:
-    """sgl-deep-gemm 0.2 and later; its siblings count from 1 or 2, and were not asked."""
-    found = re.match(r"0\.(\d+)", version)
-    return not version or (found is not None and int(found[1]) >= 2)
 
 
 def _align(value: int, to: int) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from warmup.words.errors import HostError
 from warmup.words.files import Folder
-from warmup.words.locks import Lock, try_lock
+from warmup.words.locks import try_lock
 
 NATIVE = Path(__file__).parent / "native"
 CORE_SOURCES = ("core.c", "memory.c", "streams.c", "modules.c")
@@ -82,17 +82,13 @@ def build_libraries(state: Path) -> Path:
         built = state / name
         if built.is_dir():
             return built
-        with _lock(folder, name):
+        lock = try_lock(folder, f"{name}.lock", patience_s=_PATIENCE_S)
+        if lock is None:
+            raise HostError(f"another process compiles the null device in {folder.path}")
+        with lock:
             if not built.is_dir():
                 _build(folder, name)
     return built
-
-
-def _lock(folder: Folder, name: str) -> Lock:
-    lock = try_lock(folder, f"{name}.lock", patience_s=_PATIENCE_S)
-    if lock is None:
-        raise HostError(f"another process compiles the null device in {folder.path}")
-    return lock
 
 
 def _build(folder: Folder, name: str) -> None:

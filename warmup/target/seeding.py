@@ -134,7 +134,11 @@ class Seeding(msgspec.Struct, frozen=True, kw_only=True):
     def list_unserved(self, env: Mapping[str, str]) -> list[str]:
         """A line for each library that this server met and the null device cannot serve."""
         found = list_own_runtimes(Path(env[TRACE])) if TRACE in env else []
-        return [f"{name} {_OWN_RUNTIME}{_get_way_out(name)}" for name in found]
+        ways = [[way for part, way in _WAYS_OUT.items() if part in name] for name in found]
+        return [
+            ": ".join((f"{name} {_OWN_RUNTIME}", *way))
+            for name, way in zip(found, ways, strict=True)
+        ]
 
     def note_tuning(self, launch: Launch, before: Snapshot) -> None:
         """Write down which autotuners' results are there before the boot. Where an earlier run
@@ -171,10 +175,6 @@ class Seeding(msgspec.Struct, frozen=True, kw_only=True):
             size = f"{launch.tp} x {profile.memory_bytes / _GIB:.1f} GiB of {profile.name}"
             error.hint = f"it does not fit {size}, there as little as here: raise TP, or lower what"
             error.hint += " the server reserves"
-
-
-def _get_way_out(library: str) -> str:
-    return next((f": {way}" for part, way in _WAYS_OUT.items() if part in library), "")
 
 
 def make_seeding(text: str, driver: str, home: Path) -> Seeding:

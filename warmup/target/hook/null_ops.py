@@ -190,15 +190,18 @@ def _compute(operator: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor])
     def to_device(leaf: Any) -> Any:
         if not isinstance(leaf, torch.Tensor):
             return leaf
-        if id(leaf) in originals:
-            return originals[id(leaf)]
-        target = device or torch.device("cuda", torch.cuda.current_device())
-        made = torch.empty_strided(leaf.shape, leaf.stride(), dtype=leaf.dtype, device=target)
-        if leaf.numel():
-            _alias(made).copy_(leaf)
-        return made
+        return originals[id(leaf)] if id(leaf) in originals else _copy_to(device, leaf)
 
     return _map(to_device, result)
+
+
+def _copy_to(device: torch.device | None, leaf: torch.Tensor) -> torch.Tensor:
+    """device: None for the current one."""
+    target = device or torch.device("cuda", torch.cuda.current_device())
+    made = torch.empty_strided(leaf.shape, leaf.stride(), dtype=leaf.dtype, device=target)
+    if leaf.numel():
+        _alias(made).copy_(leaf)
+    return made
 
 
 def _to_meta(leaf: Any) -> Any:
