@@ -181,12 +181,11 @@ class Folder:
         temporary = f"{_PREFIX}{os.urandom(8).hex()}{_SUFFIX}"
         fd = self.create_file(temporary, mode=mode)
         try:
-            try:
-                _write_all(fd, data)
+            with os.fdopen(fd, "wb") as file:
+                file.write(data)
                 if durable:
+                    file.flush()
                     os.fsync(fd)
-            finally:
-                os.close(fd)
             os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except BaseException:
             # A signal handler may raise here too. Gone already: the rename had worked.
@@ -270,12 +269,6 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
 def _check_name(name: str) -> None:
     if not name or "/" in name or "\0" in name or name in (".", ".."):
         raise OSError(errno.EINVAL, "not the name of one file", name)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
 
 
 def _iter_folders(folder: Folder) -> Iterator[str]:
