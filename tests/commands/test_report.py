@@ -199,3 +199,15 @@ def test_what_was_compiled_before_a_failure_or_again_is_told(tmp_path: Path) -> 
     document = call_json(tmp_path, "run", "--workflow", "workflow.toml", "--prove")
     assert document["models"][0]["failed_phase"] is None
     assert [kernel for _, kernel, _ in read_compiled(tmp_path, document["run_id"])] == ["add"] * 2
+
+
+def test_what_was_repaired_before_a_run_is_told(tmp_path: Path) -> None:
+    write_workflow(tmp_path)
+    broken = tmp_path / "triton" / "HASHOLD" / "old.cubin"
+    broken.parent.mkdir(parents=True)
+    broken.touch()
+    call(tmp_path, "run", "--workflow", "workflow.toml", "--report", "out")
+    said = f"repaired {broken.parent}: put in quarantine: "
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert f"Before the run: {said}" in page and "does not know" not in page
+    assert f"  note: {said}" in call(tmp_path, "report").stdout

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from tests.report.helpers import make_result
 from tests.report.homes import make_results, read, record_run, write_run
 from warmup.report import history
+from warmup.report.events import Event
 from warmup.report.overview import list_lines
 from warmup.report.page import list_gaps, make_page
 from warmup.report.reader import RecordBuilder
@@ -205,3 +207,14 @@ def test_the_view_of_a_live_run_is_what_its_file_says(tmp_path: Path) -> None:
     emit_run(events, [make_result("a"), make_result("b", state="failed")], ["bye"])
     events.close()
     assert read(tmp_path).newest == builder.finish()
+
+
+def test_every_kind_of_event_is_known_to_the_reader(tmp_path: Path) -> None:
+    """As `Event` lists them; `repaired` was once told as a later version's."""
+    assert Event.__doc__ is not None
+    kinds = re.findall(r"^      ([a-z_]+) +\{", Event.__doc__, re.MULTILINE)
+    assert len(kinds) >= 11
+    write_run(tmp_path, "r1", [(kind, None, {}) for kind in kinds])
+    run = read(tmp_path).newest
+    assert run is not None
+    assert not run.unknown

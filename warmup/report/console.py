@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from warmup.report.document import ModelResult
+from warmup.report.event_data import RepairData
 from warmup.report.events import PROOF_PREFIX, Event
 from warmup.report.output import Output
 from warmup.report.terminal import JobLines, Spinner
@@ -101,9 +104,7 @@ class Console:
             self._err.line(f"{short} log: {get_printable(str(log))}")
 
     def _on_repaired(self, _: str, data: dict[str, Any]) -> None:
-        verb = "repaired" if data.get("state") == "done" else "not repaired"
-        told = f"{data.get('path')}: {data.get('detail')} ({data.get('rule')})"
-        self._err.line(f"{verb} {get_printable(told)}")
+        self._err.line(get_printable(str(msgspec.convert(data, RepairData))))
 
     def _on_phase(self, short: str, data: dict[str, Any]) -> None:
         phase = str(data.get("phase", ""))

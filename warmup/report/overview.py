@@ -57,7 +57,7 @@ def make_document(history: History, written: dict[str, str]) -> dict[str, Any]:
 
 def _list_run(run: RunRecord) -> Iterator[str]:
     yield f"run {run.run_id}: {get_moment(run.begin)}, {get_duration(run.seconds)}, {run.ending}"
-    yield from (f"  note: {gap}" for gap in list_gaps(run))
+    yield from (f"  note: {gap}" for gap in (*list_gaps(run), *run.repairs[:_MAX_RUNS]))
     rows = [
         [clip(cell, _MAX_CELL) for cell in get_cells(each)[:-1]] for each in run.models.values()
     ]

@@ -160,6 +160,7 @@ def list_gaps(run: RunRecord) -> Iterator[str]:
 def _make_gaps(run: RunRecord) -> Markup | None:
     gaps = [element("li", text) for text in list_gaps(run)]
     gaps += [element("li", f"Warning: {clip(text, 300)}") for text in run.warnings[:8]]
+    gaps += [element("li", clip(f"Before the run: {each}", 300)) for each in run.repairs[:8]]
     if not gaps:
         return None
     return element("section", element("h2", "What to know first"), element("ul", *gaps))

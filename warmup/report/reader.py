@@ -14,17 +14,21 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from warmup.report.events import Event
-from warmup.report.record import (
-    Compiled,
+from warmup.report.event_data import (
+    CompiledData,
+    EventLine,
     LogExcerpt,
-    ModelRecord,
     Outcome,
-    RunRecord,
-    Span,
+    PhaseData,
+    RepairData,
+    RunEnd,
+    RunStart,
     Start,
-    bound_seconds,
+    StepData,
+    WarningData,
 )
+from warmup.report.events import Event
+from warmup.report.record import Compiled, ModelRecord, RunRecord, Span, bound_seconds
 from warmup.words.encoding import clean
 from warmup.words.escape import get_printable
 
@@ -36,51 +40,9 @@ BRIEF_KINDS = frozenset({"run_started", "model_finished", "run_finished"})
 _IGNORED = frozenset({"heartbeat"})
 
 
-class _EventLine(msgspec.Struct, frozen=True):
-    t: float
-    kind: str
-    model: str | None = None
-    data: msgspec.Raw = msgspec.Raw(b"{}")
-
-
-class _RunStart(msgspec.Struct, frozen=True):
-    run_id: str = ""
-    models: list[str] = []
-    version_key: str = ""
-    price_per_gpu_hour: float = 0.0
-    target: str | None = None
-
-
-class _RunEnd(msgspec.Struct, frozen=True):
-    exit_code: int | None = None
-
-
-class _Phase(msgspec.Struct, frozen=True):
-    phase: str
-    state: str = "finished"
-    seconds: float | None = None
-
-
-class _Step(msgspec.Struct, frozen=True):
-    step: str
-    state: str = "answered"
-    seconds: float = 0.0
-    new_entries: dict[str, int] = {}
-
-
-class _Kernels(msgspec.Struct, frozen=True):
-    family: str = ""
-    kernels: list[tuple[float | None, str]] = []
-    more: int = 0
-
-
-class _Warning(msgspec.Struct, frozen=True):
-    text: str = ""
-
-
 # As `Events` begins each line; ten times faster than a parser where the rest does not matter.
 _HEAD = re.compile(rb'\{"t":([0-9]+(?:\.[0-9]+)?),"kind":"([a-z_]{1,40})"')
-_decode_line = msgspec.json.Decoder(_EventLine).decode
+_decode_line = msgspec.json.Decoder(EventLine).decode
 
 
 class RecordBuilder:
@@ -130,7 +92,7 @@ class RecordBuilder:
         self.record.end = max(self.record.end, t)
         return t
 
-    def _add(self, event: Event | _EventLine, take: Callable[[_Taker[Any]], Any]) -> None:
+    def _add(self, event: Event | EventLine, take: Callable[[_Taker[Any]], Any]) -> None:
         t = self._note_time(event.t)
         record, kind = self.record, event.kind
         if (self._kinds is not None and kind not in self._kinds) or kind in _IGNORED:
@@ -157,7 +119,7 @@ def _mend(line: bytes) -> bytes:
     return msgspec.json.encode(clean(json.loads(line)))
 
 
-def _start_run(record: RunRecord, _t: float, data: _RunStart, _model: str | None) -> None:
+def _start_run(record: RunRecord, _t: float, data: RunStart, _model: str | None) -> None:
     record.run_id = record.run_id or data.run_id
     record.version_key = data.version_key
     record.price = min(max(data.price_per_gpu_hour, 0.0), 1e6)
@@ -165,15 +127,20 @@ def _start_run(record: RunRecord, _t: float, data: _RunStart, _model: str | None
     record.models.update((name, ModelRecord(name)) for name in data.models)
 
 
-def _finish_run(record: RunRecord, _t: float, data: _RunEnd, _model: str | None) -> None:
+def _finish_run(record: RunRecord, _t: float, data: RunEnd, _model: str | None) -> None:
     record.exit_code = data.exit_code
 
 
-def _warn(record: RunRecord, _t: float, data: _Warning, model: str | None) -> None:
+def _warn(record: RunRecord, _t: float, data: WarningData, model: str | None) -> None:
     known = record.models.get(model or "")
     warnings = record.warnings if known is None else known.warnings
     if len(warnings) < MAX_LISTED:
         warnings.append(data.text)
+
+
+def _add_repair(record: RunRecord, _t: float, data: RepairData, _model: str | None) -> None:
+    if len(record.repairs) < MAX_LISTED:
+        record.repairs.append(data)
 
 
 def _start_model(model: ModelRecord, t: float, data: Start, _run: RunRecord) -> None:
@@ -185,7 +152,7 @@ def _finish_model(model: ModelRecord, t: float, data: Outcome, run: RunRecord) -
     model.is_target = bool(run.target) or data.state == "seeded"
 
 
-def _add_phase(model: ModelRecord, t: float, data: _Phase, _run: RunRecord) -> None:
+def _add_phase(model: ModelRecord, t: float, data: PhaseData, _run: RunRecord) -> None:
     spans = model.spans
     if data.state == "started":
         if len(spans) < MAX_LISTED:
@@ -200,14 +167,14 @@ def _add_phase(model: ModelRecord, t: float, data: _Phase, _run: RunRecord) -> N
         spans.append(Span(data.phase, max(t - seconds, 0.0), seconds, data.state))
 
 
-def _add_step(model: ModelRecord, t: float, data: _Step, _run: RunRecord) -> None:
+def _add_step(model: ModelRecord, t: float, data: StepData, _run: RunRecord) -> None:
     if len(model.steps) < MAX_LISTED:
         seconds = bound_seconds(data.seconds)
         begin = max(t - seconds, 0.0)
         model.steps.append(Span(data.step, begin, seconds, data.state, data.new_entries))
 
 
-def _add_kernels(model: ModelRecord, t: float, data: _Kernels, run: RunRecord) -> None:
+def _add_kernels(model: ModelRecord, t: float, data: CompiledData, run: RunRecord) -> None:
     """A file may keep the time of where it was copied from: none is before the run."""
     model.num_compiled[data.family] += len(data.kernels) + max(data.more, 0)
     for when, kernel in data.kernels[: MAX_LISTED - len(model.compiled)]:
@@ -235,14 +202,15 @@ class _Taker(Generic[_Data]):
 _TAKERS: dict[str, _Taker[Any]] = {
     kind: _Taker(struct, add, is_models, msgspec.json.Decoder(struct))
     for kind, struct, add, is_models in (
-        ("run_started", _RunStart, _start_run, False),
-        ("run_finished", _RunEnd, _finish_run, False),
-        ("warning", _Warning, _warn, False),
+        ("run_started", RunStart, _start_run, False),
+        ("run_finished", RunEnd, _finish_run, False),
+        ("warning", WarningData, _warn, False),
+        ("repaired", RepairData, _add_repair, False),
         ("model_started", Start, _start_model, True),
         ("model_finished", Outcome, _finish_model, True),
-        ("phase", _Phase, _add_phase, True),
-        ("step", _Step, _add_step, True),
-        ("compiled", _Kernels, _add_kernels, True),
+        ("phase", PhaseData, _add_phase, True),
+        ("step", StepData, _add_step, True),
+        ("compiled", CompiledData, _add_kernels, True),
         ("log_tail", LogExcerpt, _add_tail, True),
     )
 }

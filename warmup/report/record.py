@@ -9,49 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-import msgspec
-
 from warmup.report.document import get_gpu_hours
+from warmup.report.event_data import LogExcerpt, Outcome, RepairData, Start
 
 UNFINISHED = "unfinished"  # the state of a model that the run began, or meant to, and never ended
 _MAX_SECONDS = 1e9
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """`ModelResult` as any version may have written it: `state` is any word."""
-
-    tp: int = 1
-    engine: str = ""
-    state: str = ""
-    reason: str = ""
-    seconds: float = 0.0
-    failed_phase: str | None = None
-    new_entries: dict[str, int] = {}
-    proven: bool = False
-    log: str | None = None
-    argv: list[str] = []
-    survivors: list[str] = []
-    target: str = ""
-    left_out: list[str] = []
-    seed_missed: list[str] = []
-
-
-class Start(msgspec.Struct, frozen=True):
-    """`model_started`."""
-
-    engine: str = ""
-    reason: str = ""
-    argv: list[str] = []
-    log: str | None = None
-
-
-class LogExcerpt(msgspec.Struct, frozen=True):
-    """`log_tail`. trouble: number of the first line that speaks of an error."""
-
-    path: str = ""
-    lines: list[str] = []
-    cut: bool = False
-    trouble: int | None = None
 
 
 @dataclass(frozen=True)
@@ -216,6 +178,7 @@ class RunRecord:
     target: str = ""
     models: dict[str, ModelRecord] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    repairs: list[RepairData] = field(default_factory=list)
     num_unread: int = 0
     unknown: Counter[str] = field(default_factory=Counter)
     problem: str | None = None
