@@ -57,22 +57,25 @@ def verify_bundle(
             wanted = bytes.fromhex(digest.partition(":")[2])
             hashed = Hashed(algorithm=HashAlgorithm.SHA2_256, digest=wanted)
             verifier.verify_artifact(hashed, bundle, rule)
-        certificate = bundle.signing_certificate
-        begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except WarmupError:
         raise
     except Exception as error:  # whatever hostile bytes raise in the libraries is a refusal
         raise IntegrityError("signature refused", cause=get_cause(error)) from error
+    assert rule.found is not None  # the verifier asked the rule
+    return _make_signer(rule.found, bundle.signing_certificate)
+
+
+def _make_signer(identity: Identity, certificate: Any) -> Signer:
+    """Raises IntegrityError where the certificate tells no time, or one that does not count."""
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if end - begin > _MAX_LIFETIME:
         cause = f"its certificate lives from {begin} to {end}: nobody can tell when it signed"
         raise IntegrityError("signature refused", cause=cause)
-    found = rule.found
-    assert found is not None  # the verifier asked the rule
     created = begin.isoformat(timespec="seconds")
-    if found.since is not None and begin < found.since:
-        cause = f"rule `identities`: {found.identity} signed {created}, before {found.since}"
+    if identity.since is not None and begin < identity.since:
+        cause = f"rule `identities`: {identity.identity} signed {created}, before {identity.since}"
         raise IntegrityError("signature refused", cause=cause)
-    return Signer(kind="sigstore", name=found.identity, created=created, issuer=found.issuer)
+    return Signer(kind="sigstore", name=identity.identity, created=created, issuer=identity.issuer)
 
 
 class _Identities:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -64,7 +64,12 @@ class KeylessSigning:
             with SigningContext.from_trust_config(config).signer(token) as signer:
                 return signer.sign_dsse(statement)
 
-        bundle = _bound(act)
+        try:  # within a time: sigstore's clients wait forever for a service that says nothing
+            bundle = call_within(_TIMEOUT_S, act)
+        except Exception as error:  # of four services, each with errors of its own
+            raise HostError(
+                "cannot sign with sigstore", cause=get_cause(error), hint="try again later"
+            ) from error
         annotations = {
             "dev.sigstore.bundle.content": "dsse-envelope",
             "dev.sigstore.bundle.predicateType": SIGN_PREDICATE,
@@ -98,19 +103,6 @@ class KeylessSigning:
             return ClientTrustConfig.from_json(data.decode())
         except (OSError, ValueError) as error:
             raise UsageError(f"cannot read {self.config}", cause=get_cause(error)) from error
-
-
-def _bound(act: Callable[[], Any]) -> Any:
-    """What it returns. sigstore's clients wait forever for a service that says nothing.
-
-    Raises HostError.
-    """
-    try:
-        return call_within(_TIMEOUT_S, act)
-    except Exception as error:  # of four services, each with errors of its own
-        raise HostError(
-            "cannot sign with sigstore", cause=get_cause(error), hint="try again later"
-        ) from error
 
 
 def parse_signing(text: str, environ: Mapping[str, str]) -> Signing:
