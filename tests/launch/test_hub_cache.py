@@ -149,3 +149,15 @@ def test_an_id_without_a_snapshot_has_no_files(tmp_path: Path) -> None:
         str(tmp_path / "models--org--model"), "main"
     )
     assert not read_hub_files("org/model", None, env).is_complete(needs_weights=False)
+
+
+def test_random_weights_need_none_of_the_hubs(tmp_path: Path) -> None:
+    """As on a target, or with `weights = "dummy"`."""
+    env = make_files(tmp_path, (*VLM[2:], "config.json"))
+    config = Path(read_hub_files("org/model", None, env).snapshot) / "config.json"
+    config.write_text('{"architectures": ["Qwen2VLForConditionalGeneration"]}')
+    engine = get_engine("reference")
+    for weights, told in (("real", "lacks model.safetensors"), ("dummy", None)):
+        launch = make_launch("reference", "org/model", weights=weights)
+        problem = engine.find_problem(engine.locate(launch, env))
+        assert problem is None if told is None else told in str(problem)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections import Counter
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +14,10 @@ import pytest
 
 from tests.launch.helpers import make_allocation, make_launch
 from tests.launch.recorded import Release, find_undeclared, read_releases
+from warmup.launch.arguments import get_canonical
 from warmup.launch.engine_table import get_engine
 from warmup.launch.launch import Launch
+from warmup.launch.options import NEUTRAL
 from warmup.workflow.file import get_workflow
 from warmup.workflow.resolve import Sources, resolve
 
@@ -96,3 +102,23 @@ def test_a_workflows_typo_is_caught() -> None:
 )
 def test_abbreviations_are_argparses(argv: list[str], undeclared: list[str]) -> None:
     assert find_undeclared(argv, {"--dp-size", "--device"}) == undeclared
+
+
+@pytest.mark.parametrize("engine", NEUTRAL)
+def test_an_option_that_compiles_nothing_is_declared(engine: str) -> None:
+    """By a recorded release, or by the embedded engine itself: a typo would hide nothing."""
+    declared = {option for release in find_releases(engine) for option in release.options}
+    if engine == "reference":
+        done = subprocess.run(
+            [sys.executable, "-m", "warmup.engine.serve", "--help"],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        declared = set(re.findall(r"--[a-z-]+", done.stdout))
+    wrong = [
+        name
+        for name in NEUTRAL[engine]
+        if not any(fnmatchcase(get_canonical(option, engine), name) for option in declared)
+    ]
+    assert wrong == []

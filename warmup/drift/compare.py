@@ -84,18 +84,13 @@ def compare(found: Iterable[FoundLaunch], launches: Sequence[Launch]) -> list[Dr
         elif each.unresolved is not None:
             drifts.append(replace(drift, unresolved=each.unresolved))
         else:
-            only_tests, only_warmed = _get_difference(each, same)
+            same_size = [launch for launch in same if launch.tp == _get_tp(each)] or same
+            sides = [_hold(each, launch) for launch in same_size]
+            only_tests, only_warmed = min(sides, key=lambda both: len(both[0]) + len(both[1]))
             if only_tests or only_warmed:
                 drift = replace(drift, tp=_get_tp(each), missing_in_workflow=only_tests)
                 drifts.append(replace(drift, missing_in_tests=only_warmed))
     return drifts
-
-
-def _get_difference(found: FoundLaunch, launches: Sequence[Launch]) -> tuple[_Options, _Options]:
-    """The smallest to a launch of that model; of the same size, if there is one."""
-    same_size = [launch for launch in launches if launch.tp == _get_tp(found)] or launches
-    differences = [_hold(found, launch) for launch in same_size]
-    return min(differences, key=lambda sides: len(sides[0]) + len(sides[1]))
 
 
 def _hold(found: FoundLaunch, launch: Launch) -> tuple[_Options, _Options]:

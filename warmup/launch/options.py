@@ -100,6 +100,17 @@ NEUTRAL: dict[str, tuple[str, ...]] = {
         "--ignore-patterns", "--model-loader-extra-config", "--use-tqdm-on-load",
         "--safetensors-*", "--shutdown-timeout",
     ),
+    "transformers": (
+        "--host", "--port", "--log-level", "--enable-cors", "--no-enable-cors", "--model-timeout",
+        "--default-seed", "--chat-template-kwargs",
+    ),
+    "reference": (
+        "--host", "--port", "--log-level", "--served-model-name", "--hold-timeout",
+        "--request-timeout", "--seed", "--dist-timeout", "--input-save-path",
+        "--allowed-media-root", "--allow-remote-media", "--no-allow-remote-media",
+        "--readiness-compat", "--no-readiness-compat", "--warmup-deadline",
+        "--warmup-fail-policy",
+    ),
 }  # fmt: skip
 
 # Options of engines' own monitors → the first release that has them, as its wheels declare it. An

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET
 
 from warmup.launch.api import Launch, get_engine
-from warmup.workflow.file import ToolTable, Workflow, find_tool_table, get_workflow
+from warmup.workflow.file import Workflow, find_tool_table, get_workflow
 from warmup.workflow.model_spec import parse_specs
 from warmup.workflow.resolve import Sources, resolve
 from warmup.workflow.settings import Settings
@@ -103,6 +103,11 @@ def load(selection: Selection, cwd: Path, *, need_models: bool = True) -> Resolv
         values = [said, *(getattr(each, name) for each in defaults)]
         return next((value for value in values if value not in (None, UNSET)), None)
 
+    packs = PackTable()
+    if workflow is not None and workflow.packs:
+        packs = PackTable(workflow.packs, f"{workflow.path}: packs", Path(workflow.path).parent)
+    elif tool is not None and tool.packs is not UNSET:
+        packs = PackTable(tool.packs, f"{tool_dir}/pyproject.toml: tool.warmup-ci.packs", tool_dir)
     return Resolved(
         launches=launches,
         default=sources.make_default(),
@@ -112,13 +117,5 @@ def load(selection: Selection, cwd: Path, *, need_models: bool = True) -> Resolv
         price_per_gpu_hour=find_first(None, "price_per_gpu_hour") or 0.0,
         gpu_target=find_first(selection.gpu_target, "target") or "",
         target_driver=find_first(selection.target_driver, "target_driver") or "",
-        packs=_get_packs(workflow, tool, tool_dir),
+        packs=packs,
     )
-
-
-def _get_packs(workflow: Workflow | None, tool: ToolTable | None, tool_dir: Path) -> PackTable:
-    if workflow is not None and workflow.packs:
-        return PackTable(workflow.packs, f"{workflow.path}: packs", Path(workflow.path).parent)
-    if tool is not None and tool.packs is not UNSET:
-        return PackTable(tool.packs, f"{tool_dir}/pyproject.toml: tool.warmup-ci.packs", tool_dir)
-    return PackTable()
