@@ -1,6 +1,6 @@
 """`python -m warmup` is `warmup-ci`."""
 
-from warmup.cli import main
+from warmup.start import main
 
 if __name__ == "__main__":
     main()

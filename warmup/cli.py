@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
-import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -20,7 +17,6 @@ from warmup.version import __version__
 
 if TYPE_CHECKING:
     from warmup.commands.session import Session
-    from warmup.words.errors import WarmupError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -164,6 +160,10 @@ _LOOKING = frozenset({"fleet", "plan", "why", "audit", "forecast", "gc", "drift"
 def _open(values: dict[str, Any], *, may_run_python: bool = True) -> Session:
     """A session of the options that speak of models, which are taken out of `values`."""
     from warmup.commands.session import Session
+
+    if "workflow" not in values and values.get("cache_root") is None:
+        values.pop("cache_root", None)
+        return Session(may_run_python=may_run_python)  # of no models, so nothing is loaded for them
     from warmup.workflow.api import FIELDS, Selection, Settings
 
     said = {name: values.pop(name) for name in FIELDS if name != "engine" and name in values}
@@ -525,61 +525,25 @@ def serve(args: tuple[str, ...]) -> int:
     return serve(args)
 
 
-class _Terminated(BaseException):
-    """SIGTERM where nothing is supervised. As KeyboardInterrupt is, no `except Exception`'s."""
+def main() -> NoReturn:
+    """Run what the command line says."""
+    from warmup.commands.program import run_program
+
+    run_program(_main)
 
 
-def _terminate(*_: object) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends what the first began
-    raise _Terminated
+def _main(asked: dict[str, bool]) -> int:
+    """click's errors in the words of ours. Raises WarmupError."""
+    from warmup.words.errors import UsageError
 
-
-def main() -> None:
-    """Run the program; the one place where errors become lines and an exit status."""
-    signal.signal(signal.SIGTERM, _terminate)  # a supervisor puts its own in place of it
-    from warmup.report.api import flush_standard_streams
-
-    status = _main(sys.argv[1:])
-    flush_standard_streams()
-    sys.exit(status)
-
-
-def _main(args: list[str]) -> int:
-    from warmup.words.errors import Cancelled, UsageError, WarmupError
-
-    asked: dict[str, bool] = {}
     try:
-        status = cli.main(args, prog_name="warmup-ci", standalone_mode=False, obj=asked)
+        status = cli.main(prog_name="warmup-ci", standalone_mode=False, obj=asked)
     except click.exceptions.Exit as ended:
         return int(ended.exit_code)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f"try `{context.command_path if context else 'warmup-ci'} --help`"
-        return _report(UsageError(error.format_message().rstrip("."), hint=hint), asked)
-    except (click.Abort, KeyboardInterrupt):
-        return _report(Cancelled(signal.SIGINT, "SIGINT"), asked)
-    except _Terminated:
-        return _report(Cancelled(signal.SIGTERM, "SIGTERM"), asked)
-    except WarmupError as error:
-        return _report(error, asked)
-    except Exception:
-        import traceback
-
-        from warmup.report.api import Output
-
-        Output(sys.stderr).line(traceback.format_exc().rstrip())
-        hint = "report it with the lines above"
-        return _report(WarmupError("this is a bug in warmup-ci", hint=hint), asked)
+        raise UsageError(error.format_message().rstrip("."), hint=hint) from error
+    except click.Abort as error:
+        raise KeyboardInterrupt from error
     return status if isinstance(status, int) else 0
-
-
-def _report(error: WarmupError, asked: dict[str, bool]) -> int:
-    """Lines on stderr; under `--json` a document on stdout as well. Returns the exit status."""
-    from warmup.report.api import ErrorDocument, Output
-    from warmup.words.secrets import Redactor
-
-    error.redact(Redactor.from_environment(os.environ).redact)
-    Output(sys.stderr).line(error.render())
-    if asked.get("json"):
-        Output(sys.stdout).document(ErrorDocument.make(error).encode())
-    return error.exit_status

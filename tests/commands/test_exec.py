@@ -323,3 +323,33 @@ def test_sigkill_on_a_terminal_ends_the_tree(tmp_path: Path) -> None:
     terminal.wait()
     wait_until(lambda: not proc.is_living(leader))
     os.close(terminal.fd)
+
+
+def test_it_is_up_before_anything_heavy_could_be(tmp_path: Path) -> None:
+    """It stands before every test: no click, no msgspec, no filelock, nothing of models."""
+    heavy = (
+        "click msgspec filelock psutil requests rich warmup.launch warmup.caches warmup.workflow"
+    )
+    script = (
+        "import atexit, sys\nfrom warmup.start import main\n"
+        f"atexit.register(lambda: print(sorted(set(sys.modules) & set({heavy.split()!r}))))\n"
+        "sys.argv = ['warmup-ci', 'exec', '--', 'true']\nmain()"
+    )
+    done = subprocess.run(
+        [PYTHON, "-c", script], cwd=tmp_path, env=get_env(tmp_path), capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+
+
+@pytest.mark.parametrize("args", [["--"], ["--", "./missing"], ["--timeout", "60", "--", "true"]])
+def test_with_and_without_options_it_is_the_same_command(tmp_path: Path, args: list[str]) -> None:
+    """`exec -- CMD` does without click; a variable that click would read brings it back."""
+    short = call(tmp_path, "exec", *args)
+    long = call(tmp_path, "exec", *args, WARMUP_CI_CACHE_ROOT=str(tmp_path / "caches"))
+    assert (short.returncode, short.stderr) == (long.returncode, long.stderr)
+
+
+def test_a_project_file_moves_its_caches_too(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.warmup-ci]\ncache_root = "own"\n')
+    done = call(tmp_path, "exec", "--", "sh", "-c", "echo $TRITON_CACHE_DIR")
+    assert done.stdout.startswith(str(tmp_path / "own")), done.stderr

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import errno
 import fcntl
 import json
@@ -354,7 +355,7 @@ def test_a_run_that_just_begins_and_one_to_be_reaped_stay(
         orchestrator=ledger.Process(1 << 22, 1),
     )
     for folder, changes in ((dead, {}), (done, {"finished": True}), (gone, {"boot_id": "x"})):
-        data = msgspec.json.encode(msgspec.structs.replace(book, **changes))
+        data = msgspec.json.encode(dataclasses.replace(book, **changes))
         (folder / ledger.LEDGER_NAME).write_bytes(data)
     run(warmed, capsys, keep_runs=0)
     assert [folder.exists() for folder in (fresh, old, dead, done, gone)] == [

@@ -14,7 +14,7 @@ import pytest
 
 from warmup.words.errors import HostError
 from warmup.words.files import Folder
-from warmup.words.locks import find_flock_fault, get_holder, is_held, try_lock
+from warmup.words.locks import create_lock, find_flock_fault, get_holder, is_held, try_lock
 
 HOLDER = """
 import os, sys
@@ -174,6 +174,28 @@ def test_without_flock_no_softer_lock_is_taken(
     assert os.strerror(number) in (caught.value.cause or "")
     assert caught.value.exit_status == 3
     assert is_held(folder, "a.lock"), "where nobody can tell, a run counts as alive"
+
+
+def test_a_new_file_is_locked_by_whoever_made_it(folder: Folder) -> None:
+    lock = create_lock(folder, "new.lock")
+    assert lock is not None
+    with lock:
+        assert is_held(folder, "new.lock")
+        assert try_lock(folder, "new.lock") is None
+        assert create_lock(folder, "new.lock") is None
+    with try_lock(folder, "new.lock") or pytest.fail("it is free again"):
+        assert create_lock(folder, "new.lock") is None
+
+
+def test_a_new_file_is_not_locked_without_flock(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(HostError, match="file locks"):
+        create_lock(folder, "new.lock")
 
 
 def test_flock_excludes_here_also_while_another_holds_it(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def slurm(
 ) -> int:
     """Print a script for `sbatch`. shards: None for one a model. gpus: of a task; None: the
     largest TP. per_node: each node warms a cache of its own. Raises UsageError."""
-    workflow = session.selection.workflow
+    workflow = session.chosen.workflow
     args = () if workflow is None else ("--workflow", str((session.cwd / workflow).absolute()))
     fleet = _make_fleet(session, shards, gpus, (*args, *_list_args(session)))
     program = shutil.which("warmup-ci", path=str(Path(sys.executable).parent)) or "warmup-ci"
@@ -89,7 +89,7 @@ def _make_fleet(
 
 def _list_args(session: Session) -> tuple[str, ...]:
     """What was said on the command line, for the command line of each task."""
-    selection = session.selection
+    selection = session.chosen
     said = {
         "--engine": selection.engine,
         "--cache-root": selection.cache_root,

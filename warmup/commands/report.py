@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from warmup.commands.session import Session
-from warmup.report.api import Output, read_report, show
+from warmup.report.api import Output, Report, show
 
 
 def report(
@@ -22,7 +22,7 @@ def report(
     name fits no run, and HostError where the home cannot be read or a file not be written.
     """
     home = session.home
-    found = read_report(home.find_folder("runs"), run_ids, home=home.path, environ=session.environ)
+    found = Report.read(home.find_folder("runs"), run_ids, home=home.path, environ=session.environ)
     asked = {kind: path for kind, path in paths.items() if path is not None}
     found.write(asked, Output(sys.stderr))
     if json_output or not asked:

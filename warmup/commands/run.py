@@ -16,7 +16,6 @@ from warmup.report.api import (
     Output,
     RunDocument,
     is_actions,
-    open_live_report,
     open_view,
 )
 from warmup.state.api import MarkerCheck, make_run_id
@@ -145,7 +144,9 @@ class _Run:
         )
         live = None
         if self.report_dir is not None:
-            live = open_live_report(self.report_dir, self.run_id, session.environ)
+            from warmup.report.api import LiveReport
+
+            live = LiveReport(self.report_dir, self.run_id, session.environ)
             events.subscribe(live)
         try:
             events.emit(

@@ -9,26 +9,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from warmup.launch.api import UNSTARTED, Launch, get_engine, get_server_env
-from warmup.state.api import (
-    Home,
-    MarkerCheck,
-    VersionVector,
-    check_launch,
-    find_missing_engine,
-    get_home,
-    read_vector,
-)
 from warmup.words.errors import HostError, WarmupError
-from warmup.words.secrets import Redactor
-from warmup.workflow.api import Resolved, Selection, get_visible, load, make_log_names
+from warmup.words.project import find_project_file, may_speak_of_us
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # `exec` needs none of these
     from warmup.attempt import RunContext
+    from warmup.launch.api import Launch
     from warmup.packs.api import Policy, Trust
     from warmup.report.api import Events
+    from warmup.state.api import Home, MarkerCheck, VersionVector
     from warmup.supervise.api import Limits, Supervisor
     from warmup.target.api import Seeding
+    from warmup.words.secrets import Redactor
+    from warmup.workflow.api import Resolved, Selection
 
 # Where a compiler is looked for; everything else that a vector reads of the environment is
 # `get_relevant`'s.
@@ -39,12 +32,12 @@ _TOOLKIT = ("PATH", "CUDA_HOME", "CUDA_PATH", "PYTHONPATH")
 class Session:
     """One command's view of the world. Reads what it is asked for, once; writes nothing.
 
-    selection: what the command line says of models. environ: the caller's. folder: where relative
-    paths begin, None for the process's own current folder. may_run_python: whether an interpreter
-    that a workflow names may be run where its files do not tell what it is.
+    selection: what the command line says of models, None for nothing. environ: the caller's.
+    folder: where relative paths begin, None for the process's own current folder. may_run_python:
+    whether an interpreter that a workflow names may be run where its files do not tell what it is.
     """
 
-    selection: Selection = field(default_factory=Selection)
+    selection: Selection | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     folder: Path | None = None
     may_run_python: bool = True
@@ -62,12 +55,23 @@ class Session:
 
     @cached_property
     def home(self) -> Home:
+        from warmup.state.api import get_home
+
         return get_home(self.environ)
+
+    @cached_property
+    def chosen(self) -> Selection:
+        """The selection; an empty one where the command line says nothing of models."""
+        from warmup.workflow.api import Selection
+
+        return self.selection or Selection()
 
     @cached_property
     def resolved(self) -> Resolved:
         """Raises UsageError for wrong flags, workflow or models."""
-        return load(self.selection, self.cwd, need_models=False)
+        from warmup.workflow.api import load
+
+        return load(self.chosen, self.cwd, need_models=False)
 
     @cached_property
     def launches(self) -> tuple[Launch, ...]:
@@ -86,11 +90,17 @@ class Session:
 
     def get_launches(self) -> tuple[Launch, ...]:
         """The same. Raises UsageError where no model is named; but a shard may be empty."""
-        return self.launches or load(self.selection, self.cwd).launches
+        from warmup.workflow.api import load
+
+        return self.launches or load(self.chosen, self.cwd).launches
 
     @cached_property
     def cache_variables(self) -> Mapping[str, str]:
         """What moves every family under the cache root; empty without one."""
+        if self.selection is None:  # then only a project file can name a root
+            path = find_project_file(self.cwd)
+            if path is None or not may_speak_of_us(path):
+                return {}
         if not self.resolved.cache_root:
             return {}
         from warmup.caches.api import get_variables
@@ -116,6 +126,8 @@ class Session:
     @cached_property
     def redactor(self) -> Redactor:
         """Knows the secrets of the caller's environment, the launches' and their arguments."""
+        from warmup.words.secrets import Redactor
+
         envs = [launch.env for launch in self.launches]
         argvs = [argv for each in self.launches for argv in (each.command, each.fallback_args)]
         return Redactor.from_environment(self.environ, *envs, argvs=argvs)
@@ -146,6 +158,8 @@ class Session:
 
     def get_env(self, launch: Launch) -> dict[str, str]:
         """The server's environment, as far as it is known before it has a port."""
+        from warmup.launch.api import UNSTARTED, get_engine, get_server_env
+
         return get_server_env(launch, get_engine(launch.engine), UNSTARTED, self.env)
 
     @cached_property
@@ -163,6 +177,7 @@ class Session:
         if self.seeding is not None:
             return self.seeding.visible_gpus
         from warmup.supervise.api import read_gpus
+        from warmup.workflow.api import get_visible
 
         return get_visible(self.environ, [gpu.index for gpu in read_gpus()])
 
@@ -176,6 +191,9 @@ class Session:
 
     def find_problem(self, launch: Launch) -> WarmupError | None:
         """Why this launch cannot work, as far as can be seen before anything is started."""
+        from warmup.launch.api import get_engine
+        from warmup.state.api import find_missing_engine
+
         engine = get_engine(launch.engine)
         problem = engine.find_problem(self.get_boot_launch(launch))
         if problem is None and self.seeding is not None:
@@ -205,6 +223,7 @@ class Session:
     ) -> RunContext:
         """What `warm_model` needs to know of the run."""
         from warmup.attempt import RunContext
+        from warmup.workflow.api import make_log_names
 
         return RunContext(
             home=self.home,
@@ -225,6 +244,8 @@ class Session:
 
     def check(self, launch: Launch) -> MarkerCheck:
         """Whether the launch is warm, as marker, vector and caches say it."""
+        from warmup.state.api import check_launch
+
         return check_launch(self.home, launch, self.get_vector(launch), self.get_env(launch))
 
     def _get_toolkit_env(self, launch: Launch) -> dict[str, str]:
@@ -238,7 +259,8 @@ class Session:
         engines: list[str],
         source_paths: tuple[str, ...],
     ) -> VersionVector:
-        from warmup.state.api import get_relevant
+        from warmup.launch.api import get_engine
+        from warmup.state.api import get_relevant, read_vector
 
         found = [get_engine(name).distribution for name in engines]
         distributions = tuple(name for name in found if name is not None)

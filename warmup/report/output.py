@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import TextIO
 
-from warmup.words.encoding import encode_json
 from warmup.words.errors import HostError
 from warmup.words.escape import get_printable
 
@@ -97,6 +96,8 @@ def show(document: object, lines: Iterable[str], *, json_output: bool) -> None:
     """
     out = DataOutput(sys.stdout)
     if json_output:
+        from warmup.words.encoding import encode_json  # `exec`, which prints lines, does without
+
         out.document(encode_json(document).decode())
         return
     for line in lines:

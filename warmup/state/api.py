@@ -5,39 +5,50 @@ The face of this room: other rooms import it alone.
 
 from __future__ import annotations
 
-from warmup.state.audit import Audit, get_facts, make_audit
-from warmup.state.check import MarkerCheck, check_launch, read_bound_manifest, tell_changes
-from warmup.state.distributions import find_missing_engine
-from warmup.state.explain import Explanation, TouchedChange, explain, get_state
-from warmup.state.forecast import Comparison, compare, make_baseline, read_baseline, write_baseline
-from warmup.state.gc import GcDocument, collect
-from warmup.state.gpus import GpuFacts, check_driver, read_gpus
-from warmup.state.home import Home, get_home, make_run_id
-from warmup.state.host_check import (
-    HostCheck,
-    check_caches,
-    check_disk,
-    check_home,
-    check_locks,
-    check_open_files,
-    check_shm,
-)
-from warmup.state.judge import BAD_STATES, HostView
-from warmup.state.locks import hold_launch_lock
-from warmup.state.manifests import find_stale_entries, write_warmed
-from warmup.state.marker import PACK_PREFIX, Marker, WarmedBy, get_slug, make_marker
-from warmup.state.marker_files import list_markers, write_marker
-from warmup.state.needed import list_needed
-from warmup.state.nvcc import find_release, get_nvcc_text
-from warmup.state.relevant_env import get_relevant
-from warmup.state.repair import repair_before_run
-from warmup.state.values import NONE, make_assumed
-from warmup.state.version_vector import (
-    Ingredient,
-    VersionVector,
-    explain_unread,
-    read_vector,
-)
+from typing import TYPE_CHECKING
+
+from warmup.words.lazy import load_lazily
+
+if TYPE_CHECKING:
+    from warmup.state.audit import Audit, get_facts, make_audit
+    from warmup.state.check import MarkerCheck, check_launch, read_bound_manifest, tell_changes
+    from warmup.state.distributions import find_missing_engine
+    from warmup.state.explain import Explanation, TouchedChange, explain, get_state
+    from warmup.state.forecast import (
+        Comparison,
+        compare,
+        make_baseline,
+        read_baseline,
+        write_baseline,
+    )
+    from warmup.state.gc import GcDocument, collect
+    from warmup.state.gpus import GpuFacts, check_driver, read_gpus
+    from warmup.state.home import Home, get_home, make_run_id
+    from warmup.state.host_check import (
+        HostCheck,
+        check_caches,
+        check_disk,
+        check_home,
+        check_locks,
+        check_open_files,
+        check_shm,
+    )
+    from warmup.state.judge import BAD_STATES, HostView
+    from warmup.state.locks import hold_launch_lock
+    from warmup.state.manifests import find_stale_entries, write_warmed
+    from warmup.state.marker import PACK_PREFIX, Marker, WarmedBy, get_slug, make_marker
+    from warmup.state.marker_files import list_markers, write_marker
+    from warmup.state.needed import list_needed
+    from warmup.state.nvcc import find_release, get_nvcc_text
+    from warmup.state.relevant_env import get_relevant
+    from warmup.state.repair import repair_before_run
+    from warmup.state.values import NONE, make_assumed
+    from warmup.state.version_vector import (
+        Ingredient,
+        VersionVector,
+        explain_unread,
+        read_vector,
+    )
 
 __all__ = [
     "BAD_STATES",
@@ -96,3 +107,31 @@ __all__ = [
     "write_marker",
     "write_warmed",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = load_lazily(
+        __name__,
+        {
+            "audit": "Audit get_facts make_audit",
+            "check": "MarkerCheck check_launch read_bound_manifest tell_changes",
+            "distributions": "find_missing_engine",
+            "explain": "Explanation TouchedChange explain get_state",
+            "forecast": "Comparison compare make_baseline read_baseline write_baseline",
+            "gc": "GcDocument collect",
+            "gpus": "GpuFacts check_driver read_gpus",
+            "home": "Home get_home make_run_id",
+            "host_check": "HostCheck check_caches check_disk check_home check_locks"
+            " check_open_files check_shm",
+            "judge": "BAD_STATES HostView",
+            "locks": "hold_launch_lock",
+            "manifests": "find_stale_entries write_warmed",
+            "marker": "PACK_PREFIX Marker WarmedBy get_slug make_marker",
+            "marker_files": "list_markers write_marker",
+            "needed": "list_needed",
+            "nvcc": "find_release get_nvcc_text",
+            "relevant_env": "get_relevant",
+            "repair": "repair_before_run",
+            "values": "NONE make_assumed",
+            "version_vector": "Ingredient VersionVector explain_unread read_vector",
+        },
+    )

@@ -6,8 +6,9 @@ asked for: `exec` is to be up soon, and needs few of these files.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from warmup.words.lazy import load_lazily
 
 if TYPE_CHECKING:
     from warmup.supervise.attached import run_attached
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from warmup.supervise.stuck import list_stuck_in_driver
     from warmup.supervise.tree.exec_error import NotExecutable
     from warmup.supervise.tree.guarantees import find_missing_guarantees
+    from warmup.supervise.tree.ledger import has_to_be_reaped
     from warmup.supervise.tree.proc import get_command
-    from warmup.supervise.tree.reap import ReapReport, has_to_be_reaped, reap_run, reap_runs
+    from warmup.supervise.tree.reap import ReapReport, reap_run, reap_runs
     from warmup.supervise.tree.supervisor import Supervisor
     from warmup.supervise.watch.holders import EntryHolders
 
@@ -56,37 +58,26 @@ __all__ = [
     "wait_until_free",
 ]
 
-_PLACES = {
-    "ANSWERS": "job",
-    "Boot": "boot",
-    "CancelWatch": "cancel",
-    "EntryHolders": "watch.holders",
-    "Gpu": "gpu_memory",
-    "Job": "job",
-    "Limits": "limits",
-    "NotExecutable": "tree.exec_error",
-    "Phases": "phases",
-    "PortLease": "ports",
-    "ReapReport": "tree.reap",
-    "Supervisor": "tree.supervisor",
-    "die_with": "job",
-    "find_missing_guarantees": "tree.guarantees",
-    "get_command": "tree.proc",
-    "has_to_be_reaped": "tree.reap",
-    "lease_ports": "ports",
-    "list_stuck_in_driver": "stuck",
-    "peek_ports": "ports",
-    "read_gpus": "gpu_memory",
-    "read_tail": "log.tail",
-    "reap_run": "tree.reap",
-    "reap_runs": "tree.reap",
-    "run_attached": "attached",
-    "select_gpus": "gpu_memory",
-    "wait_until_free": "gpu_memory",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"warmup.supervise.{_PLACES[name]}"), name)
+if not TYPE_CHECKING:
+    __getattr__ = load_lazily(
+        __name__,
+        {
+            "attached": "run_attached",
+            "boot": "Boot",
+            "cancel": "CancelWatch",
+            "gpu_memory": "Gpu read_gpus select_gpus wait_until_free",
+            "job": "ANSWERS Job die_with",
+            "limits": "Limits",
+            "log.tail": "read_tail",
+            "phases": "Phases",
+            "ports": "PortLease lease_ports peek_ports",
+            "stuck": "list_stuck_in_driver",
+            "tree.exec_error": "NotExecutable",
+            "tree.guarantees": "find_missing_guarantees",
+            "tree.proc": "get_command",
+            "tree.ledger": "has_to_be_reaped",
+            "tree.reap": "ReapReport reap_run reap_runs",
+            "tree.supervisor": "Supervisor",
+            "watch.holders": "EntryHolders",
+        },
+    )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from warmup.supervise.tree.exec_error import NotExecutable
-from warmup.supervise.tree.reap import has_to_be_reaped
+from warmup.supervise.tree.ledger import has_to_be_reaped
 from warmup.supervise.tree.server import Server
 from warmup.supervise.tree.supervisor import Supervisor
 from warmup.words.errors import HostError

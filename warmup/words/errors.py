@@ -1,4 +1,4 @@
-"""The errors a user can meet. One shape, caught once at the top (`warmup.cli`).
+"""The errors a user can meet. One shape, caught once at the top (`warmup.commands.program`).
 
 Anything else that reaches the top is our own bug and is reported as one.
 """

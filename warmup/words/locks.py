@@ -89,6 +89,25 @@ def try_lock(
         time.sleep(_RETRY_S)
 
 
+def create_lock(folder: Folder, name: str) -> Lock | None:
+    """Take the lock of a new file; None where it is there already, and for `try_lock` to take.
+
+    Nobody holds the lock of a new file but whoever looks (`is_held`), for a moment: so there is
+    nothing to ask filelock, which takes longer to load than all of `exec`. Raises HostError.
+    """
+    path = folder.path / name
+    try:
+        fd = folder.create_file(name)
+    except FileExistsError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    except OSError as error:
+        os.close(fd)
+        raise _get_error(error, path) from error
+    return Lock(fd, path)
+
+
 def is_held(folder: Folder, name: str) -> bool:
     """Whether a process holds the lock `name`; this look disturbs no other look.
 
@@ -189,13 +208,17 @@ def _take(fd: int, path: Path) -> bool:
     try:
         return filelock.lock_descriptor(fd, blocking=False)
     except OSError as error:
-        if error.errno not in _UNSUPPORTED:
-            raise
-        raise HostError(
-            f"file locks do not work under {path.parent}",
-            cause=f"flock fails: {error.strerror} (errno {error.errno})",
-            hint="set WARMUP_CI_HOME to a folder on a local filesystem",
-        ) from error
+        raise _get_error(error, path) from error
+
+
+def _get_error(error: OSError, path: Path) -> OSError | HostError:
+    if error.errno not in _UNSUPPORTED:
+        return error
+    return HostError(
+        f"file locks do not work under {path.parent}",
+        cause=f"flock fails: {error.strerror} (errno {error.errno})",
+        hint="set WARMUP_CI_HOME to a folder on a local filesystem",
+    )
 
 
 def _is_current(fd: int, folder: Folder, name: str) -> bool:

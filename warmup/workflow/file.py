@@ -19,6 +19,7 @@ from warmup.launch.api import Ladder, Method, RequestSpec, UrlPath, find_unknown
 from warmup.words.errors import UsageError
 from warmup.words.files import read_regular
 from warmup.words.names import ENGINE_NAMES
+from warmup.words.project import TABLE, find_project_file
 from warmup.workflow.model_spec import MAX_TP
 from warmup.workflow.settings import MAX_PRICE, Seconds, Settings, Strategy, Weights
 
@@ -112,18 +113,14 @@ def find_tool_table(start: Path) -> tuple[ToolTable, Path] | None:
 
     Raises UsageError for a malformed one.
     """
-    for folder in (start, *start.parents):
-        path = folder / "pyproject.toml"
-        if not path.is_file():
-            continue
-        table = _get_table(path, "project file").get("tool", {})
-        if "warmup-ci" not in table:
-            return None
-        found = _convert(table["warmup-ci"], ToolTable, path, prefix="tool.warmup-ci")
-        if found.engine is not UNSET:
-            _check_engine(found.engine, path, "tool.warmup-ci.engine")
-        return found, folder
-    return None
+    path = find_project_file(start)
+    table = {} if path is None else _get_table(path, "project file").get("tool", {})
+    if path is None or TABLE not in table:
+        return None
+    found = _convert(table[TABLE], ToolTable, path, prefix=f"tool.{TABLE}")
+    if found.engine is not UNSET:
+        _check_engine(found.engine, path, f"tool.{TABLE}.engine")
+    return found, path.parent
 
 
 def _get_table(path: Path, what: str) -> dict[str, Any]:

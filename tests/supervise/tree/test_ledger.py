@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import tempfile
@@ -39,26 +40,26 @@ def test_this_boot_and_this_namespace_are_known() -> None:
     assert book.pid_namespace > 0
     assert book.is_of_this_boot
     assert book.is_of_this_namespace
-    assert not msgspec.structs.replace(book, boot_id="x").is_of_this_boot
-    assert not msgspec.structs.replace(book, pid_namespace=1).is_of_this_namespace
+    assert not dataclasses.replace(book, boot_id="x").is_of_this_boot
+    assert not dataclasses.replace(book, pid_namespace=1).is_of_this_namespace
 
 
 def test_an_orchestrator_is_known_by_pid_and_start() -> None:
     book = make_ledger()
     assert book.has_living_orchestrator
     recycled = ledger.Process(os.getpid(), book.orchestrator.start - 1)
-    assert not msgspec.structs.replace(book, orchestrator=recycled).has_living_orchestrator
+    assert not dataclasses.replace(book, orchestrator=recycled).has_living_orchestrator
     process = subprocess.Popen(["true"])
     zombie = ledger.get_process(process.pid)
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    assert not msgspec.structs.replace(book, orchestrator=zombie).has_living_orchestrator
+    assert not dataclasses.replace(book, orchestrator=zombie).has_living_orchestrator
     process.wait(DEADLINE_S)
     assert ledger.get_process(process.pid) == ledger.Process(process.pid, 0)
 
 
 def test_another_schema_is_refused(tmp_path: Path) -> None:
     with Folder.open(tmp_path) as folder:
-        ledger.write(folder, msgspec.structs.replace(make_ledger(), schema=2))
+        ledger.write(folder, dataclasses.replace(make_ledger(), schema=2))
     with pytest.raises(msgspec.DecodeError, match="schema 2"):
         read_ledger(tmp_path)
 

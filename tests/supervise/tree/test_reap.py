@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import resource
 import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import msgspec
 import pytest
 
 from tests.commands.program import call
@@ -48,7 +49,7 @@ def worker() -> Iterator[subprocess.Popen[bytes]]:
     process.wait(DEADLINE_S)
 
 
-def write_run(home: Path, **changes: object) -> Path:
+def write_run(home: Path, **changes: Any) -> Path:
     """An unfinished run of this boot whose orchestrator, pid 4194304, cannot exist."""
     run_dir = home / "runs" / "r1"
     with Folder.open(run_dir, create=True) as folder:
@@ -60,7 +61,7 @@ def write_run(home: Path, **changes: object) -> Path:
             cookie=_COOKIE,
             orchestrator=ledger.Process(1 << 22, 1),
         )
-        ledger.write(folder, msgspec.structs.replace(book, **changes))
+        ledger.write(folder, dataclasses.replace(book, **changes))
     return run_dir
 
 

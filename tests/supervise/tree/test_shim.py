@@ -191,3 +191,13 @@ def test_a_shim_whose_parent_is_not_the_expected_one_starts_nothing(tmp_path: Pa
     assert not (tmp_path / "made").exists()
     for fd in (job, control, control_end, status):
         os.close(fd)
+
+
+def test_a_shim_loads_nothing_slow() -> None:
+    """Before every server and every command that is run under `exec`."""
+    code = (
+        f"import sys; sys.path.append({str(ROOT)!r}); import warmup.supervise.tree.shim;"
+        "print(sorted(set(sys.modules) & {'typing', 'dataclasses', 'inspect', 'pathlib'}))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")

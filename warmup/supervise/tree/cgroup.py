@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 from warmup.supervise.tree import proc
 
@@ -35,11 +35,16 @@ def find_parent() -> str:
     return ""
 
 
-@dataclass(frozen=True)
-class ControlGroup:
+class ControlGroup(SimpleNamespace):
     """The group of one server; "" as its path is a group that never has members."""
 
     path: str
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path=path)
+
+    def __hash__(self) -> int:  # type: ignore[override] # SimpleNamespace, which may change, has none
+        return hash(self.path)
 
     @classmethod
     def get(cls, parent: str, number: int) -> ControlGroup:

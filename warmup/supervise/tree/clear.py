@@ -23,8 +23,8 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
+from types import SimpleNamespace
 
 from warmup.supervise.tree import cookie, kernel, proc
 from warmup.supervise.tree.cgroup import ControlGroup
@@ -34,12 +34,16 @@ from warmup.supervise.tree.timing import DEADLINE_S, Clock, SparedTrackers
 _SEARCH_PAUSE_S = 0.005
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(SimpleNamespace):
     """killed: (pid, command) of each that SIGKILL ended. survivors: whom it could not end."""
 
-    killed: tuple[tuple[int, str], ...] = ()
-    survivors: tuple[str, ...] = ()
+    killed: tuple[tuple[int, str], ...]
+    survivors: tuple[str, ...]
+
+    def __init__(
+        self, killed: tuple[tuple[int, str], ...] = (), survivors: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(killed=killed, survivors=survivors)
 
 
 def reap_children(note: Callable[[int, int], None]) -> bool:

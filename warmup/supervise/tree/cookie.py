@@ -24,12 +24,11 @@ LOWEST = 1 << 32  # below it a number would not be ours alone
 def find_new_cookie() -> int | None:
     """A random number for a run; None where the hard limit leaves no room for one."""
     import resource
-    import secrets
 
     hard = resource.getrlimit(_RLIMIT_LOCKS)[1]
     highest = _HIGHEST if hard == resource.RLIM_INFINITY else min(hard, _HIGHEST)
     room = highest - LOWEST - _SERVERS_PER_RUN
-    return LOWEST + secrets.randbelow(room) if room > LOWEST else None
+    return LOWEST + int.from_bytes(os.urandom(16), "big") % room if room > LOWEST else None
 
 
 def get_run_cookies(cookie: int) -> range:

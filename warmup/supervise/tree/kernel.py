@@ -16,7 +16,10 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from typing import Any
+
+TYPE_CHECKING = False  # `typing` would be a tenth of the shim's start
+if TYPE_CHECKING:
+    from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36

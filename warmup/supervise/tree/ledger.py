@@ -8,9 +8,9 @@ in it tell a human what was what; `reap` trusts none of them.
 
 from __future__ import annotations
 
+import json
 import os
-
-import msgspec
+from dataclasses import asdict, dataclass
 
 from warmup.supervise.tree import proc
 from warmup.words.files import Folder
@@ -21,21 +21,24 @@ LOCK_NAME = "run.lock"
 LEDGER_NAME = "ledger.json"
 
 
-class Process(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Process:
     """start: clock ticks since boot (proc(5), field 22), which tells a pid's uses apart."""
 
     pid: int
     start: int
 
 
-class ServerEntry(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class ServerEntry:
     """leader: None until the shim has said who it is."""
 
     shim: Process
     leader: Process | None = None
 
 
-class Ledger(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
     """pid_namespace: inode of /proc/self/ns/pid. cookie: the run's lowest; 0 where it has none.
 
     cgroup_parent: the folder in which the servers' control groups are; "" where they have none.
@@ -87,6 +90,8 @@ def get_pid_namespace() -> int:
 
 def read(run_dir: Folder) -> Ledger:
     """Raises FileNotFoundError, other OSErrors, and msgspec.DecodeError for another content."""
+    import msgspec  # `exec` does without
+
     try:
         ledger = msgspec.json.decode(run_dir.read(LEDGER_NAME, _MAX_BYTES), type=Ledger)
     except UnicodeDecodeError as error:  # msgspec 0.21 lets it through
@@ -96,6 +101,16 @@ def read(run_dir: Folder) -> Ledger:
     return ledger
 
 
-def write(run_dir: Folder, ledger: Ledger) -> None:
-    """Atomic and durable. Raises OSError."""
-    run_dir.write_atomic(LEDGER_NAME, msgspec.json.encode(ledger))
+def write(run_dir: Folder, ledger: Ledger, *, durable: bool = True) -> None:
+    """Atomic; it outlives the host only where it is `durable`. Raises OSError."""
+    run_dir.write_atomic(LEDGER_NAME, json.dumps(asdict(ledger)).encode(), durable=durable)
+
+
+def has_to_be_reaped(run_dir: Folder) -> bool:
+    """Whether the ledger may be the one thing that tells which processes a dead run left."""
+    try:
+        ledger = json.loads(run_dir.read(LEDGER_NAME, _MAX_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return False  # without a ledger nothing was started; an unreadable one tells nothing
+    is_ours = isinstance(ledger, dict) and ledger.get("schema") == SCHEMA
+    return is_ours and not ledger.get("finished") and ledger.get("boot_id") == get_boot_id()

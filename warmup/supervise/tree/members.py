@@ -10,7 +10,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 
 from warmup.supervise.tree import cookie, kernel, proc
 from warmup.supervise.tree.cgroup import ControlGroup
@@ -21,7 +20,6 @@ _END_S = 0.2
 _MAX_DESCRIBED = 20
 
 
-@dataclass(frozen=True)
 class Orphans:
     """The children that came to this process, a subreaper, because their shim was killed.
 
@@ -31,8 +29,9 @@ class Orphans:
     orphan.
     """
 
-    since: int
-    list_known: Callable[[], Collection[int]]
+    def __init__(self, since: int, list_known: Callable[[], Collection[int]]) -> None:
+        self.since = since
+        self.list_known = list_known
 
     def list_pids(self) -> list[int]:
         """Oldest first, those that have ended included."""
@@ -46,7 +45,6 @@ class Orphans:
         ]
 
 
-@dataclass(frozen=True)
 class Members:
     """cookies: those that the tree wears. list_roots: the tree's direct children of this process.
 
@@ -54,10 +52,17 @@ class Members:
     the tree's processes were put into.
     """
 
-    cookies: range
-    list_roots: Callable[[], list[int]]
-    is_anywhere: bool
-    groups: Sequence[ControlGroup] = ()
+    def __init__(
+        self,
+        cookies: range,
+        list_roots: Callable[[], list[int]],
+        is_anywhere: bool,
+        groups: Sequence[ControlGroup] = (),
+    ) -> None:
+        self.cookies = cookies
+        self.list_roots = list_roots
+        self.is_anywhere = is_anywhere
+        self.groups = groups
 
     def is_member(self, pid: int) -> bool:
         if cookie.find_cookie(pid) in self.cookies:

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 
-import msgspec
-
 _MAX_LINE_BYTES = 1 << 20
-
-
-class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One line; which of the fields are there tells what it says."""
-
-    started: int | None = None
-    failed: int | None = None
-    stage: str = ""
-    exit: int | None = None
-    killed: int | None = None
-    survivors: tuple[str, ...] = ()
+_MAX_NUMBER = 1 << 31  # of a pid, an errno, a wait status, a count
 
 
 @dataclass
@@ -42,20 +31,30 @@ class Messages:
         if len(self._rest) > _MAX_LINE_BYTES:
             lines, self._rest = [*lines, self._rest], b""
         for line in lines:
-            if self.fault is None:
-                self._take(line)
+            if self.fault is None and not self._take(line):
+                self.fault = "something else wrote into the shim's status pipe"
 
-    def _take(self, text: bytes) -> None:
+    def _take(self, text: bytes) -> bool:
+        """Whether it is a line of the grammar, and nothing else."""
         try:
-            line = msgspec.json.decode(text, type=_Line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            self.fault = "something else wrote into the shim's status pipe"
-            return
-        if line.started is not None:
-            self.started = line.started
-        elif line.failed is not None:
-            self.failed = (line.failed, line.stage)
-        elif line.exit is not None:
-            self.exit_status = line.exit
-        elif line.killed is not None:
-            self.ended = (line.killed, line.survivors)
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            return False
+        match line:
+            case {"started": number, **rest} if _is_number(number) and not rest:
+                self.started = number
+            case {"failed": number, "stage": str(stage), **rest} if _is_number(number) and not rest:
+                self.failed = (number, stage)
+            case {"exit": number, **rest} if _is_number(number) and not rest:
+                self.exit_status = number
+            case {"killed": number, "survivors": [*texts], **rest} if (
+                _is_number(number) and not rest and all(isinstance(each, str) for each in texts)
+            ):
+                self.ended = (number, tuple(texts))
+            case _:
+                return False
+        return True
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and 0 <= value < _MAX_NUMBER

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 
 # State Z has ended and only awaits its parent; PID 1 may never reap it. X is on its way out.
 _ENDED = ("Z", "X")
@@ -18,15 +17,19 @@ _NUM_LATEST = 32
 _MAX_DEPTH = 32_768  # a chain of parents is no longer than there are pids; it ends at 0
 
 
-@dataclass(frozen=True)
 class Stat:
     """Of /proc/PID/stat. start: clock ticks since boot, which tells a pid's uses apart."""
 
-    ppid: int
-    state: str
-    start: int
-    num_threads: int = 1
-    session: int = 0
+    __slots__ = ("num_threads", "ppid", "session", "start", "state")
+
+    def __init__(
+        self, ppid: int, state: str, start: int, num_threads: int = 1, session: int = 0
+    ) -> None:
+        self.ppid = ppid
+        self.state = state
+        self.start = start
+        self.num_threads = num_threads
+        self.session = session
 
     @property
     def has_ended(self) -> bool:

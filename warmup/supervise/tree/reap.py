@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -137,7 +137,7 @@ def _reap_dead(run_dir: Folder, warn: Callable[[str], None]) -> ReapedRun:
         detail = "could not end " + "; ".join(ended.survivors)
         return ReapedRun(name, "survivors", ended.killed, detail, ended.survivors)
     try:
-        ledger.write(run_dir, msgspec.structs.replace(book, finished=True))
+        ledger.write(run_dir, replace(book, finished=True))
     except OSError as error:  # a read-only home: looked at again next time
         warn(f"run {name}: could not be marked as finished: {error}")
     return ReapedRun(name, "cleared", ended.killed)
@@ -168,12 +168,3 @@ def _find_named_parent(pid: int) -> int | None:
     if len(words) < 5 or words[1:3] != ["-I", "-S"] or not words[3].endswith(_SHIM_FILE):
         return None
     return int(words[4]) if words[4].isdigit() else None
-
-
-def has_to_be_reaped(run: Folder) -> bool:
-    """Whether the ledger may be the one thing that tells which processes a dead run left."""
-    try:
-        book = ledger.read(run)
-    except (OSError, msgspec.DecodeError):
-        return False  # without a ledger nothing was started; an unreadable one tells nothing
-    return not book.finished and book.is_of_this_boot

@@ -1,7 +1,8 @@
 """The small process between `warmup-ci run` and one server: it outlives the one and ends the other.
 
 Started by file path (`python -I -S shim.py`), so that it is up in milliseconds and the server's
-environment cannot break it. It is a subreaper in its own session, wears the run's cookie, forks the
+environment cannot break it; for the same reason it, and what it imports, does without `typing` and
+`dataclasses`. It is a subreaper in its own session, wears the run's cookie, forks the
 leader, and ends the whole tree when it is told to, when its lifeline ends, or when its parent dies:
 GitHub's runner kills the orchestrator alone. It never holds the step's stdout or stderr.
 
@@ -28,7 +29,6 @@ import signal
 import sys
 import time
 from collections.abc import Set
-from typing import Any
 
 if __name__ == "__main__":
     # `-I` leaves our own package off the path. Last, so that nothing in there hides a module.
@@ -36,6 +36,10 @@ if __name__ == "__main__":
 
 from warmup.supervise.tree import clear, cookie, kernel, proc, timing
 from warmup.supervise.tree.cgroup import NO_GROUP, ControlGroup
+
+TYPE_CHECKING = False  # see kernel.py
+if TYPE_CHECKING:
+    from typing import Any
 
 _ORPHAN_GRACE_S = 0.5  # once the leader has ended, nobody will tell the others to end
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -120,6 +119,8 @@ def _open_job(text: bytes) -> int:
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("warmup-ci-job")
     else:  # a Python built against an old C library
+        import tempfile
+
         with tempfile.TemporaryFile() as unnamed:
             fd = os.dup(unnamed.fileno())
     with os.fdopen(os.dup(fd), "wb") as file:

@@ -18,8 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-import msgspec
-
 from warmup.supervise.cancel import CancelWatch
 from warmup.supervise.tree import cookie, exec_error, kernel, ledger
 from warmup.supervise.tree.cgroup import ControlGroup, find_parent
@@ -30,7 +28,7 @@ from warmup.supervise.tree.spawn import Attached, Command, spawn_shim
 from warmup.supervise.tree.timing import DEADLINE_S
 from warmup.words.errors import Cancelled, HostError, WarmupError
 from warmup.words.files import Folder
-from warmup.words.locks import try_lock
+from warmup.words.locks import create_lock, try_lock
 
 __all__ = ["Server", "StopReport", "Supervisor", "find_missing_guarantees"]
 
@@ -77,7 +75,9 @@ class Supervisor:
         self._cookie = cookie.find_new_cookie() or 0
         try:
             self._folder = stack.enter_context(Folder.open(self._run_dir, create=True))
-            lock = try_lock(self._folder, ledger.LOCK_NAME, patience_s=_LOCK_PATIENCE_S)
+            lock = create_lock(self._folder, ledger.LOCK_NAME) or try_lock(
+                self._folder, ledger.LOCK_NAME, patience_s=_LOCK_PATIENCE_S
+            )
             if lock is None:
                 raise HostError(f"another process works in {self._run_dir}")
             stack.enter_context(lock)
@@ -227,12 +227,10 @@ class Supervisor:
         self, *, servers: tuple[ledger.ServerEntry, ...] = (), finished: bool = False
     ) -> None:
         """Best effort: by now the ledger holds the cookie, and that is what `reap` goes by."""
-        changed = msgspec.structs.replace(
-            self._ledger, servers=servers or self._ledger.servers, finished=finished
-        )
+        changed = replace(self._ledger, servers=servers or self._ledger.servers, finished=finished)
         self._ledger = changed
         try:
-            ledger.write(self._folder, changed)
+            ledger.write(self._folder, changed, durable=False)
         except OSError as error:
             self.warn(f"the ledger of {self._run_dir} could not be updated: {error}")
 
