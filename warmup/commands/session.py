@@ -79,6 +79,8 @@ class Session:
 
         A hub id of an engine that wants a folder is looked up in the hub's cache.
         """
+        from warmup.launch.api import get_engine
+
         engines = [get_engine(launch.engine) for launch in self.resolved.launches]
         pairs = zip(engines, self.resolved.launches, strict=True)
         return tuple(engine.locate(launch, self.get_env(launch)) for engine, launch in pairs)
