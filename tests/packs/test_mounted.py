@@ -7,18 +7,22 @@ import fcntl
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.caches.caches import write_deep_jit
 from tests.commands.program import get_env
 from tests.packs.fleet import Key, Machine, get_document
 from tests.packs.test_run import make_place
 from tests.packs.test_run import run as run_program
+from warmup.commands.pull import pull
 from warmup.commands.push import push
 from warmup.commands.verify import verify
 from warmup.packs import oci
@@ -119,6 +123,35 @@ def test_a_reflink_is_asked_for_and_done_without(
     assert reader.pull(mounted, allow_unsigned=True) == 0
     assert len(asked) > 3
     assert reader.session.check(reader.launches[0]).is_warm
+
+
+def test_what_every_server_reads_itself_is_not_copied(
+    writer: Machine, reader: Machine, key: Key, store: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """DeepGEMM's list of roots, own:shared; entries as sgl-deep-gemm 0.2 leaves them."""
+    shutil.rmtree(writer.root / "deep_gemm")
+    write_deep_jit(writer.root / "deep_gemm", "/include")
+    writer.mark()
+    writer.push(store, sign=key.sign)
+    mounted = mount(store, tmp_path / "mounted")
+    listed = f"{reader.root}/deep_gemm:{tmp_path}/mounted/deep_gemm"
+    session = replace(
+        reader.session,
+        get_own_env=lambda launch: {
+            **reader.session.env, "DG_JIT_CACHE_DIR": listed, "SGLANG_DG_CACHE_DIR": listed
+        },
+    )  # fmt: skip
+    capsys.readouterr()
+    assert pull(session, reference=mounted, allow_unsigned=True, json_output=True) == 0
+    found = get_document(capsys)
+    assert found["families"]["deep_gemm"]["same"] == 1
+    assert found["launches"][0]["state"] == "warm"
+    assert not (reader.root / "deep_gemm").exists()
+    assert session.check(session.launches[0]).is_warm
+    # Who does not list it gets a copy.
+    assert reader.pull(mounted, allow_unsigned=True) == 0
+    assert list((reader.root / "deep_gemm").rglob("kernel.cubin"))
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from warmup.launch.api import Launch
 from warmup.packs import place
 from warmup.packs.blobs import BlobCache
 from warmup.packs.collect import get_folder
+from warmup.packs.contents import PackFamily
 from warmup.packs.derive import Deriver, find_packed, record_entry
 from warmup.packs.image import PackImage, check_gpu
 from warmup.packs.place import STAGING_PREFIX, Placement
@@ -84,7 +85,10 @@ class Bringing:
         for name, family in self.image.contents.families.items():
             to = self.cache_root / get_folder(name)
             entries = needed.get((name, to_text(str(to))), set())
-            self._placements[name] = place.plan(name, family, to, entries, is_other_gpu=gpu != here)
+            shared = self._find_shared(name, family)
+            self._placements[name] = shared or place.plan(
+                name, family, to, entries, is_other_gpu=gpu != here
+            )
         wanted = [each for each in self._placements.values() if each.missing]
         self.source.fetch(wanted)
         for name in root.list_names():  # what a killed pull left; nobody else pulls here now
@@ -102,6 +106,20 @@ class Bringing:
         facts = get_facts(self.view)
         for each in self._placements.values():
             place.find_losses(each, facts)
+
+    def _find_shared(self, name: str, family: PackFamily) -> Placement | None:
+        """A family that every server reads where it is mounted: DeepGEMM's list of roots, of which
+        it writes the first (sgl-deep-gemm 0.2.0 and later, whose entries are `.committed`)."""
+        root = self.source.find_root(name)
+        files = {file.path for each in family.entries for file in each.files}
+        if root is None or not all(f"{each.path}/.committed" in files for each in family.entries):
+            return None
+        for launch in self.view.launches:
+            if root not in get_family(name).get_roots(self.view.get_env(launch))[1:]:
+                return None
+        found = place.plan(name, family, root, (), is_other_gpu=False)
+        found.is_shared = True
+        return found if self.view.launches and not found.missing else None
 
     def _derive(self) -> None:
         deriver = Deriver(
@@ -163,18 +181,13 @@ class Bringing:
 
     def _find_receipt(self, document: PullDocument) -> Receipt | None:
         """None where something of the pack does not lie here: the next pull tries again."""
-        held: dict[str, set[str]] = {}
-        for launch, (_, kept) in zip(self.view.launches, self._launches, strict=True):
-            packed = find_packed(launch, self.image.contents.launches)
-            for name, paths in (packed.entries if packed and kept.has_pack else {}).items():
-                held.setdefault(name, set()).update(paths)
-        families = {}
+        covered, families = self._list_covered(), {}
         for name, found in self._placements.items():
             roots = get_family(name).get_roots(self.view.env)
             if found.differing or len(found.placed) < len(found.missing) or roots[0] != found.root:
                 return None
-            covered = held.get(name, set())
-            here = [each for each in (*found.same, *found.missing) if each.path not in covered]
+            held = covered.get(name, set())
+            here = [each for each in (*found.same, *found.missing) if each.path not in held]
             records = []
             if here:
                 with Tree(found.root) as tree:
@@ -196,6 +209,15 @@ class Bringing:
                 document, families=next_time, fetched_bytes=0, fetched_layers=0
             ),
         )
+
+    def _list_covered(self) -> dict[str, set[str]]:
+        """Family → entries that a marker of this pack stands for."""
+        covered: dict[str, set[str]] = {}
+        for launch, (_, kept) in zip(self.view.launches, self._launches, strict=True):
+            packed = find_packed(launch, self.image.contents.launches)
+            for name, paths in (packed.entries if packed and kept.has_pack else {}).items():
+                covered.setdefault(name, set()).update(paths)
+        return covered
 
     @contextlib.contextmanager
     def _lock_root(self) -> Iterator[Folder]:

@@ -104,7 +104,7 @@ class Deriver:
         for name, paths in packed.entries.items():
             found = self.placements[name]
             used = get_family(name).get_roots(env)[0]
-            if used != found.root:
+            if used != found.root and not found.is_shared:
                 return f"{name}: this launch puts it at {used}, the pack lies in {found.root}"
             lost = next((path for path in paths if path in found.lost), None)
             if lost is not None:
@@ -122,10 +122,9 @@ class Deriver:
             entries = [entry for entry in found.family.entries if entry.path in wanted]
             with Tree(found.root) as tree:
                 records = [record_entry(tree, found, entry) for entry in entries]
-            first, *others = get_family(name).get_roots(env)
             families[name] = [
-                RootRecord(to_text(str(first)), records),
-                *(RootRecord(to_text(str(root)), []) for root in others),
+                RootRecord(to_text(str(root)), records if root == found.root else [])
+                for root in get_family(name).get_roots(env)
             ]
         return Manifest(families)
 

@@ -26,9 +26,9 @@ class MountedRoot:
     """place: where it is mounted. Raises HostError where that is no folder."""
 
     def __init__(self, place: str) -> None:
-        self._path = Path(place).expanduser().absolute()
-        if not self._path.is_dir():
-            raise HostError(f"there is no folder {self._path}")
+        self.path = Path(place).expanduser().absolute()
+        if not self.path.is_dir():
+            raise HostError(f"there is no folder {self.path}")
 
     def read_contents(self) -> tuple[str, PackManifest] | None:
         """Digest of its manifest, and what it lists; None where there is none.
@@ -41,7 +41,7 @@ class MountedRoot:
     def copy(self, files: Mapping[str, PackFile], into: Folder) -> None:
         """files: by path below the root. Raises IntegrityError for what is not as listed, OSError
         where it cannot be written."""
-        with Tree(self._path) as tree, FileWriter(into, "pack") as writer:
+        with Tree(self.path) as tree, FileWriter(into, "pack") as writer:
             for path, wanted in sorted(files.items()):
                 try:
                     dir_fd, name = tree.locate(from_text(path))
@@ -75,10 +75,10 @@ class MountedRoot:
 
     def _find_manifest(self) -> bytes | None:
         try:
-            with Tree(self._path) as tree:
+            with Tree(self.path) as tree:
                 dir_fd, name = tree.locate(PATH)
                 return read_regular(name, MAX_BYTES, dir_fd=dir_fd)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise HostError(f"cannot read {self._path / PATH}", cause=str(error)) from error
+            raise HostError(f"cannot read {self.path / PATH}", cause=str(error)) from error

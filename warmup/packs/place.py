@@ -54,7 +54,8 @@ class Placement:
     """One family's entries, by path: to be placed; the same already; other ones that stay.
 
     left_out: tuning results that were measured on another GPU. lost: path → why no server of this
-    host will use it. placed: those that were, each file of its sha256.
+    host will use it. placed: those that were, each file of its sha256. is_shared: whether servers
+    read them where they are mounted.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Placement:
     left_out: list[PackEntry] = field(default_factory=list)
     lost: dict[str, str] = field(default_factory=dict)
     placed: set[str] = field(default_factory=set)
+    is_shared: bool = False
 
     @property
     def files(self) -> dict[str, PackFile]:
@@ -118,17 +120,15 @@ def _is_same(tree: Tree, entry: PackEntry, there: list[File]) -> bool:
             found.size == file.size or name.startswith(GROUP_PREFIX)
         ):
             continue
-        if found.size != file.size or _find_hash(tree, file.path) != file.sha256:
+        if found.size != file.size:
+            return False
+        try:
+            dir_fd, last = tree.locate(from_text(file.path))
+            if hash_file(last, dir_fd=dir_fd) != file.sha256:
+                return False
+        except OSError:
             return False
     return True
-
-
-def _find_hash(tree: Tree, path: str) -> str:
-    try:
-        dir_fd, name = tree.locate(from_text(path))
-        return hash_file(name, dir_fd=dir_fd)
-    except OSError:
-        return ""
 
 
 def move(found: Placement, staging: Folder) -> None:
@@ -136,7 +136,9 @@ def move(found: Placement, staging: Folder) -> None:
     if not found.missing:
         return
     parents = _list_parents(found)
-    with _descend(staging, found.family.folder) as source, _make_root(found.root) as target:
+    found.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    real = Path(os.path.realpath(found.root))
+    with _descend(staging, found.family.folder) as source, Folder.open(real) as target:
         for entry in sorted(found.missing, key=lambda each: each.path):
             _rewrite_groups(found, entry, source)
             if from_text(entry.path) in parents:  # others lie inside
@@ -203,11 +205,6 @@ def _descend(folder: Folder, path: str, *, create: bool = False) -> Folder:
         with found:
             found = found.open_folder(part, create=create)
     return found
-
-
-def _make_root(root: Path) -> Folder:
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return Folder.open(Path(os.path.realpath(root)))
 
 
 def find_losses(found: Placement, facts: Facts) -> None:

@@ -40,7 +40,11 @@ class Pull:
             document = self._find_unchanged()
             if document is None:
                 self.view.home.ensure()
-                lock = hold_launch_lock(self.view.home, "packs", on_wait=self._tell_waiting)
+                lock = hold_launch_lock(
+                    self.view.home,
+                    "packs",
+                    on_wait=lambda holder: self.err.line(f"waits for {holder}, which pulls too"),
+                )
                 home = self.view.home.get_folder()
                 with lock, home.open_folder("packs", create=True) as packs:
                     document = self._pull(packs)
@@ -50,15 +54,11 @@ class Pull:
 
     def _find_unchanged(self) -> PullDocument | None:
         """What the last pull said, where all that it said holds today."""
-        home = self.view.home.find_folder()
-        if home is None:
+        packs = self.view.home.find_folder("packs")
+        if packs is None:
             return None
-        try:
-            with home.open_folder("packs") as packs:
-                receipt = find_receipt(packs, self._name, str(self.cache_root))
-                trust = self._hold_against(packs)
-        except FileNotFoundError:
-            return None
+        receipt = find_receipt(packs, self._name, str(self.cache_root))
+        trust = self._hold_against(packs)
         tag = self.source.tag or self.view.vector.key
         if receipt is None:
             return None
@@ -120,6 +120,3 @@ class Pull:
     def _hold_against(self, packs: Folder) -> Trust:
         key = self.view.vector.key
         return self.trust.hold_against(read_acceptances(packs), self.source, key)
-
-    def _tell_waiting(self, holder: str) -> None:
-        self.err.line(f"waits for {holder}, which pulls too")

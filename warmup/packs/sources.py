@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from warmup.packs.blobs import BlobCache
+from warmup.packs.collect import get_folder
 from warmup.packs.image import PackImage
 from warmup.packs.mounted import MountedRoot
 from warmup.packs.place import Placement
@@ -18,6 +20,9 @@ _KIB = 1 << 10
 
 
 class FileSource(Protocol):
+    def find_root(self, name: str) -> Path | None:
+        """Where a family lies already, for servers that read several roots."""
+
     def fetch(self, wanted: list[Placement]) -> None:
         """Bring what is needed for them onto this machine. Raises IntegrityError, HostError."""
 
@@ -31,6 +36,9 @@ class LayerSource:
     cache: BlobCache
     image: PackImage
     err: Output
+
+    def find_root(self, name: str) -> None:
+        """It lies in a layer."""
 
     def fetch(self, wanted: list[Placement]) -> None:
         layers = [self.image.layers[each.family.diff_id] for each in wanted]
@@ -56,6 +64,9 @@ class LayerSource:
 @dataclass(frozen=True)
 class RootSource:
     root: MountedRoot
+
+    def find_root(self, name: str) -> Path:
+        return self.root.path / get_folder(name)
 
     def fetch(self, wanted: list[Placement]) -> None:
         """It is all here."""

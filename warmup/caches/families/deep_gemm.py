@@ -7,11 +7,12 @@ Two generations share one family.
   the absolute include path of the installed package, so a moved environment recompiles all of
   it (vllm#48190: 41 of 41 kernels, 170.6 s instead of 76.9 s). A folder that lacks a file
   asserts in the server.
-* deep_jit (sgl-deep-gemm 0.2.5, include/deep_jit/cache/disk.hpp): `cache/<tag>.<digest>/` with
-  `kernel.cu`, `kernel.cubin`, `meta.json` and `.committed`, whose mtime every hit moves; the
-  variable is a list, `DG_JIT_CACHE_DIR` before `DJ_JIT_CACHE_DIR`, else `~/.dj`; the first path
-  is written, the others only read. Key: extra signature, the whole text of `nvcc --version`,
-  options, post hook, code with the contents of its includes (runtime/runtime.hpp).
+* deep_jit (sgl-deep-gemm 0.2.0 to 0.2.5, include/deep_jit/cache/disk.hpp):
+  `cache/<tag>.<digest>/` with `kernel.cu`, `kernel.cubin`, `meta.json` and `.committed`, whose
+  mtime every hit moves; the variable is a list, `DG_JIT_CACHE_DIR` before `DJ_JIT_CACHE_DIR`,
+  else `~/.dj`; the first path is written, the others only read. Key: extra
+  signature, the whole text of `nvcc --version`, options, post hook, code with the contents of
+  its includes (runtime/runtime.hpp).
 
 sglang overwrites `DG_JIT_CACHE_DIR` with `SGLANG_DG_CACHE_DIR` (0.5.23,
 srt/layers/deep_gemm_wrapper/compile_utils.py; default `$SGLANG_CACHE_DIR/deep_gemm`, formerly
@@ -38,11 +39,9 @@ from warmup.words.locations import expand, get_home_dir
 
 def get_roots(env: Env) -> tuple[Path, ...]:
     roots = []
-    if env.get("SGLANG_DG_CACHE_DIR"):
-        roots.append(expand(env["SGLANG_DG_CACHE_DIR"], env))
     listed = env.get("DG_JIT_CACHE_DIR") or env.get("DJ_JIT_CACHE_DIR")
-    if listed:
-        roots += [expand(item, env) for item in listed.split(":") if item]
+    for value in filter(None, (env.get("SGLANG_DG_CACHE_DIR"), listed)):
+        roots += [expand(item, env) for item in value.split(":") if item]
     if not roots:
         home = get_home_dir(env)
         roots = [
