@@ -487,6 +487,7 @@ compile_options = _options(
 @kernels.command("list", cls=SpreadCommand)
 @named_options
 @click.option("--check", type=_PATH, metavar="PYTHON", help="Ask that environment's DeepGEMM.")
+@_option("--target", "gpu_target", metavar="GPU[xN]", help="For this GPU.  [default: an H200]")
 def list_kernels(**values: Any) -> int:
     """Print the shapes; needs no GPU. With --check, whether an installed DeepGEMM agrees."""
     return _call("kernels.list_kernels", values)

@@ -78,10 +78,14 @@ def test_an_interpreter_without_deep_gemm(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cuda", "told"),
-    [("None", "no CUDA (it is a CPU build)"), ("'12.9'", "CUDA 12.9; CUDA 13 is wanted")],
+    ("cuda", "told", "status"),
+    [
+        ("None", "no CUDA (it is a CPU build)", 2),
+        ("'12.9'", "CUDA 12.9; CUDA 13 is wanted", 2),
+        ("'13.0'", "a real CUDA driver is visible", 3),
+    ],
 )
-def test_a_torch_that_a_null_device_cannot_serve(tmp_path: Path, cuda: str, told: str) -> None:
+def test_what_a_null_device_cannot_serve(tmp_path: Path, cuda: str, told: str, status: int) -> None:
     for name in ("torch", "deep_gemm"):
         (tmp_path / "packages" / name).mkdir(parents=True)
         (tmp_path / "packages" / name / "__init__.py").touch()
@@ -89,8 +93,10 @@ def test_a_torch_that_a_null_device_cannot_serve(tmp_path: Path, cuda: str, told
     (tmp_path / "packages" / "torch" / "version.py").write_text(version)
     model = write_model(tmp_path / "model", V3)
     command = ("kernels", "list", f"{model}:8", "--check", sys.executable)
-    done = call(tmp_path, *command, PYTHONPATH=f"{tmp_path / 'packages'}:{ROOT}")
-    assert done.returncode == 2 and told in done.stderr, done.stderr
+    (tmp_path / "libcuda.so.1").touch()
+    env = {"PYTHONPATH": f"{tmp_path / 'packages'}:{ROOT}", "LD_LIBRARY_PATH": str(tmp_path)}
+    done = call(tmp_path, *command, **env)
+    assert done.returncode == status and told in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("python", ["/nonexistent/python", "/etc/passwd"])
@@ -104,3 +110,9 @@ def test_models_that_nothing_is_derived_of(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model", V3, architectures=["LlamaForCausalLM"])
     done = call(tmp_path, "kernels", "list", str(model), "--check", sys.executable)
     assert done.returncode == 2 and "no model's kernels can be derived" in done.stderr
+
+
+def test_the_shapes_are_told_for_a_target(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model", V3)
+    done = call(tmp_path, "kernels", "list", f"{model}:8", "--target", "b200")
+    assert done.returncode == 0 and "for 148 SMs (NVIDIA B200)" in done.stdout, done.stdout

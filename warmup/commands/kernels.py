@@ -42,7 +42,7 @@ def list_kernels(
     models = [_derive(session, launch, download) for launch in launches]
     document: dict[str, object] = {"schema": 1, "models": [model.to_data() for model in models]}
     if check is None:
-        show(document, _render(models, full), json_output=json_output)
+        show(document, _render(session, models, full), json_output=json_output)
         return EXIT_OK
     _require_derived(models)
     from warmup.kernels.api import check_library
@@ -217,11 +217,11 @@ def _show(document: KernelsDocument, json_output: bool) -> int:
     return document.exit_code
 
 
-def _render(models: Sequence[ModelShapes], full: bool) -> Iterator[str]:
+def _render(session: Session, models: Sequence[ModelShapes], full: bool) -> Iterator[str]:
     from warmup.kernels.api import H200_SMS, describe_ms
     from warmup.state.api import read_gpus
 
-    facts = read_gpus()
+    facts = read_gpus() if session.seeding is None else session.seeding.gpus
     is_here = facts.sm_count.isdigit()
     num_sms = int(facts.sm_count) if is_here else H200_SMS
     for index, model in enumerate(models):
