@@ -13,11 +13,11 @@ from warmup.caches.api import Snapshot, mark_unread, take_snapshot
 from warmup.kernels.api import FAMILIES, compile_directly
 from warmup.launch.api import Launch
 from warmup.report.api import PROOF_PREFIX, ModelResult
-from warmup.state.api import Marker, MarkerCheck, hold_launch_lock
+from warmup.state.api import NOT_PROVEN, Marker, MarkerCheck, hold_launch_lock
 from warmup.supervise.api import Phases, lease_ports
 from warmup.target.api import Seeding
 from warmup.words.errors import Cancelled, HostError, WarmupError
-from warmup.workflow.api import NOT_PROVEN, assign, get_reason, is_done, make_unlaunched
+from warmup.workflow.api import assign, get_reason, is_done, make_unlaunched
 
 # Kernels named in one error line; the others are counted.
 MAX_NAMED = 12

@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.commands.hosts import make_session
 from tests.state.helpers import make_home, make_launch, make_vector, warm
 from warmup.caches.manifest import FamilySummary
 from warmup.commands.why import why
-from warmup.launch.launch import Launch
+from warmup.launch.launch import Launch, RequestSpec
 from warmup.state.home import Home
 from warmup.state.version_vector import VersionVector
 from warmup.words.errors import UsageError
@@ -184,3 +185,64 @@ def test_one_is_one(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "triton (1 entry)" in text
     assert "went with it: 1 entry;" in text
+
+
+@pytest.mark.parametrize(
+    ("asked", "made", "reason", "changes"),
+    [
+        (
+            {"ladder": "full"},
+            {},
+            "warmed with ladder short, asked for full",
+            [{"name": "ladder", "old": "short", "new": "full"}],
+        ),
+        (
+            {"requests": (RequestSpec(path="/a"), RequestSpec(path="/b"))},
+            {"ladder": "own:0123456789abcdef"},
+            "its own requests are others now: warmed with ladder own:0123456789abcdef,"
+            " asked for own:",
+            None,
+        ),
+        (
+            {},
+            {"warmed_by": "kernels"},
+            "only its kernels were compiled, by no server",
+            [{"name": "warmed by", "old": "kernels", "new": "server"}],
+        ),
+        ({"prove": True}, {}, "warm, but not proven", None),
+    ],
+)
+def test_a_warm_up_that_did_less_than_is_asked_for_now(
+    home: Home,
+    capsys: pytest.CaptureFixture[str],
+    asked: dict[str, Any],
+    made: dict[str, Any],
+    reason: str,
+    changes: list[dict[str, str]] | None,
+) -> None:
+    """As `run` and `plan` have it; the marker itself holds, so nothing went with it."""
+    marker = warm(home, LAUNCH, VECTOR, **made)
+    launch = msgspec.structs.replace(LAUNCH, **asked)
+    answer = ask(capsys, home, launch, VECTOR)
+    assert (answer["state"], answer["check"], answer["marker"] is None) == ("cold", "fresh", False)
+    assert answer["reason"].startswith(reason)
+    assert answer["nearest"]["created"] == marker.created
+    assert (answer["lost_entries"], answer["lost_seconds"]) == (0, 0.0)
+    if changes is not None:
+        assert answer["launch_changes"] == changes
+    assert why(make_session(home, VECTOR, [launch])) == 1
+    first, nearest, difference, last = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"org/Name-1B:2 is cold: {reason}")
+    assert nearest.endswith(f"{marker.name}.json")
+    assert difference.startswith("  launch: ")
+    assert last == "  nothing went with it: its caches stand, and a boot asks for the rest"
+
+
+def test_who_asks_for_less_than_was_done_is_warm(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warm(home, LAUNCH, VECTOR, ladder="full")
+    assert ask(capsys, home, LAUNCH, VECTOR)["state"] == "warm"
+    kernels = msgspec.structs.replace(LAUNCH, strategy="kernels")
+    warm(home, LAUNCH, VECTOR, warmed_by="kernels")
+    assert ask(capsys, home, kernels, VECTOR)["state"] == "warm"

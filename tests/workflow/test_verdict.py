@@ -3,8 +3,8 @@ import pytest
 
 from tests.state.helpers import make_marker_of, make_vector
 from warmup.launch.launch import Launch, RequestSpec
-from warmup.state.check import MarkerCheck
-from warmup.workflow.verdict import NOT_PROVEN, ONLY_KERNELS, get_reason, is_done, make_unlaunched
+from warmup.state.check import NOT_PROVEN, ONLY_KERNELS, MarkerCheck
+from warmup.workflow.verdict import get_reason, is_done, make_unlaunched
 
 LAUNCH = Launch(model="org/a", tp=8, engine="sglang", python="python3")
 

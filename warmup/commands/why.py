@@ -41,8 +41,11 @@ def _render(found: Explanation) -> Iterator[str]:
             yield _render_change(change, width)
         for difference in found.launch_changes:
             yield f"  launch: {difference}"
-        lost = get_count(found.lost_entries, "entry", "entries")
-        yield f"  went with it: {lost}; warming took {found.lost_seconds:.1f} s then"
+        if found.check == "fresh":
+            yield "  nothing went with it: its caches stand, and a boot asks for the rest"
+        else:
+            lost = get_count(found.lost_entries, "entry", "entries")
+            yield f"  went with it: {lost}; warming took {found.lost_seconds:.1f} s then"
     for each in found.problems:
         yield f"  {each.kind} marker: {each.path}: {each.reason}"
 

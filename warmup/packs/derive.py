@@ -28,6 +28,7 @@ from warmup.packs.contents import PackEntry, PackFile, PackLaunch
 from warmup.packs.place import Placement, check_group, is_group
 from warmup.packs.pulled import LaunchState, PulledLaunch
 from warmup.state.api import (
+    ONLY_KERNELS,
     PACK_PREFIX,
     HostView,
     VersionVector,
@@ -99,7 +100,7 @@ class Deriver:
         if vector.unread:
             return explain_unread(vector.unread)
         if packed.warmed_by == "kernels":
-            return "only its kernels were compiled, by no server"
+            return ONLY_KERNELS
         env = self.view.get_env(launch)
         for name, paths in packed.entries.items():
             found = self.placements[name]

@@ -11,7 +11,15 @@ from warmup.words.lazy import load_lazily
 
 if TYPE_CHECKING:
     from warmup.state.audit import Audit, get_facts, make_audit
-    from warmup.state.check import MarkerCheck, check_launch, read_bound_manifest, tell_changes
+    from warmup.state.check import (
+        NOT_PROVEN,
+        ONLY_KERNELS,
+        MarkerCheck,
+        check_launch,
+        find_shortfall,
+        read_bound_manifest,
+        tell_changes,
+    )
     from warmup.state.distributions import find_missing_engine
     from warmup.state.explain import Explanation, TouchedChange, explain, get_state
     from warmup.state.forecast import (
@@ -53,6 +61,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BAD_STATES",
     "NONE",
+    "NOT_PROVEN",
+    "ONLY_KERNELS",
     "PACK_PREFIX",
     "Audit",
     "Comparison",
@@ -82,6 +92,7 @@ __all__ = [
     "explain_unread",
     "find_missing_engine",
     "find_release",
+    "find_shortfall",
     "find_stale_entries",
     "get_facts",
     "get_home",
@@ -113,7 +124,8 @@ if not TYPE_CHECKING:
         __name__,
         {
             "audit": "Audit get_facts make_audit",
-            "check": "MarkerCheck check_launch read_bound_manifest tell_changes",
+            "check": "NOT_PROVEN ONLY_KERNELS MarkerCheck check_launch find_shortfall"
+            " read_bound_manifest tell_changes",
             "distributions": "find_missing_engine",
             "explain": "Explanation TouchedChange explain get_state",
             "forecast": "Comparison compare make_baseline read_baseline write_baseline",

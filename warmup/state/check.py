@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -30,6 +30,20 @@ CheckState = Literal[
     "future",
     "unreadable",
 ]
+
+
+NOT_PROVEN = "warm, but not proven"
+ONLY_KERNELS = "only its kernels were compiled, by no server"
+
+
+class Shortfall(NamedTuple):
+    """What a warm-up did not do that is asked for now. name: of what differs; old: it did; new:
+    it is to do."""
+
+    reason: str
+    name: str
+    old: str
+    new: str
 
 
 class MarkerCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +95,26 @@ def check_launch(
     if check.marker is not None:
         check = msgspec.structs.replace(check, path=home.markers / check.marker.file_name)
     return msgspec.structs.replace(check, problems=tuple(problems))
+
+
+def find_shortfall(marker: Marker, launch: Launch) -> Shortfall | None:
+    """Why a fresh marker is not enough for what this launch asks now; None where it is.
+
+    Who asks for kernels alone asks for no server and no request. Else a server must have warmed it,
+    and have been sent what is asked for, or more.
+    """
+    asked = launch.climbs
+    has_climbed = asked in ("off", marker.ladder) or (asked, marker.ladder) == ("short", "full")
+    if launch.strategy != "kernels" and marker.warmed_by == "kernels":
+        return Shortfall(ONLY_KERNELS, "warmed by", "kernels", "server")
+    if launch.strategy != "kernels" and not has_climbed:
+        reason = f"warmed with ladder {marker.ladder}, asked for {asked}"
+        if marker.ladder.startswith("own:") and asked.startswith("own:"):
+            reason = f"its own requests are others now: {reason}"
+        return Shortfall(reason, "ladder", marker.ladder, asked)
+    if launch.prove and not marker.proven:
+        return Shortfall(NOT_PROVEN, "proven", "no", "yes")
+    return None
 
 
 def judge(marker: Marker, vector: VersionVector) -> MarkerCheck:

@@ -10,7 +10,13 @@ from typing import Literal
 import msgspec
 
 from warmup.launch.api import Launch, LaunchRecord, parse
-from warmup.state.check import CheckState, MarkerCheck, check_launch, find_nearest
+from warmup.state.check import (
+    CheckState,
+    MarkerCheck,
+    check_launch,
+    find_nearest,
+    find_shortfall,
+)
 from warmup.state.home import Home
 from warmup.state.marker import Marker
 from warmup.state.marker_files import list_markers
@@ -142,20 +148,32 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 def explain(
     home: Home, launch: Launch, vector: VersionVector, env: Mapping[str, str]
 ) -> Explanation:
-    """What `why` prints. Reads the home and the caches, changes nothing."""
+    """What `why` prints. Reads the home and the caches, changes nothing.
+
+    A marker that holds, but of a warm-up that did less than is asked for now, is cold as well; what
+    differs is among the launch's changes then, and nothing is lost.
+    """
     check = check_launch(home, launch, vector, env)
+    shortfall = None
+    if check.is_warm and check.marker is not None:
+        shortfall = find_shortfall(check.marker, launch)
+    state = get_state(check) if shortfall is None else "cold"
     record, is_kept = launch.record, get_state(check) != "cold"
     nearest = check.marker or _find_other_launch(home, record, vector)
     changes = nearest.vector.diff(vector) if nearest is not None else []
     launch_changes = diff_launches(nearest.launch, record) if nearest is not None else []
+    reason = _get_reason(check, launch_changes)
+    if shortfall is not None:
+        launch_changes.append(LaunchChange(shortfall.name, shortfall.old, shortfall.new))
+        reason = shortfall.reason
     return Explanation(
-        exit_code=EXIT_OK if check.is_warm else EXIT_FAILED,
+        exit_code=EXIT_OK if state == "warm" else EXIT_FAILED,
         model=launch.label,
         tp=launch.tp,
         engine=launch.engine,
-        state=get_state(check),
+        state=state,
         check=check.state,
-        reason=_get_reason(check, launch_changes),
+        reason=reason,
         marker=str(check.path) if check.is_warm else None,
         nearest=_describe(home, nearest) if nearest is not None else None,
         changes=tuple(_touch(change, nearest) for change in changes),

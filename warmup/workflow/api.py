@@ -26,12 +26,11 @@ from warmup.workflow.shards import (
     pin_seconds,
     split,
 )
-from warmup.workflow.verdict import NOT_PROVEN, get_reason, is_done, make_unlaunched
+from warmup.workflow.verdict import get_reason, is_done, make_unlaunched
 
 __all__ = [
     "FIELDS",
     "MAX_WORKFLOW_BYTES",
-    "NOT_PROVEN",
     "Fleet",
     "JobError",
     "JobSpec",

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from warmup.launch.api import Launch
 from warmup.report.api import ModelResult, State
-from warmup.state.api import Marker, MarkerCheck
-
-NOT_PROVEN = "warm, but not proven"
-ONLY_KERNELS = "only its kernels were compiled, by no server"
+from warmup.state.api import MarkerCheck, find_shortfall
 
 
 def is_done(check: MarkerCheck, launch: Launch, *, force: bool) -> bool:
@@ -19,31 +16,17 @@ def is_done(check: MarkerCheck, launch: Launch, *, force: bool) -> bool:
         return not force
     if force or not check.is_warm or marker is None:
         return False
-    if launch.strategy == "kernels":
-        is_enough = True
-    else:
-        is_enough = marker.warmed_by != "kernels" and has_climbed(marker, launch)
-    return is_enough and (marker.proven or not launch.prove)
-
-
-def has_climbed(marker: Marker, launch: Launch) -> bool:
-    """Whether the warm-up of this marker sent what this launch asks for, or more."""
-    asked = launch.climbs
-    return asked in ("off", marker.ladder) or (asked, marker.ladder) == ("short", "full")
+    return find_shortfall(marker, launch) is None
 
 
 def get_reason(check: MarkerCheck, launch: Launch, *, force: bool) -> str:
     """Why the launch is warm, or why a server is started for it."""
     if (check.is_warm or check.is_seed_of_target) and force:
         return "asked for with --force"
-    if check.is_warm and not is_done(check, launch, force=False):
-        marker = check.marker
-        if marker is not None and marker.warmed_by == "kernels" and launch.strategy != "kernels":
-            return ONLY_KERNELS
-        if marker is not None and not has_climbed(marker, launch) and launch.strategy != "kernels":
-            return f"warmed with ladder {marker.ladder}, asked for {launch.climbs}"
-        return NOT_PROVEN
-    return check.reason
+    shortfall = None
+    if check.is_warm and check.marker is not None:
+        shortfall = find_shortfall(check.marker, launch)
+    return check.reason if shortfall is None else shortfall.reason
 
 
 def make_unlaunched(
