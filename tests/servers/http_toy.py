@@ -44,7 +44,7 @@ def compile_kernel(name: str) -> None:
     suffix = str(time.time_ns()) if args.always_compile else ""
     entry = cache / f"HASH{name.upper()}{suffix}"
     if not entry.exists():
-        entry.mkdir(parents=True)
+        entry.mkdir(parents=True, exist_ok=True)  # a neighbour may compile it too
         (entry / f"{name}.json").write_text("{}")
         (entry / f"{name}.cubin").write_bytes(b"\x7fELF" + os.urandom(60))
 
