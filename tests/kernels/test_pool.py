@@ -99,6 +99,15 @@ def test_a_job_that_takes_too_long_is_ended_with_its_compiler(tmp_path: Path) ->
     wait_gone(int(pid.read_text()))
 
 
+def test_a_worker_that_dies_under_its_compiler_is_seen_at_once(tmp_path: Path) -> None:
+    """And the compiler, which nobody waits for any more, ends too."""
+    pid = tmp_path / "pid"
+    with make_pool(tmp_path, 1, job_timeout_s=30) as pool:
+        (outcome,) = pool.run([CompileJob("orphan", {"orphan": str(pid)})])
+    assert outcome.error == "its worker died 2 times (exit status -9)"
+    wait_gone(int(pid.read_text()))
+
+
 @pytest.mark.parametrize(("how", "start_timeout_s"), [("broken", WITHIN_S), ("silent", 1.0)])
 def test_no_worker_that_starts_is_an_error_with_its_last_line(
     tmp_path: Path, how: str, start_timeout_s: float
