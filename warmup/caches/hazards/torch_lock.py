@@ -132,7 +132,7 @@ def _refuse_held(finding: Finding, folder: Folder, name: str, called: str) -> No
 LOCK = Rule(
     id="torch-extension-lock",
     severity="error",
-    summary="A torch extension's lock was left by a killed builder: the next one hangs for ever",
+    summary="A killed builder left its lock (torch's, AITER's): the next one waits for ever",
     link="https://github.com/pytorch/pytorch/issues/189245",
     repair=repair,
     fix="remove the lock",
