@@ -86,6 +86,8 @@ def test_what_is_missing_is_said_with_what_to_type(
     assert "`warmup-ci run --download` fetches it" in done.stderr
     (planned,) = call_json(tmp_path, "plan", "--models", MODEL, HF_HOME=str(hf))["models"]
     assert planned["problem"].startswith(what)
+    compiled = call(tmp_path, "kernels", "compile", "--target", "cuda:90", MODEL, HF_HOME=str(hf))
+    assert (compiled.returncode, f"error: {what}" in compiled.stderr) == (2, True)
 
 
 def test_a_download_that_fails_is_told_before_anything_starts(tmp_path: Path) -> None:

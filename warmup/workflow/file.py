@@ -102,7 +102,9 @@ def get_workflow(path: Path) -> Workflow:
             hint=f"write `schema = {SCHEMA}` on top of the file, or upgrade warmup-ci",
         )
     workflow = _convert(table, Workflow, path)
-    _check_engines(workflow, path)
+    _check_engine(workflow.defaults.engine, path, "defaults.engine")
+    for index, model in enumerate(workflow.model):
+        _check_engine(model.engine, path, f"model[{index}].engine")
     _check_placeholders(workflow, path)
     _check_duplicates(workflow, path)
     return msgspec.structs.replace(workflow, path=str(path.resolve()))
@@ -202,22 +204,14 @@ def _get_fields(kind: type[msgspec.Struct], where: str) -> tuple[str, ...]:
     return tuple(name for name in struct.__struct_fields__ if name != "path" or struct != Workflow)
 
 
-def _check_engine(engine: str, path: Path, key_path: str) -> None:
-    if engine not in ENGINE_NAMES:
+def _check_engine(engine: str | UnsetType, path: Path, key_path: str) -> None:
+    if engine is not UNSET and engine not in ENGINE_NAMES:
         close = difflib.get_close_matches(engine, ENGINE_NAMES, n=1)
         raise UsageError(
             f"{path}: {key_path}: unknown engine {engine!r}",
             cause=f"expected one of {', '.join(ENGINE_NAMES)}",
             hint=f"did you mean `{close[0]}`?" if close else None,
         )
-
-
-def _check_engines(workflow: Workflow, path: Path) -> None:
-    if workflow.defaults.engine is not UNSET:
-        _check_engine(workflow.defaults.engine, path, "defaults.engine")
-    for index, model in enumerate(workflow.model):
-        if model.engine is not UNSET:
-            _check_engine(model.engine, path, f"model[{index}].engine")
 
 
 def _check_placeholders(workflow: Workflow, path: Path) -> None:
