@@ -55,6 +55,19 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def test_a_cache_root_is_every_jobs(tmp_path: Path) -> None:
+    """However it is said; the servers of jobs once wrote into the user's own caches."""
+    write(tmp_path, server("a"), server("b"))
+    workflow = tmp_path / "workflow.toml"
+    workflow.write_text(workflow.read_text() + '[caches]\nroot = "said-there"\n')
+    for args, root in (((), "said-there"), (("--cache-root", "said-here"), "said-here")):
+        found = run_jobs(tmp_path, "2", "--force", *args)
+        assert {model["state"] for model in found.values()} == {"warmed"}, found
+        entries = {path.name for path in (tmp_path / root / "triton").iterdir()}
+        assert entries == {"HASHA", "HASHB"}
+    assert not (tmp_path / "triton").exists()
+
+
 def test_two_models_are_warmed_at_once_and_stay_warm(tmp_path: Path) -> None:
     write(tmp_path, server("a", "b"), server("b", "a"))
     found = run_jobs(tmp_path, "2")

@@ -22,7 +22,7 @@ from warmup.supervise.api import Supervisor, die_with, find_missing_guarantees
 from warmup.warm import warm_model
 from warmup.words.encoding import encode_json
 from warmup.words.errors import WarmupError
-from warmup.workflow.api import JobError, JobSpec, Resolved
+from warmup.workflow.api import JobError, JobSpec, Resolved, Selection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ def job() -> None:
 
 
 def _warm(spec: JobSpec) -> None:
-    session = _JobSession(given=spec.resolved)
+    session = _JobSession(selection=Selection(), given=spec.resolved)
     launches = session.launches
     launch = launches[spec.index]
     if not spec.is_alone:
