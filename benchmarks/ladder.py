@@ -1,9 +1,11 @@
 """What the ladder costs beside the one request of `ladder = "off"`.
 
 `python -m benchmarks.ladder [RUNS] [--model DIR] [--engine ENGINE]`: without a model, the tiny
-random text model under `transformers serve`. Seconds are those of `run --json`: the phase `request`
-with the ladder off, and `request` + `ladder` with it; medians over the runs. The aim is a ratio of
-at most 1.5 on the tiny model.
+random text model under `transformers serve`. With `--real-python PYTHON`, an interpreter of
+`make test-engines`, real sglang or vLLM on a CPU with the tiny model of those tests. Seconds are
+those of `run --json`: the phase `request` with the ladder off, and `request` + `ladder` with it;
+medians over the runs. The aim is a ratio of at most 1.5 on the tiny model, and 30 s on a real
+server.
 """
 
 from __future__ import annotations
@@ -18,13 +20,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.table import get_machine, median, print_table
+from tests.engines.real import ENGINES, make_text, write_workflow
 
 ROOT = Path(__file__).resolve().parent.parent
 LADDERS = ("off", "short", "full")
 
 
-def warm(model: Path, engine: str, ladder: str, folder: Path) -> Any:
-    """The model's object of `run --json`, with an empty home and empty caches of its own."""
+def warm(which: list[str], ladder: str, folder: Path) -> Any:
+    """The model's object of `run --json`, with an empty home and empty caches of its own.
+
+    which: the arguments that name model and engine.
+    """
     env = {
         **os.environ,
         "HOME": str(folder),
@@ -32,8 +38,7 @@ def warm(model: Path, engine: str, ladder: str, folder: Path) -> Any:
         "PYTHONPATH": str(ROOT),
         "HF_HUB_OFFLINE": "1",
     }
-    args = ["run", "--models", str(model), "--engine", engine, "--ladder", ladder, "--json"]
-    args += ["--cache-root", str(folder / "caches")]
+    args = ["run", *which, "--ladder", ladder, "--json", "--cache-root", str(folder / "caches")]
     command = [sys.executable, "-m", "warmup", *args]
     done = subprocess.run(
         command, env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
@@ -49,11 +54,17 @@ def main() -> None:
     parser.add_argument("runs", nargs="?", type=int, default=5)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--engine", default="transformers")
+    parser.add_argument("--real-python", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        model = args.model
-        if model is None:
-            model = Path(name) / "text"
+        model: Path = args.model or Path(name) / "text"
+        which = ["--models", str(model.resolve()), "--engine", args.engine]
+        if args.real_python is not None:
+            model = make_text(model)
+            engine = ENGINES[args.engine]
+            write_workflow(Path(name), args.real_python.absolute(), engine, model)
+            which = ["--workflow", f"{name}/workflow.toml"]
+        elif args.model is None:
             make = [sys.executable, "-m", "warmup.engine.tiny.text", str(model)]
             subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
         seconds: dict[str, list[float]] = {ladder: [] for ladder in LADDERS}
@@ -62,7 +73,7 @@ def main() -> None:
             for ladder in LADDERS:
                 folder = Path(name) / f"{ladder}-{run}"
                 folder.mkdir()
-                found = warm(model.resolve(), args.engine, ladder, folder)
+                found = warm(which, ladder, folder)
                 phases = found["phases"]
                 seconds[ladder].append(phases["request"] + phases.get("ladder", 0.0))
                 for step in found["steps"] if ladder == "full" else ():

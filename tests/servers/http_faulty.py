@@ -162,6 +162,14 @@ def fail_when_told(port: int) -> None:
     raise RuntimeError("no accelerator")
 
 
+def point_elsewhere(port: int, text: str) -> None:
+    """A launcher that collects its dead worker and says this of it."""
+    worker = subprocess.Popen([sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"])
+    Path(f"{port}.worker").write_text(str(worker.pid))
+    worker.wait()
+    stay_silent(text)
+
+
 def serve_from_child(port: int) -> None:
     """The leader leaves with status 0, its child serves (gunicorn --daemon)."""
     server = listen(port)
@@ -185,6 +193,7 @@ def main() -> None:
         "elsewhere": lambda: serve(listen(port + 1), say(OK)),
         "reuse_port": lambda: serve(listen(port, reuse_port=True), say(OK)),
         "fail_when_told": lambda: fail_when_told(port),
+        "point_elsewhere": lambda: point_elsewhere(port, argument),
         "daemon": lambda: serve_from_child(port),
         "idle_worker": lambda: serve_beside_worker(port, sleep, hang),
         "reaped_worker": lambda: serve_beside_worker(port, sleep, hang, reap=True),

@@ -287,6 +287,26 @@ def test_what_the_leader_says_after_it_killed_its_worker_is_told(tmp_path: Path)
     )
 
 
+def test_a_killed_worker_is_the_cause_where_the_log_points_elsewhere(tmp_path: Path) -> None:
+    """vLLM 0.32.0 says no more of an EngineCore that the OOM killer ended."""
+    said = "Scheduler hit an exception. See root cause above. Failed core proc(s): {}"
+    with (
+        run_toy(tmp_path, "point_elsewhere", said) as toy,
+        Liveness(toy.server, toy.watch) as liveness,
+    ):
+        worker = toy.get_worker_pid()
+        assert liveness.find_fault(thorough=True) is None
+        os.kill(worker, signal.SIGKILL)
+        wait_for(lambda: said in toy.watch.path.read_text(), "the leader says nothing")
+        fault = liveness.find_fault()
+    assert fault is not None
+    if fault.text == f"its log says: {said}":
+        pytest.skip("this kernel does not keep the status of reaped processes (< 6.15)")
+    assert fault.text.startswith(f"worker pid {worker} (")
+    assert fault.text.endswith(f"was killed by SIGKILL; its log says: {said}")
+    assert fault.is_from_outside
+
+
 def test_a_worker_that_is_done_is_no_fault(tmp_path: Path) -> None:
     with run_toy(tmp_path, "done_worker") as toy:
         wait(toy)

@@ -10,7 +10,7 @@ TRACEBACK = "Traceback (most recent call last):"
 _EXCEPTION = re.compile(r"(?!(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\b)[A-Za-z_][\w.]*(?:: .*)?$")
 _CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
 _ERROR = re.compile(r"\b(?:error|fatal|critical|panic|abort(?:ed|ing)?|cannot|failed)\b", re.I)
-_ELSEWHERE = "See root cause above"  # vLLM's last words point to an earlier traceback
+ELSEWHERE = "See root cause above"  # vLLM's last words point to an earlier traceback
 
 
 def list_exceptions(lines: Iterable[str]) -> list[str]:
@@ -49,7 +49,7 @@ def find_trouble(lines: Iterable[str]) -> int | None:
 def find_reason(lines: list[str]) -> str | None:
     """The exception that ended a process, or else its last line that speaks of an error."""
     exceptions = list_exceptions(lines)
-    telling = [line for line in exceptions if _ELSEWHERE not in line] or exceptions
+    telling = [line for line in exceptions if ELSEWHERE not in line] or exceptions
     if telling:
         return telling[-1]
     return next((line.strip() for line in reversed(lines) if _ERROR.search(line)), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
+from warmup.supervise.log.exceptions import ELSEWHERE
 from warmup.supervise.log.watch import LogWatch
 from warmup.supervise.protocols import Waiter, Watched
 from warmup.supervise.tree.exits import is_from_outside
@@ -61,7 +62,11 @@ class Liveness:
             told = f"; its log says: {line}" if line else ""
             return Fault(f"the leader {ended}{told}", not ended.is_own_doing)
         if line is not None:
-            return Fault(f"its log says: {line}")
+            # vLLM says so of a worker that somebody killed, where there is nothing above.
+            dead = self._workers.poll(scan=True) if ELSEWHERE in line else None
+            if dead is None:
+                return Fault(f"its log says: {line}")
+            return Fault(f"{dead}; its log says: {line}", is_from_outside(dead.status))
         worker = self._workers.poll(scan=thorough)
         if worker is None:
             return None
