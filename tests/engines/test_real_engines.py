@@ -9,7 +9,9 @@ import os
 import shutil
 import signal
 import socket
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,23 +29,31 @@ from tests.engines.real import (
     write_workflow,
 )
 
-pytestmark = [pytest.mark.engines, pytest.mark.timeout(3 * TIMEOUT_S)]
+pytestmark = pytest.mark.timeout(3 * TIMEOUT_S)
 
 CHUNK = 256
 SHORT = ["first", "temperature", "top-p, top-k", "penalties", "stream"]
 
 
-@pytest.fixture(params=sorted(ENGINES))
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.engines(name)) for name in sorted(ENGINES)]
+)
 def engine(request: pytest.FixtureRequest) -> RealEngine:
     return ENGINES[request.param]
 
 
 @pytest.fixture
 def python(request: pytest.FixtureRequest, engine: RealEngine) -> Path:
-    found: Path | None = request.config.getoption(f"--{engine.name}-python")
-    if found is None:
-        pytest.skip(f"needs --{engine.name}-python (`make test-engines`)")
+    found: Path = request.config.getoption(f"--{engine.name}-python")
     return found.absolute()
+
+
+@pytest.fixture(autouse=True)
+def short_tmp(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What vLLM leaves there (`vllm_dist_*`) goes with the test."""
+    with tempfile.TemporaryDirectory(prefix="we-") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 @pytest.fixture(scope="module")
