@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 
 from warmup.report.document import ModelResult
-from warmup.report.event_data import RepairData
 from warmup.report.events import PROOF_PREFIX, Event
 from warmup.report.output import Output
 from warmup.report.terminal import JobLines, Spinner
@@ -104,6 +103,8 @@ class Console:
             self._err.line(f"{short} log: {get_printable(str(log))}")
 
     def _on_repaired(self, _: str, data: dict[str, Any]) -> None:
+        from warmup.report.event_data import RepairData  # a warm run repairs nothing
+
         self._err.line(get_printable(str(msgspec.convert(data, RepairData))))
 
     def _on_phase(self, short: str, data: dict[str, Any]) -> None:
