@@ -12,7 +12,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -26,15 +26,24 @@ class Module:
 
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name = path, name
-        text = path.read_text(encoding="utf-8")
-        self.num_lines = len(text.splitlines())
-        self.tree = ast.parse(text)
+        self.text = path.read_text(encoding="utf-8")
+        self.num_lines = len(self.text.splitlines())
+        self.tree = ast.parse(self.text)
 
     @cached_property
     def imports(self) -> list[tuple[str, str, str]]:
         """(module, name in it or "", what it is called here), type checkers' own left out."""
+        return self._list_imports(_walk(self.tree))
+
+    @cached_property
+    def handed(self) -> list[tuple[str, str, str]]:
+        """What others can import from here; a lazy face names it for type checkers alone."""
+        is_lazy = "__getattr__ = load_lazily" in self.text
+        return self._list_imports(ast.walk(self.tree)) if is_lazy else self.imports
+
+    def _list_imports(self, nodes: Iterable[ast.AST]) -> list[tuple[str, str, str]]:
         found = []
-        for node in _walk(self.tree):
+        for node in nodes:
             if isinstance(node, ast.Import):
                 found += [(each.name, "", each.asname or each.name) for each in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module:
@@ -98,7 +107,7 @@ def find_closure(modules: dict[str, Module], start: str) -> set[str]:
             return
         if module not in modules:
             return
-        handed = [(m, n) for m, n, called in modules[module].imports if called == imported]
+        handed = [(m, n) for m, n, called in modules[module].handed if called == imported]
         if handed and handed[0][0].partition(".")[0] == module.partition(".")[0]:
             seen.add(module)
             follow(*handed[0])

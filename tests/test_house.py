@@ -11,7 +11,7 @@ SAMPLE = {
     "commands/__init__.py": "",
     "commands/run.py": (
         "from typing import TYPE_CHECKING\n"
-        "from house.room.api import wanted\n"
+        "from house.room.api import later, wanted\n"
         "if TYPE_CHECKING:\n"
         "    from house.room import types\n"
         "def run():\n"
@@ -24,10 +24,14 @@ SAMPLE = {
     "room/api.py": (
         "from house.room.first import wanted as wanted\n"
         "from house.room.second import unwanted as unwanted\n"
+        "if TYPE_CHECKING:\n"
+        "    from house.room.third import later\n"
+        "__getattr__ = load_lazily(__name__, {'third': 'later'})\n"
     ),
     "room/first.py": "from house.deep import CONSTANT\ndef wanted(): return CONSTANT\n",
     "room/second.py": "def unwanted(): pass\nclass Same: pass\n",
     "room/types.py": "class Same:\n    def _method(self): return self._method()\n",
+    "room/third.py": "later = 1\n",
     "deep.py": "from pathlib import Path\nCONSTANT = Path()\n",
     "lazy.py": "\n" * 301,
     "dotted.py": "x = 1\n" * 302,
@@ -46,13 +50,13 @@ def test_a_face_hands_on_one_name_and_lazy_imports_count(tmp_path: Path) -> None
     modules = read_tree(write_sample(tmp_path))
     assert "house.lazy" not in modules, "a file of blank lines counts for nothing"
     reached = {name.removeprefix("house.") for name in find_closure(modules, "house.commands.run")}
-    assert reached == {"commands.run", "room.api", "room.first", "deep", "dotted"}
+    assert reached == {"commands.run", "room.api", "room.first", "room.third", "deep", "dotted"}
 
 
 def test_the_table(tmp_path: Path) -> None:
     found = {what: today for what, today, _ in measure(write_sample(tmp_path))}
-    assert found["files"] == "7"
-    assert found["files that `run` reaches"] == "5 (318 lines)"
+    assert found["files"] == "8"
+    assert found["files that `run` reaches"] == "6 (322 lines)"
     assert found["files over 300 lines"] == "dotted.py"
     assert found["functions"] == "6"
     assert found["private ones used once"] == "33.3 %", "_once and _method, not _twice"

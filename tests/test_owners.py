@@ -78,6 +78,11 @@ MECHANISMS = (
     Mechanism(
         "boot and pid namespace", r"/proc/sys/kernel/random/boot_id", ("supervise/tree/ledger.py",)
     ),
+    Mechanism(
+        "where our package stands",
+        r"\.name (not )?in \(?(_INSTALLED|\"site)",
+        ("words/program.py",),
+    ),
     Mechanism("mounts", r"mountinfo|mnt_id", ("words/mounts.py", "words/files.py")),
     Mechanism(
         "where the cache home is",

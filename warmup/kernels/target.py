@@ -11,6 +11,7 @@ from warmup.kernels.work import KernelsDocument, begin
 from warmup.launch.api import Launch, get_engine
 from warmup.state.api import Home
 from warmup.words.errors import UsageError, WarmupError
+from warmup.words.program import find_checkout
 
 HANDLER = Path(__file__).parents[1] / "engine" / "kernels" / "aot.py"
 # torch, transformers and diffusers imported, and Triton's compiler: an estimate.
@@ -64,14 +65,8 @@ def compile_for_target(
 
 
 def get_worker_env(env: Mapping[str, str], cache_dir: Path) -> dict[str, str]:
-    """A checkout's engine is imported from where this file stands; an installed one
-    is the server's own, and our packages must not come before its."""
-    variables = {**env, "TRITON_CACHE_DIR": str(cache_dir)}
-    home = Path(__file__).parents[2]
-    if home.name not in ("site-packages", "dist-packages"):
-        before = env.get("PYTHONPATH")
-        variables["PYTHONPATH"] = f"{home}:{before}" if before else str(home)
-    return variables
+    """A checkout's engine is the one that is compiled for; else it is the server's own."""
+    return {**env, "TRITON_CACHE_DIR": str(cache_dir), **find_checkout(env)}
 
 
 def check_target(target: str) -> None:

@@ -29,8 +29,13 @@ def make_env(env: Mapping[str, str]) -> dict[str, str]:
 
     Python's own children keep off the current folder too (PYTHONSAFEPATH).
     """
-    made = {**env, "PYTHONSAFEPATH": "1"}
-    if _HOME.name not in _INSTALLED:
-        before = env.get("PYTHONPATH")
-        made["PYTHONPATH"] = f"{_HOME}{os.pathsep}{before}" if before else str(_HOME)
-    return made
+    return {**env, "PYTHONSAFEPATH": "1", **find_checkout(env)}
+
+
+def find_checkout(env: Mapping[str, str]) -> dict[str, str]:
+    """The PYTHONPATH under which another interpreter finds a checkout of warmup-ci; empty where it
+    is installed: there the other has its own, and our packages must not come before those."""
+    if _HOME.name in _INSTALLED:
+        return {}
+    before = env.get("PYTHONPATH")
+    return {"PYTHONPATH": f"{_HOME}{os.pathsep}{before}" if before else str(_HOME)}

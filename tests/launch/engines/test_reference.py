@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-import warmup
 from tests.launch.helpers import (
     get_request,
     judge,
@@ -22,6 +21,7 @@ from warmup.engine.vlm.families import FAMILIES
 from warmup.launch.engine_table import get_engine
 from warmup.launch.reference_models import ARCHITECTURES, PIPELINES
 from warmup.launch.requests import make_image_url
+from warmup.words import program
 from warmup.words.errors import UsageError
 
 ENGINE = get_engine("reference")
@@ -117,8 +117,8 @@ def test_a_checkout_is_importable_from_the_servers_own_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launch = make_launch("reference", str(make_qwen_vl(tmp_path / "vl")))
-    home = Path(warmup.__path__[0]).parent
+    home = program._HOME
     monkeypatch.setenv("PYTHONPATH", "/already")
     assert ENGINE.get_env(launch, make_allocation())["PYTHONPATH"] == f"{home}{os.pathsep}/already"
-    monkeypatch.setattr(warmup, "__path__", ["/env/lib/python3.12/site-packages/warmup"])
+    monkeypatch.setattr(program, "_HOME", Path("/env/lib/python3.12/site-packages"))
     assert "PYTHONPATH" not in ENGINE.get_env(launch, make_allocation())

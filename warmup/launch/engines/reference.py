@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-import warmup
 from warmup.launch.adapter import PORT_TAKEN, Adapter
 from warmup.launch.answers import find_completion_fault, find_media_fault
 from warmup.launch.engine import Allocation
@@ -25,8 +23,8 @@ from warmup.launch.launch import Launch, RequestSpec
 from warmup.launch.reference_models import Task, find_task
 from warmup.launch.requests import CHAT_PATH, SMALL_PX, make_chat_request, make_image_url
 from warmup.words.errors import UsageError, WarmupError
+from warmup.words.program import find_checkout
 
-_INSTALLED = ("site-packages", "dist-packages")
 _LONG_WORDS, _BURST = 256, 4
 # Frames come in fours behind the first. A video of 256 pixels takes a CPU ten times as long as a
 # picture.
@@ -72,12 +70,7 @@ class ReferenceEngine(Adapter):
         return [*argv, "--trust-remote-code"] if launch.trust_remote_code else argv
 
     def make_env(self, launch: Launch) -> dict[str, str]:
-        # A server does not run where warmup-ci was called, so a checkout must be named.
-        home = Path(warmup.__path__[0]).parent
-        if home.name in _INSTALLED:
-            return {}
-        before = os.environ.get("PYTHONPATH")
-        return {"PYTHONPATH": f"{home}{os.pathsep}{before}" if before else str(home)}
+        return find_checkout(os.environ)  # it does not run where warmup-ci was called
 
     def make_request(self, launch: Launch, env: Mapping[str, str]) -> RequestSpec:
         task = find_task(_get_contents(launch))
