@@ -104,10 +104,12 @@ class Sender:
         return oci.encode(ImageManifest(config=described, layers=[layer for layer, _ in layers]))
 
     def _send_family(self, family: CollectedFamily) -> tuple[Descriptor, str]:
-        before = self.sent_bytes
-        with CountBar(f"checking {family.name}", self.err) as bar, open_members(family) as members:
-            diff_id = measure_layer(_count(members, bar))
-        layer = self.known.get(diff_id)
+        before, layer, diff_id = self.sent_bytes, None, ""
+        if self.known:  # a second pack under this tag: most families are as they were
+            name = f"checking {family.name}"
+            with CountBar(name, self.err) as bar, open_members(family) as members:
+                diff_id = measure_layer(_count(members, bar))
+            layer = self.known.get(diff_id)
         if layer is None or not self.store.has_blob(layer):
             with (
                 CountBar(f"packing {family.name}", self.err) as bar,
