@@ -44,7 +44,7 @@ $(VLLM_VENV)/.installed: tests/engines/vllm.txt constraints.txt
 	$(VLLM_VENV)/bin/python tests/engines/name_vllm.py
 	touch $@
 
-.PHONY: setup demo test test-slow lint clean setup-target test-target demo-target test-engines
+.PHONY: setup demo test test-slow lint clean setup-target test-target demo-target setup-engines test-engines
 
 setup: $(VENV)/.installed
 
@@ -66,8 +66,11 @@ test-target: setup-target
 demo-target: setup-target
 	$(BIN)/python tools/demo_target.py $(TARGET_PYTHON)
 
-# Both took 31 minutes on two cores with other tests beside them; with SGLANG_PYTHON=… nothing is installed for it.
-test-engines: setup $(if $(filter $(SGLANG_VENV)/%,$(SGLANG_PYTHON)),$(SGLANG_VENV)/.installed) $(if $(filter $(VLLM_VENV)/%,$(VLLM_PYTHON)),$(VLLM_VENV)/.installed)
+# With SGLANG_PYTHON=… or VLLM_PYTHON=… nothing is installed for it.
+setup-engines: setup $(if $(filter $(SGLANG_VENV)/%,$(SGLANG_PYTHON)),$(SGLANG_VENV)/.installed) $(if $(filter $(VLLM_VENV)/%,$(VLLM_PYTHON)),$(VLLM_VENV)/.installed)
+
+# Both took 31 minutes on two cores with other tests beside them.
+test-engines: setup-engines
 	$(BIN)/python -m pytest tests/engines --sglang-python $(SGLANG_PYTHON) --vllm-python $(VLLM_PYTHON)
 
 lint: setup
