@@ -94,12 +94,11 @@ def decode(data: bytes) -> Manifest:
 def _check_root(record: RootRecord) -> None:
     if not record.root.startswith("/") or "\0" in record.root:
         raise IntegrityError("manifest refused", cause=f"root {record.root!r} is not absolute")
-    names = {""}  # few, of many files
     for entry in record.entries:
         if not _is_inside(entry.path):
             raise IntegrityError("manifest refused", cause=f"{entry.path!r} leads outside its root")
-        names.update([file.name for file in entry.files])
-    for name in names:
+    # Few, of many files.
+    for name in {file.name for entry in record.entries for file in entry.files}:
         if name and not _is_inside(name):
             raise IntegrityError("manifest refused", cause=f"{name!r} leads outside")
 
