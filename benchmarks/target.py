@@ -1,6 +1,6 @@
 """What the null device costs: seeding a large model, importing torch on it, one decode step.
 
-    python -m benchmarks.target TARGET_PYTHON [--seed-only | --small-only]
+    python -m benchmarks.target TARGET_PYTHON [--seed-only | --small-only] [--runs 5]
 
 TARGET_PYTHON: the interpreter of an environment with CUDA wheels (`make setup-target`). The large
 model has the dimensions of Qwen2.5-VL-72B-Instruct and random weights. It is seeded twice on one
@@ -31,7 +31,6 @@ from warmup.target.profile import parse_target
 
 ROOT = Path(__file__).resolve().parent.parent
 GIB = 1 << 30
-RUNS = 5
 HEAD = ("what", "measured", "aim")
 # config.json of Qwen/Qwen2.5-VL-72B-Instruct (2025-01).
 TEXT = {
@@ -87,12 +86,14 @@ def main() -> None:
     parser.add_argument("python", type=Path)
     parser.add_argument("--seed-only", action="store_true")
     parser.add_argument("--small-only", action="store_true")
+    parser.add_argument("--runs", type=int, default=5)
     args = parser.parse_args()
-    print(f"{get_machine()}; medians of {RUNS} but for seeding\n")
+    load = os.getloadavg()[0]
+    print(f"{get_machine()}, load {load:.1f}; medians of {args.runs} but for seeding\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="benchmark-target-") as folder:
         there = Device(args.python.absolute(), Path(folder))
         if not args.seed_only:
-            print_table(HEAD, there.measure_small())
+            print_table(HEAD, there.measure_small(args.runs))
             print(flush=True)
         if not args.small_only:
             print_table(HEAD, there.measure_seeding())
@@ -129,14 +130,14 @@ class Device:
         subprocess.run([*command, str(path)], env=self.base, check=True, capture_output=True)
         return path
 
-    def measure_small(self) -> list[tuple[str, str, str]]:
+    def measure_small(self, runs: int) -> list[tuple[str, str, str]]:
         plain, null = (
-            median([self.run(IMPORT, device) for _ in range(RUNS)]) for device in ("cpu", "cuda")
+            median([self.run(IMPORT, device) for _ in range(runs)]) for device in ("cpu", "cuda")
         )
         model = str(self.make_tiny("tiny"))
         self.run(STEP, "cuda", model)  # it compiles
         cpu, cuda = (
-            median([self.run(STEP, device, model) for _ in range(RUNS)])
+            median([self.run(STEP, device, model) for _ in range(runs)])
             for device in ("cpu", "cuda")
         )
         return [

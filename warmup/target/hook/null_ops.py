@@ -76,15 +76,13 @@ def _override(library: torch.library.Library, name: str) -> None:
 
 def _make_handler(operator: Any, kernel: Any) -> Callable[..., Any]:
     schema = operator._schema
-    takes_tensor = [str(argument.type) == "Tensor" for argument in schema.arguments]
+    declared = [i for i, each in enumerate(schema.arguments) if str(each.type) == "Tensor"]
     has_alias = any(result.alias_info is not None for result in schema.returns)
 
     def handler(keyset: Any, *args: Any, **kwargs: Any) -> Any:
-        # Numbers where a tensor is declared arrive unwrapped.
-        args = tuple(
-            torch.tensor(value) if wanted and isinstance(value, int | float | bool) else value
-            for value, wanted in zip(args, takes_tensor, strict=False)
-        )
+        for index in declared:  # numbers arrive unwrapped there
+            if index < len(args) and isinstance(args[index], int | float):
+                args = (*args[:index], torch.tensor(args[index]), *args[index + 1 :])
         tensors = _list_tensors((args, kwargs))
         if _is_small(tensors) and not torch.cuda.is_current_stream_capturing():
             try:
@@ -124,7 +122,7 @@ def _is_small(tensors: Iterable[torch.Tensor]) -> bool:
     for tensor in tensors:
         if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
             return False
-        if tensor.layout != torch.strided or tensor.device.type not in ("cuda", "cpu"):
+        if tensor.layout != torch.strided or not (tensor.is_cuda or tensor.is_cpu):
             return False
         if tensor.is_conj() or tensor.is_neg():
             return False
@@ -155,7 +153,7 @@ def _clear_small(result: Any) -> None:
     for leaf in _list_tensors(result):
         if (
             type(leaf) is torch.Tensor
-            and leaf.device.type == "cuda"
+            and leaf.is_cuda
             and leaf.layout == torch.strided
             and 0 < leaf.numel() <= LIMIT
         ):
@@ -164,11 +162,13 @@ def _clear_small(result: Any) -> None:
 
 def _compute(operator: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
     """Run the operator on CPU twins; what it resized or returned becomes a device tensor again."""
-    device = next((each.device for each in tensors if each.device.type == "cuda"), None)
+    device = next((each.device for each in tensors if each.is_cuda), None)
     twins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def to_cpu(leaf: Any) -> Any:
-        if isinstance(leaf, torch.Tensor) and leaf.device.type == "cuda":
+        if isinstance(leaf, torch.Tensor):
+            if not leaf.is_cuda:
+                return leaf
             return twins.setdefault(id(leaf), (leaf, _alias(leaf)))[1]
         if isinstance(leaf, torch.device) and leaf.type == "cuda":
             return torch.device("cpu")
