@@ -22,12 +22,12 @@ from warmup.state.api import MarkerCheck, make_run_id
 from warmup.supervise.api import Limits
 from warmup.words.errors import (
     EXIT_FAILED,
-    EXIT_HOST,
     EXIT_OK,
     Cancelled,
     HostError,
     UsageError,
     WarmupError,
+    find_status,
 )
 from warmup.workflow.api import is_done, make_unlaunched
 
@@ -165,7 +165,8 @@ class _Run:
                     self._repair(events, checks)
                 warm = self._warm if self.jobs is None else self._warm_side_by_side
                 warm(events, run_dir, checks)
-            status = self._get_exit_status()
+            is_success = all(result.is_success for result in self.results)
+            status = find_status(self.errors) or (EXIT_OK if is_success else EXIT_FAILED)
             events.emit("run_finished", exit_code=status, seconds=time.monotonic() - self.begin)
         finally:
             close()
@@ -270,14 +271,6 @@ class _Run:
         result = result.redact(self.session.redactor)
         self.results.append(result)
         events.finish(result)
-
-    def _get_exit_status(self) -> int:
-        for error in self.errors:
-            if isinstance(error, Cancelled):
-                return error.exit_status
-        if any(error.exit_status == EXIT_HOST for error in self.errors):
-            return EXIT_HOST
-        return EXIT_OK if all(result.is_success for result in self.results) else EXIT_FAILED
 
     def _conclude(self, status: int) -> None:
         """Errors in full on stderr, where the log above them ends; then the document."""

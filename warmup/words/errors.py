@@ -5,7 +5,7 @@ Anything else that reaches the top is our own bug and is reported as one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -89,3 +89,12 @@ class Cancelled(WarmupError):
         super().__init__(f"cancelled by {why}")
         self.signum = signum
         self.exit_status = 128 + signum
+
+
+def find_status(errors: Iterable[WarmupError]) -> int | None:
+    """A run's exit status where its errors decide it: a cancellation's, else an unusable host's."""
+    found = list(errors)
+    for error in found:
+        if isinstance(error, Cancelled):
+            return error.exit_status
+    return EXIT_HOST if any(error.exit_status == EXIT_HOST for error in found) else None
