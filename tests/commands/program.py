@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 120.0
 TOY = Path(__file__).parents[1] / "servers" / "http_toy.py"
 
 WORKFLOW = """
@@ -64,7 +65,7 @@ def call(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess[st
         env=get_env(folder, **env),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=TIMEOUT_S,
         stdin=subprocess.DEVNULL,
     )
 
