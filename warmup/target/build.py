@@ -60,6 +60,7 @@ LIBRARIES = (
     Library("libnvidia-ml.so.1", "nvml.c", "libnvidia-ml.txt"),
 )
 CORE = "libwarmup_null.so"
+PROGRAMS = "bin"  # beside the libraries
 
 
 def get_source_hash() -> str:
@@ -73,7 +74,7 @@ def get_source_hash() -> str:
 
 
 def build_libraries(state: Path) -> Path:
-    """The folder that holds the libraries, under `state`; they are compiled where it is missing.
+    """The folder that holds the libraries, and PROGRAMS, under `state`; made where it is missing.
 
     Raises HostError: no compiler, or what it said.
     """
@@ -101,6 +102,10 @@ def _build(folder: Folder, name: str) -> None:
         _compile([str(NATIVE / source) for source in CORE_SOURCES], out, CORE, ("-lpthread",))
         for library in LIBRARIES:
             _build_library(library, out)
+        (out / PROGRAMS).mkdir()
+        program = out / PROGRAMS / "nvidia-smi"
+        shutil.copyfile(NATIVE / program.name, program)
+        program.chmod(0o755)  # an installed package need not have kept it
     folder.rename(aside, name)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from warmup.caches.api import Libraries
-from warmup.target.build import LIBRARIES, build_libraries
+from warmup.target.build import LIBRARIES, PROGRAMS, build_libraries
 from warmup.target.profile import Target, encode_profile
 from warmup.words.errors import UsageError
 from warmup.words.files import read_regular, write_atomic
@@ -37,6 +38,7 @@ def make_environment(
     preload = [str(libraries / library.soname) for library in LIBRARIES]
     return {
         "LD_PRELOAD": _join(preload, base.get("LD_PRELOAD")),
+        "PATH": _join([str(libraries / PROGRAMS)], base.get("PATH", os.defpath)),
         "PYTHONPATH": _join([str(HOOK)], base.get("PYTHONPATH")),
         # That folder is named to the linker, and has none: it finds ours by LIBRARY_PATH.
         "TRITON_LIBCUDA_PATH": base.get("TRITON_LIBCUDA_PATH") or DRIVER_FOLDER,

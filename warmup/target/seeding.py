@@ -51,6 +51,7 @@ _OWN_RUNTIME = (
 )
 # Part of a library's name → how an engine does without it, and what that changes.
 _WAYS_OUT = {
+    # Kernels of `cute.compile` do not get there (hook/null_cute.py).
     "cute_dsl": "env FLASHINFER_USE_CUDA_NORM=1 avoids it in FlashInfer's norms (it wants cuBLAS's "
     "headers); the seed then holds another norm module than a launch without it uses, so set it on "
     "the GPU too",

@@ -1,7 +1,8 @@
 """Start-up hook of a server that runs on the null device; found first on its PYTHONPATH.
 
-Python imports it before anything of the server. As soon as torch has been imported it installs
-`null_ops`; a `sitecustomize` of the server's own environment still runs.
+Python imports it before anything of the server. As soon as torch, or the CuTe DSL, has been
+imported it installs what stands in there; a `sitecustomize` of the server's own environment still
+runs.
 """
 
 import importlib.abc
@@ -13,11 +14,18 @@ from pathlib import Path
 _HERE = Path(__file__).resolve().parent
 
 
-class _AfterTorch(importlib.abc.MetaPathFinder):
-    """Finds torch as it would be found anyway, and goes on once it has been executed."""
+# Module of the server's → module of ours whose `install` is called after it.
+_AFTER = {"torch": "null_ops", "cutlass.cute": "null_cute"}
+
+
+class _After(importlib.abc.MetaPathFinder):
+    """Finds a module as it would be found anyway, and goes on once it has been executed."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
 
     def find_spec(self, name: str, path: object, target: object = None) -> "ModuleSpec | None":
-        if name != "torch":
+        if name != self._name:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -27,9 +35,7 @@ class _AfterTorch(importlib.abc.MetaPathFinder):
 
         def exec_module(module: object) -> None:
             execute(module)
-            import null_ops
-
-            null_ops.install()
+            importlib.import_module(_AFTER[name]).install()
 
         spec.loader.exec_module = exec_module
         return spec
@@ -43,5 +49,6 @@ def _run_shadowed() -> None:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
-sys.meta_path.insert(0, _AfterTorch())
+for _name in _AFTER:
+    sys.meta_path.insert(0, _After(_name))
 _run_shadowed()
