@@ -68,6 +68,7 @@ def test_what_was_written_is_read() -> None:
         (make("K/a", "K/a/b"), "lies in what is a file"),
         (make("/".join("K" * 40)), "is deeper than"),
         (make("K/" + "n" * 5000), "is longer than"),
+        (make("K/" + "n" * 256), "has a name of more than 255 bytes"),
         (make(folder="deep_gemm"), "family triton lies in"),
         (make(folder="triton/../.."), "family triton lies in"),
         (make(version_key="0" * 16), "is not that of its ingredients"),
@@ -80,6 +81,27 @@ def test_what_leads_out_or_contradicts_itself_is_refused(
     with pytest.raises(IntegrityError, match="pack refused") as caught:
         decode_contents(encode_contents(manifest))
     assert cause in (caught.value.cause or "")
+
+
+@pytest.mark.parametrize(
+    ("path", "cause"), [("../../out", "has no files"), ("", "has no files"), ("K", "listed twice")]
+)
+def test_an_entry_that_is_nothing_of_its_own_is_refused(path: str, cause: str) -> None:
+    """Nothing can be moved for it: a pull would end in the middle of its family."""
+    data = msgspec.to_builtins(make())
+    data["families"]["triton"]["entries"].append({"path": path, "kernel": "k", "files": []})
+    with pytest.raises(IntegrityError, match="pack refused") as caught:
+        decode_contents(json.dumps(data).encode())
+    assert cause in (caught.value.cause or "")
+
+
+@pytest.mark.parametrize("seconds", [-1e308, 1e300])
+def test_seconds_that_nothing_took_are_refused(seconds: float) -> None:
+    """They would become our marker's, by which shards are balanced."""
+    data = msgspec.to_builtins(make())
+    data["launches"][0]["seconds"] = seconds
+    with pytest.raises(IntegrityError, match="pack refused"):
+        decode_contents(json.dumps(data).encode())
 
 
 def test_a_future_schema_says_upgrade() -> None:

@@ -195,6 +195,75 @@ def test_a_busy_registry_is_asked_again(
     assert paths[:3] == ["GET /v2/a/manifests/main"] * 3
 
 
+@pytest.mark.parametrize("wanted", ["-5", "nan", "soon"])
+def test_a_retry_after_that_nobody_can_wait_is_left_aside(
+    reader: Machine, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_PAUSE_S", 0.0)
+
+    def answer(handler: Any) -> None:
+        handler.send_response(503)
+        handler.send_header("Retry-After", wanted)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    with serve_answers(answer) as (host, paths):
+        allow(host, reader)
+        with pytest.raises(HostError, match="answers HTTP 503"):
+            reader.pull(f"oci://{host}/a:main")
+    assert len(paths) == 5
+
+
+@pytest.mark.parametrize("challenge", ["Bearer", 'Bearer service="x"', "Negotiate"])
+def test_a_challenge_that_names_nobody_to_ask_is_told(reader: Machine, challenge: str) -> None:
+    def answer(handler: Any) -> None:
+        handler.send_response(401)
+        handler.send_header("WWW-Authenticate", challenge)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    with serve_answers(answer) as (host, _):
+        allow(host, reader)
+        with pytest.raises(HostError, match="HTTP 401") as caught:
+            reader.pull(f"oci://{host}/a:main")
+    assert "docker login" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("at", ["token", "redirect", "upload"])
+def test_what_no_caller_streams_ends_too(
+    writer: Machine, reader: Machine, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body of 256 MiB where a token, a redirect's few words or an upload's place is expected."""
+    monkeypatch.setattr(client, "_PAUSE_S", 0.0)
+    sent = 0
+
+    def answer(handler: Any) -> None:
+        nonlocal sent
+        host, asked = handler.headers["Host"], f"{handler.command} {handler.path}"
+        starts = {"token": "GET /token", "redirect": "GET /v2/", "upload": "POST /v2/"}
+        is_endless = asked.startswith(starts[at])
+        quiet = 401 if at == "token" else 404
+        loud = {"token": 200, "redirect": 307, "upload": 202}[at]
+        handler.send_response(loud if is_endless else quiet)
+        handler.send_header("Location", f"http://{host}/elsewhere")
+        if not is_endless:
+            handler.send_header("WWW-Authenticate", f'Bearer realm="http://{host}/token"')
+            handler.send_header("Content-Length", "0")
+        handler.end_headers()
+        for _ in range(4096 if is_endless else 0):
+            handler.wfile.write(b" " * 65536)
+            sent += 65536
+
+    with serve_answers(answer) as (host, _):
+        allow(host, reader, writer)
+        with pytest.raises(HostError, match="answers without end"):
+            if at == "upload":
+                writer.push(f"oci://{host}/a:main")
+            else:
+                reader.pull(f"oci://{host}/a:main")
+    assert 0 < sent < 64 << 20
+
+
 def test_a_registry_that_sends_without_end_is_stopped(reader: Machine) -> None:
     def answer(handler: Any) -> None:
         handler.send_response(200)
@@ -220,6 +289,30 @@ def test_another_manifest_than_the_digest_s_is_refused(reader: Machine) -> None:
         allow(host, reader)
         with pytest.raises(IntegrityError, match="not what its digest says"):
             reader.pull(f"oci://{host}/a@sha256:{'0' * 64}")
+
+
+@pytest.mark.parametrize(
+    "name", ["a/b@sha256:abc", "a/b@sha512:abc", "a/b:no/such", "a/", f"a/b@sha256:{'A' * 64}"]
+)
+def test_a_name_that_no_pack_can_have_is_a_usage_error(reader: Machine, name: str) -> None:
+    """A digest that is none would be asked for as a tag, and no rollback be seen."""
+    with pytest.raises(UsageError, match=r"not a digest|does not name a repository"):
+        reader.pull(f"oci://{name}")
+
+
+def test_a_head_that_drips_does_not_hold_the_glance_of_a_second_pull(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "_HEAD_S", 0.3)
+    ended = threading.Event()
+
+    def drip(handler: Any) -> None:
+        while not ended.wait(0.02):
+            handler.wfile.write(b"X")
+
+    with serve_answers(drip) as (host, _):
+        assert client.RegistryClient(f"{host}/a", (host,)).glance("/manifests/main", {}) == {}
+        ended.set()
 
 
 def test_plain_http_is_for_loopback_alone(reader: Machine) -> None:

@@ -35,6 +35,7 @@ _ATTEMPTS = 5
 _PAUSE_S = 0.5
 _MAX_PAUSE_S = 30.0
 _BUSY = (429, 500, 502, 503, 504)
+_MAX_SMALL_BYTES = 1 << 20  # of what is not streamed: tokens, errors, the bodies of redirects
 _HEADERS = {"Accept-Encoding": "identity"}
 
 
@@ -81,7 +82,9 @@ class RegistryClient:
         import requests
 
         with contextlib.suppress(requests.RequestException, OSError), requests.Session() as session:
-            found = session.head(f"{self.base}{path}", headers=dict(headers), timeout=_TIMEOUT_S)
+            url, known = f"{self.base}{path}", dict(headers)
+            act = functools.partial(session.head, url, headers=known, timeout=_TIMEOUT_S)
+            found = call_within(_HEAD_S, act)
             if found.status_code == 200:
                 return found.headers
         return {}
@@ -119,7 +122,9 @@ class RegistryClient:
             if response.status_code not in _BUSY:
                 raise self._make_refusal(response.status_code, text)
             with contextlib.suppress(KeyError, ValueError):
-                pause_s = min(float(response.headers["Retry-After"]), _MAX_PAUSE_S)
+                wanted_s = float(response.headers["Retry-After"])
+                if wanted_s >= 0:  # not so for NaN
+                    pause_s = min(wanted_s, _MAX_PAUSE_S)
             problem = HostError(
                 f"{self.host} answers HTTP {response.status_code}",
                 cause=text or f"{method} {urlsplit(url).path}",
@@ -135,9 +140,9 @@ class RegistryClient:
         request = getattr(request, "__wrapped__", request)
         act = functools.partial(request, self._oras, url, method, **options)
         try:
-            # A head that drips never times out; how long a body may take depends on its size.
-            is_upload = options.get("data") is not None
-            response: requests.Response = act() if is_upload else call_within(_HEAD_S, act)
+            # A head that drips never times out; how long an upload may take depends on its size.
+            size = int(options["headers"].get("Content-Length", 0))
+            response: requests.Response = call_within(_HEAD_S + size / _SLOWEST, act)
         except requests.exceptions.MissingSchema as error:  # oras asks a realm for a token
             raise self._make_refusal(401, "a password is wanted") from error
         except (requests.RequestException, OSError) as error:
@@ -146,8 +151,9 @@ class RegistryClient:
                 cause=_first_line(error),
                 hint="is the registry up, and its name right?",
             ) from error
-        except ValueError as error:  # oras: a challenge that it cannot answer
-            raise self._make_refusal(401, str(error), "HTTP 401 or 403") from error
+        except (ValueError, AttributeError) as error:  # oras: a challenge that it cannot answer
+            text = str(error) if isinstance(error, ValueError) else "its challenge cannot be read"
+            raise self._make_refusal(401, text, "HTTP 401 or 403") from error
         return response
 
     def iterate(self, response: requests.Response, what: str) -> Iterator[bytes]:
@@ -197,8 +203,8 @@ class _NotReached(HostError):
 
 
 class _Requests:
-    """The session's `request`, with what oras leaves out: time limits, and registries that want a
-    name and a password themselves (`Basic`), not a token."""
+    """The session's `request`, with what oras leaves out: limits of time and size, and registries
+    that want a name and a password themselves (`Basic`), not a token."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -206,7 +212,9 @@ class _Requests:
         self._headers: dict[str, str] = {}
 
     def __call__(self, method: str, url: str, **options: Any) -> Any:
-        options = {"timeout": _TIMEOUT_S, **options}
+        # `requests` would read whole what is not streamed, and what a redirect carries.
+        bound = functools.partial(_bound, is_wanted=bool(options.get("stream")))
+        options = {"timeout": _TIMEOUT_S, **options, "stream": True, "hooks": {"response": bound}}
         known = self._headers if urlsplit(url).netloc == self._client.hostname else {}
         headers = {**known, **(options.pop("headers", None) or {})}
         response = self._request(method, url, headers=headers, **options)
@@ -220,6 +228,22 @@ class _Requests:
             return response
         self._headers = {"Authorization": f"Basic {password}"}
         return self(method, url, headers=headers | self._headers, **options)
+
+
+def _bound(response: requests.Response, *, is_wanted: bool, **_: Any) -> None:
+    """Read a body that the caller does not stream. Raises HostError for one that is too large."""
+    if is_wanted and not response.is_redirect:
+        return
+    data = b""
+    for chunk in response.iter_content(_CHUNK):
+        data += chunk
+        if len(data) > _MAX_SMALL_BYTES:
+            response.close()
+            raise HostError(
+                f"{urlsplit(response.url).netloc} answers without end",
+                cause=f"more than {_MAX_SMALL_BYTES} bytes, HTTP {response.status_code}",
+            )
+    response._content = data
 
 
 def _first_line(error: BaseException) -> str:

@@ -5,6 +5,7 @@ Read back as hostile: names stay below their family's folder, counts and sizes a
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import msgspec
@@ -13,6 +14,7 @@ from warmup.packs.oci import Digest
 from warmup.state.api import Ingredient, VersionVector
 from warmup.words import encoding
 from warmup.words.errors import IntegrityError
+from warmup.words.escape import from_text
 from warmup.words.names import FAMILY_NAMES
 
 SCHEMA = 1
@@ -22,9 +24,11 @@ MAX_FILES = 1_000_000
 MAX_TOTAL_BYTES = 1 << 40
 MAX_DEPTH = 32
 MAX_NAME_BYTES = 4096
+_MAX_PART_BYTES = 255  # of one name, as file systems have it (NAME_MAX)
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 _Time = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 _Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
@@ -72,7 +76,7 @@ class PackLaunch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     launch_key: str
     engine_version: str | None
     ingredients: list[Ingredient]
-    seconds: float
+    seconds: _Seconds
     proven: bool
     warmed_by: str
     ladder: str = "off"
@@ -164,7 +168,11 @@ def _check_names(manifest: PackManifest) -> None:
 
 def _check_paths(family: PackFamily) -> None:
     seen: set[str] = set()
+    if len({entry.path for entry in family.entries}) < len(family.entries):
+        raise _refuse(f"an entry of {family.folder} is listed twice")
     for entry in family.entries:
+        if not entry.files:
+            raise _refuse(f"the entry {entry.path!r:.200} has no files")
         for file in entry.files:
             path = f"{family.folder}/{file.path}"
             problem = find_name_problem(path)
@@ -192,6 +200,8 @@ def find_name_problem(path: str) -> str | None:
         return f"is deeper than {MAX_DEPTH} folders"
     if len(path.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
         return f"is longer than {MAX_NAME_BYTES} bytes"
+    if any(len(os.fsencode(from_text(part))) > _MAX_PART_BYTES for part in parts):
+        return f"has a name of more than {_MAX_PART_BYTES} bytes"
     return None
 
 

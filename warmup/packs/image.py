@@ -60,7 +60,7 @@ def open_image(
     image = oci.decode(data, ImageManifest, "manifest")
     is_image = image.media_type in (oci.MANIFEST_TYPE, oci.DOCKER_MANIFEST_TYPE)
     if not is_image or not 0 < len(image.layers) <= oci.MAX_LAYERS:
-        raise IntegrityError("not a pack of warmup-ci", cause=f"{digest} is no image of layers")
+        raise IntegrityError("not a pack of warmup-ci", cause=f"{digest} is not an image of layers")
     recorder = SignatureRecorder(store)
     signer = trust.judge(recorder, digest)
     config = oci.decode(read_small(store, image.config, "config"), ImageConfig, "config")

@@ -84,7 +84,7 @@ class KeylessSigning:
             raw = self.environ.get(_TOKEN) or detect_credential()
             if raw is not None:
                 return IdentityToken(raw)
-            cause = "this is no CI system that gives its jobs an identity"
+            cause = "this is not a CI system that gives its jobs an identity"
         except IdentityError as error:
             cause = get_cause(error)
         raise UsageError(

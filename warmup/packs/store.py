@@ -102,13 +102,18 @@ def parse_reference(text: str) -> Reference:
             hint="write oci://REGISTRY/REPO[:TAG], s3://BUCKET/PATH[:TAG] or dir:PATH[:TAG]",
         )
     rest, _, digest = rest.partition("@") if "@sha256:" in rest else (rest, "", "")
+    if digest and not oci.is_digest(digest):
+        raise UsageError(f"not a digest: {digest[:200]!r}", hint="write @sha256: and 64 hex digits")
     place, colon, tag = rest.rpartition(":")
     if not colon or "/" in tag:
         place, tag = rest, ""
     if tag and not _TAG.fullmatch(tag):
         raise UsageError(f"not a tag: {tag[:200]!r}", hint="letters, digits, `_`, `.` and `-`")
-    if scheme == "oci" and "/" not in place:
-        raise UsageError(f"{text}: names no repository", hint="write oci://REGISTRY/REPO[:TAG]")
+    repository = place.partition("/")[2]
+    if scheme == "oci" and (not repository or ":" in repository or "@" in repository):
+        raise UsageError(
+            f"{text[:200]!r} does not name a repository", hint="write oci://REGISTRY/REPO[:TAG]"
+        )
     return Reference(scheme, place, tag, digest)
 
 
