@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -18,9 +19,10 @@ from tests.packs import fleet
 from tests.packs.fleet import Key, Machine, get_document, read_tree
 from warmup.caches.api import get_variables
 from warmup.commands.why import why
+from warmup.packs.pulled import NoPack
 from warmup.state.marker import Marker
 from warmup.state.marker_files import list_markers
-from warmup.words.errors import IntegrityError, UsageError, WarmupError
+from warmup.words.errors import HostError, IntegrityError, UsageError, WarmupError
 
 
 def list_marks(machine: Machine) -> list[Marker]:
@@ -166,10 +168,28 @@ def test_another_gpu_s_pack_is_told_and_unpacks_nothing(
 ) -> None:
     writer.push(f"{store}:main", sign=key.sign)
     reader.vector = make_vector(torch="2.13", compute_capability="10.0", gpu_name="B200")
-    with pytest.raises(WarmupError, match="for another GPU") as caught:
+    with pytest.raises(NoPack, match="for another GPU") as caught:  # `run --from` goes on
         reader.pull(f"{store}:main")
     assert caught.value.cause == "it was made for H200 (9.0), here is 10.0"
     assert not reader.root.exists()
+
+
+def test_the_folder_that_is_full_is_named(
+    writer: Machine, reader: Machine, key: Key, store: str
+) -> None:
+    """The home, where layers are kept, and the cache root may lie on different disks."""
+    (writer.root / "triton" / "Kfp8_gemm" / "fp8_gemm.cubin").write_bytes(os.urandom(1 << 20))
+    writer.mark()
+    writer.push(store, sign=key.sign)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, before[1]))
+    try:
+        with pytest.raises(HostError) as caught:
+            reader.pull(store)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.what == f"cannot keep layers in {reader.home.path}/packs/blobs"
+    assert not list(reader.root.rglob("*.cubin"))
 
 
 def test_what_was_tuned_on_another_gpu_is_left_out(

@@ -30,7 +30,7 @@ class BlobCache:
     """
 
     def __init__(self, folder: Folder) -> None:
-        self._folder = folder
+        self._folder, self.path = folder, folder.path
         self.num_fetched = self.fetched_bytes = 0
 
     def has(self, blob: Descriptor) -> bool:

@@ -90,7 +90,8 @@ class Bringing:
                 name, family, to, entries, is_other_gpu=gpu != here
             )
         wanted = [each for each in self._placements.values() if each.missing]
-        self.source.fetch(wanted)
+        with _told_disk(self.cache.path, "keep layers"):
+            self.source.fetch(wanted)
         for name in root.list_names():  # what a killed pull left; nobody else pulls here now
             if name.startswith(STAGING_PREFIX):
                 root.remove(name)
@@ -235,14 +236,14 @@ class Bringing:
 
 
 @contextlib.contextmanager
-def _told_disk(cache_root: Path) -> Iterator[None]:
+def _told_disk(folder: Path, what: str = "unpack") -> Iterator[None]:
     try:
         yield
     except OSError as error:
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise HostError(
-            f"cannot unpack into {cache_root}",
-            cause=f"{error.strerror or error}: {error.filename or cache_root}",
+            f"cannot {what} in {folder}",
+            cause=f"{error.strerror or error}: {error.filename or folder}",
             hint="free some disk (`warmup-ci gc`), then pull again: it goes on where it was"
             if is_full
             else None,

@@ -18,7 +18,7 @@ from warmup.packs.receipt import Evidence, SignatureRecorder
 from warmup.packs.store import PullStore, Readable, Reference, read_bounded, read_small
 from warmup.packs.trust import Trust
 from warmup.packs.unpack import read_single
-from warmup.words.errors import IntegrityError, WarmupError
+from warmup.words.errors import IntegrityError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,13 +130,13 @@ def _make_missing(store: PullStore, reference: Reference, tag: str) -> NoPack:
 
 
 def check_gpu(image: PackImage, here: Callable[[str], str | None]) -> None:
-    """here: an ingredient's value on this host. Raises WarmupError for another GPU's pack."""
+    """here: an ingredient's value on this host. Raises NoPack for another GPU's pack."""
     packed = {each.name: each.value for each in image.contents.ingredients}
     for name, what in (("compute_capability", "GPU"), ("machine", "processor")):
         was, now = packed.get(name), here(name)
         if was is not None and now is not None and was != now:
             names = f"{packed.get('gpu_name')} ({was})" if what == "GPU" else was
-            raise WarmupError(
+            raise NoPack(
                 f"this pack is for another {what}",
                 cause=f"it was made for {names}, here is {now}",
                 hint="pull one that was pushed from a machine like this one",

@@ -11,7 +11,7 @@ from warmup.words.errors import EXIT_OK, WarmupError
 
 
 class NoPack(WarmupError):
-    """Nothing has that name."""
+    """Nothing of that name is for this host."""
 
 
 LaunchState = Literal["warm", "seed", "absent"]

@@ -49,7 +49,7 @@ class LayerSource:
             def tell(size: int) -> None:
                 nonlocal done
                 done += size
-                bar.advance(done // _KIB, total // _KIB)
+                bar.advance(-(-done // _KIB), -(-total // _KIB))  # a small layer is not nothing
                 bar.tick()
 
             for layer in missing:
