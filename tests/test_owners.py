@@ -44,7 +44,13 @@ MECHANISMS = (
     Mechanism(
         "opening what may be hostile",
         r"O_NOFOLLOW|O_NONBLOCK",
-        ("words/files.py", "words/locks.py", "supervise/log/file.py", "engine/shm/segment.py"),
+        (
+            "words/files.py",
+            "words/named.py",
+            "words/locks.py",
+            "supervise/log/file.py",
+            "engine/shm/segment.py",
+        ),
     ),
     Mechanism("escaping for people", r"unicode_escape", ("words/escape.py",)),
     Mechanism("what a secret is", r"PASSW|CREDENTIAL", ("words/secrets.py",)),

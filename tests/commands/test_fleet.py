@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +138,19 @@ def test_an_impossible_name_or_no_workflow_is_a_users_mistake(tmp_path: Path) ->
     assert call(tmp_path, *args, *FLEET, "--name", "A_b").returncode == 2
     done = call(tmp_path, *args, "--models", "a", "--engine", "sglang")
     assert done.returncode == 2 and "needs a workflow" in done.stderr
+
+
+def test_a_script_that_stdout_does_not_take_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path, server("a"))
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "warmup", "fleet", "slurm", *FLEET],
+            cwd=tmp_path,
+            env=get_env(tmp_path),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 3
+    assert "cannot write to stdout" in done.stderr

@@ -79,3 +79,19 @@ def test_the_ladder_is_no_part_of_the_key() -> None:
     assert (LAUNCH.climbs, full.climbs[:4]) == ("short", "own:")
     one = msgspec.structs.replace(LAUNCH, request=request)
     assert one.climbs == "off", "a launch with one request of its own leaves no more to the engine"
+
+
+def test_the_first_of_own_requests_counts_too() -> None:
+    one, other = (RequestSpec(path=path) for path in ("/a", "/b"))
+    launch = msgspec.structs.replace(LAUNCH, engine="command", requests=(one,))
+    names = {
+        each.climbs
+        for each in (
+            launch,
+            msgspec.structs.replace(launch, requests=(other,)),
+            msgspec.structs.replace(launch, request=other),
+            msgspec.structs.replace(launch, request=one),
+        )
+    }
+    assert len(names) == 4
+    assert all(name.startswith("own:") for name in names)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from warmup.commands.session import Session
-from warmup.report.api import Output, show
+from warmup.report.api import DataOutput, show
 from warmup.state.api import Marker, list_markers
 from warmup.words.errors import EXIT_OK, UsageError
 from warmup.words.files import read_regular
@@ -38,7 +38,7 @@ def slurm(
     fleet = _make_fleet(session, shards, gpus, (*args, *_list_args(session)))
     program = shutil.which("warmup-ci", path=str(Path(sys.executable).parent)) or "warmup-ci"
     script = make_slurm_script(fleet, sbatch_args, is_per_node=per_node, program=program)
-    Output(sys.stdout).line(script.rstrip("\n"))
+    DataOutput(sys.stdout).line(script.rstrip("\n"))
     return EXIT_OK
 
 

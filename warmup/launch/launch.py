@@ -133,10 +133,11 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def climbs(self) -> str:
         """What its warm-up sends, as a marker records it: `off`, `short`, `full`, `own:DIGEST`.
 
-        A server of engine `command` has no ladder but the workflow's own requests.
+        A server of engine `command` has no ladder but the workflow's own requests. Where it names
+        `requests`, the first of all counts too: another one may meet other kernels.
         """
-        if len(self.own_requests) > 1 and self.ladder != "off":
-            return f"own:{encoding.get_digest(msgspec.to_builtins(self.requests))[:16]}"
+        if self.requests and self.ladder != "off":
+            return f"own:{encoding.get_digest(msgspec.to_builtins(self.own_requests))[:16]}"
         return "off" if self.own_requests or self.engine == "command" else self.ladder
 
     @cached_property

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
         StepState,
     )
     from warmup.report.events import PROOF_PREFIX, Event, Events, tell_compiled
-    from warmup.report.output import Output, flush_standard_streams, is_actions, show
+    from warmup.report.output import (
+        DataOutput,
+        Output,
+        flush_standard_streams,
+        is_actions,
+        show,
+    )
     from warmup.report.sarif import SarifResult, SarifRule, make_sarif
     from warmup.report.summary import get_output
     from warmup.report.terminal import CountBar
@@ -37,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PROOF_PREFIX",
     "CountBar",
+    "DataOutput",
     "ErrorDocument",
     "Event",
     "Events",
@@ -72,7 +79,7 @@ if not TYPE_CHECKING:
             "actions": "open_view",
             "document": "ErrorDocument ModelResult RunDocument State StepResult StepState",
             "events": "PROOF_PREFIX Event Events tell_compiled",
-            "output": "Output flush_standard_streams is_actions show",
+            "output": "DataOutput Output flush_standard_streams is_actions show",
             "sarif": "SarifResult SarifRule make_sarif",
             "summary": "get_output",
             "terminal": "CountBar",

@@ -21,7 +21,8 @@ from warmup.report.record import RunRecord
 from warmup.report.text import get_size
 from warmup.report.trace import make_trace
 from warmup.words.errors import HostError
-from warmup.words.files import Folder, write_atomic
+from warmup.words.files import Folder
+from warmup.words.named import write_named
 
 # Kind, as its option is called → the name that `run --report DIR` gives it.
 FILES = {
@@ -70,7 +71,7 @@ class Report:
         for kind, path in paths.items():
             data = self._make(kind)
             try:
-                write_atomic(path, data, mode=0o644)
+                write_named(path, data)
             except OSError as error:
                 raise HostError(
                     f"cannot write {os.fspath(path)}",

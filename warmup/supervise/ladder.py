@@ -77,7 +77,7 @@ class Climb:
         new = NewEntries(self.engine.families, self.env)
         with self.phases.timed("request"):
             request = self.engine.get_request(self.launch, self.env)
-            has_more = self.launch.climbs != "off"
+            has_more = self.launch.climbs != "off" and len(self.launch.own_requests) != 1
             self._take(LadderStep(FIRST, (request,)), new, is_last=not has_more)
         if has_more:
             with self.phases.timed("ladder"):
