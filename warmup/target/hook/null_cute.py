@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 
-class Compiled:
+class CompiledOnly:
     """What `cute.compile` answered, less its launch."""
 
     def __init__(self, function: Any) -> None:
@@ -28,7 +28,7 @@ def install() -> None:
     kind: Any = type(sys.modules["cutlass.cute"].compile)
     compile_kernel = kind.__call__
 
-    def compile_only(self: Any, *args: Any, **kwargs: Any) -> Compiled:
-        return Compiled(compile_kernel(self, *args, **kwargs))
+    def compile_only(self: Any, *args: Any, **kwargs: Any) -> CompiledOnly:
+        return CompiledOnly(compile_kernel(self, *args, **kwargs))
 
     kind.__call__ = compile_only
