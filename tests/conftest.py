@@ -35,6 +35,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=Path,
         help="interpreter with CUDA wheels: also run the engine on the null device, with it",
     )
+    parser.addoption(
+        "--target-sglang-python",
+        type=Path,
+        help="interpreter with sglang for CUDA 13: also run it on the null device",
+    )
     for engine in ("sglang", "vllm"):
         parser.addoption(
             f"--{engine}-python",
