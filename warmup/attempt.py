@@ -28,8 +28,8 @@ from warmup.launch.api import (
     Engine,
     Launch,
     get_engine,
+    get_server_argv,
     get_server_env,
-    part_monitors,
 )
 from warmup.report.api import Events, ModelResult, State, tell_compiled
 from warmup.state.api import (
@@ -51,9 +51,10 @@ class RunContext:
     """What all models of one run share.
 
     env: the caller's environment with the cache variables laid over it. check: holds a launch's
-    marker against reality. visible_gpus: names that CUDA_VISIBLE_DEVICES takes. seeding: for GPUs
-    that are not here, None without. is_alone: whether no neighbour warms another model meanwhile,
-    in the same caches and on the GPUs beside these.
+    marker against reality. get_boot_launch: the launch as its server is started. visible_gpus:
+    names that CUDA_VISIBLE_DEVICES takes. seeding: for GPUs that are not here, None without.
+    is_alone: whether no neighbour warms another model meanwhile, in the same caches and on the GPUs
+    beside these.
     """
 
     home: Home
@@ -64,6 +65,7 @@ class RunContext:
     env: Mapping[str, str]
     check: Callable[[Launch], MarkerCheck]
     get_vector: Callable[[Launch], VersionVector]
+    get_boot_launch: Callable[[Launch], Launch]
     log_names: Mapping[str, str]
     limits: Limits
     visible_gpus: tuple[str, ...] = ()
@@ -103,8 +105,7 @@ class Attempt:
     @property
     def boot_launch(self) -> Launch:
         """As its server is started: with random weights on a target."""
-        seeding = self.context.seeding
-        return self.launch if seeding is None else seeding.get_boot_launch(self.launch)
+        return self.context.get_boot_launch(self.launch)
 
     @property
     def seconds(self) -> float:
@@ -134,10 +135,11 @@ class Attempt:
             workflow_dir=self.launch.workflow_dir,
         )
         self.port = lease.port
-        self.argv, left_away = part_monitors(
-            self.engine.get_argv(self.boot_launch, allocation),
-            self.launch.engine,
-            lambda: context.get_vector(self.launch).find_engine_version(self.engine.distribution),
+        self.argv, left_away = get_server_argv(
+            self.boot_launch,
+            self.engine,
+            allocation,
+            lambda name: context.get_vector(self.launch).find_engine_version(name),
         )
         if left_away:
             text = f"left away, as this release of {self.launch.engine} lacks it: "

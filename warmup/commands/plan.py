@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from warmup.commands.session import Session
-from warmup.launch.api import Allocation, Launch, get_engine, part_monitors
+from warmup.launch.api import Allocation, Launch, get_engine, get_server_argv
 from warmup.report.api import get_column, get_label, get_short_names, show
 from warmup.state.api import Marker, MarkerCheck, get_state, list_markers
 from warmup.words.errors import EXIT_OK, HostError, UsageError, WarmupError
@@ -121,10 +121,11 @@ def _plan(session: Session, launch: Launch, visible: tuple[str, ...], force: boo
             run_dir=str(session.home.runs / "RUN_ID"),
             workflow_dir=launch.workflow_dir,
         )
-        argv, _ = part_monitors(
-            engine.get_argv(session.get_boot_launch(launch), allocation),
-            launch.engine,
-            lambda: session.get_vector(launch).find_engine_version(engine.distribution),
+        argv, _ = get_server_argv(
+            session.get_boot_launch(launch),
+            engine,
+            allocation,
+            lambda name: session.get_vector(launch).find_engine_version(name),
         )
     except WarmupError as error:
         problem = problem or error

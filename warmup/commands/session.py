@@ -236,6 +236,7 @@ class Session:
             env=self.env,
             check=self.check,
             get_vector=self.get_vector,
+            get_boot_launch=self.get_boot_launch,
             log_names=make_log_names(self.launches),
             limits=limits,
             visible_gpus=visible_gpus,

@@ -5,8 +5,8 @@ The face of this room: other rooms import it alone.
 
 from __future__ import annotations
 
-from warmup.launch.arguments import get_canonical, is_neutral, parse, part_monitors
-from warmup.launch.engine import UNSTARTED, Allocation, Engine, get_server_env
+from warmup.launch.arguments import get_canonical, is_neutral, parse
+from warmup.launch.engine import UNSTARTED, Allocation, Engine, get_server_argv, get_server_env
 from warmup.launch.engine_table import get_engine
 from warmup.launch.folder import find_folder, find_object, is_hub_id
 from warmup.launch.hub_cache import find_snapshot, get_hub_folder
@@ -36,9 +36,9 @@ __all__ = [
     "get_canonical",
     "get_engine",
     "get_hub_folder",
+    "get_server_argv",
     "get_server_env",
     "is_hub_id",
     "is_neutral",
     "parse",
-    "part_monitors",
 ]

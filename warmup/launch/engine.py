@@ -6,11 +6,12 @@ the answer. Adapters are pure: they start nothing and import no engine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
 
+from warmup.launch.arguments import part_monitors
 from warmup.launch.ladder import LadderStep
 from warmup.launch.launch import Launch, RequestSpec
 from warmup.words.errors import WarmupError
@@ -113,6 +114,18 @@ class Engine(Protocol):
 
         is_first: text must have come back. Later ones may be sampled: tokens are enough.
         """
+
+
+def get_server_argv(
+    launch: Launch,
+    engine: Engine,
+    allocation: Allocation,
+    find_version: Callable[[str | None], str | None],
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The server's command line, without what its release lacks of the options of an engine's own
+    monitors, and those. find_version: of the engine that a distribution is."""
+    argv = engine.get_argv(launch, allocation)
+    return part_monitors(argv, launch.engine, lambda: find_version(engine.distribution))
 
 
 def get_server_env(
