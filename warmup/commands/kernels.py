@@ -117,10 +117,10 @@ def rebuild_kernels(
     from warmup.kernels.api import find_toolchain, rebuild
     from warmup.state.api import NONE, Marker, list_markers
 
-    values = {each.name: each.value for each in session.vector.ingredients}
+    values = session.vector.values
     toolchain = find_toolchain(values[_INCLUDE], values["nvcc_path"], session.env)
     markers = [each for each in list_markers(session.home) if isinstance(each, Marker)]
-    vectors = [{each.name: each.value for each in marker.version_vector} for marker in markers]
+    vectors = [marker.vector.values for marker in markers]
     included = [vector.get(_INCLUDE, NONE) for vector in vectors]
     old = [Path(path) for text in included if text != NONE for path in text.split(", ")]
     document = rebuild(

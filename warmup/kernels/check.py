@@ -102,7 +102,7 @@ def check_library(
     Raises UsageError where that interpreter has no DeepGEMM that a null device can serve, HostError
     where a GPU is here or the library refuses a call, Cancelled.
     """
-    values = {each.name: each.value for each in vector.ingredients}
+    values = vector.values
     for name, what in (("deep_gemm_include", "sgl-deep-gemm"), ("torch", "torch")):
         if values[name] == NONE:
             raise UsageError(

@@ -60,8 +60,7 @@ class Bringing:
 
     def execute(self, packs: Folder, name: str, reference: str) -> PullDocument:
         """packs: of the home, locked. name: under which the pack is accepted."""
-        values = {each.name: each.value for each in self.view.vector.ingredients}
-        check_gpu(self.image, values.get)
+        check_gpu(self.image, self.view.vector.values.get)
         last = read_acceptances(packs).packs.get(name)
         signer = self.image.signer
         signed = signer.created if signer else (last.signed if last else "")
@@ -79,8 +78,8 @@ class Bringing:
         return document
 
     def _place(self, root: Folder) -> None:
-        gpu = {each.name: each.value for each in self.image.contents.ingredients}.get("gpu_name")
-        here = {each.name: each.value for each in self.view.vector.ingredients}.get("gpu_name")
+        gpu = self.image.contents.vector.values.get("gpu_name")
+        here = self.view.vector.values.get("gpu_name")
         needed = list_needed(self.view)
         for name, family in self.image.contents.families.items():
             to = self.cache_root / get_folder(name)

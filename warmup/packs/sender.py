@@ -75,8 +75,7 @@ class Sender:
         self, kind: Kind, family: CollectedFamily, vector: VersionVector, created: str
     ) -> bytes | None:
         """An image of the Model Cache Vault; its manifest, None where that knows no such cache."""
-        values = {each.name: each.value for each in vector.ingredients}
-        capability = values.get("compute_capability", "")
+        capability = vector.values.get("compute_capability", "")
         with CountBar(f"packing {family.name}", self.err) as bar, open_members(family) as members:
             image = make_image(kind, family.folder, members, capability, family.roots[0])
             if image is None:

@@ -27,6 +27,7 @@ from warmup.state.judge import (
     judge_markers,
     list_envs,
 )
+from warmup.state.values import NONE
 from warmup.words.errors import EXIT_FAILED, EXIT_INTEGRITY, EXIT_OK, UsageError
 from warmup.words.escape import to_line, to_text
 
@@ -123,7 +124,7 @@ def get_facts(view: HostView) -> Facts:
 
     Of an interpreter that only running it would tell, nothing is known.
     """
-    values = {each.name: each.value for each in view.vector.ingredients if each.value != "none"}
+    values = {name: value for name, value in view.vector.values.items() if value != NONE}
     includes = values.get("deep_gemm_include", "")
     packages: dict[str, None] = {}
     for launch in (view.default, *view.launches):
@@ -161,7 +162,7 @@ def _find_moved_packages(judged: Judged, facts: Facts) -> Iterator[Finding]:
     installed = ", ".join(facts.deep_gemm_includes)
     for marker in judged.stale:
         family = marker.families.get("deep_gemm")
-        values = {each.name: each.value for each in marker.version_vector}
+        values = marker.vector.values
         used = values.get("deep_gemm_include", "none")
         if family and family.entries and installed and used not in ("none", installed):
             yield Finding(

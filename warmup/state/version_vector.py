@@ -100,10 +100,14 @@ class VersionVector(msgspec.Struct, frozen=True):
         values = sorted([each.name, each.value] for each in self.ingredients)
         return hashlib.sha256(encoding.encode(values)).hexdigest()[:16]
 
+    @property
+    def values(self) -> dict[str, str]:
+        """Ingredient → value."""
+        return {each.name: each.value for each in self.ingredients}
+
     def find_engine_version(self, distribution: str | None) -> str | None:
         """Of the engine that this distribution is; None where it was not asked for."""
-        name = f"engine:{distribution}"
-        return next((each.value for each in self.ingredients if each.name == name), None)
+        return self.values.get(f"engine:{distribution}")
 
     @property
     def unread(self) -> tuple[Ingredient, ...]:

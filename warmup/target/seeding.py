@@ -105,7 +105,7 @@ class Seeding(msgspec.Struct, frozen=True, kw_only=True):
             self.require_no_gpu(env)
             self._check_sizes(launch)
             _check_tuning(launch, env)
-            values = {each.name: each.value for each in vector.ingredients}
+            values = vector.values
             if launch.engine != "command" and values.get("torch", NONE) != NONE:
                 check_torch(values["torch"], values["torch_cuda"])
         except WarmupError as problem:
