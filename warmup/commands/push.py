@@ -38,7 +38,7 @@ def push(
     here; allow_unsigned: of them. Raises UsageError, IntegrityError (an entry has changed, a pack
     is refused), HostError.
     """
-    to = parse_reference(reference)
+    to = _parse_target(reference)
     if packs:
         sources = [parse_reference(text) for text in packs]
         trust = session.get_trust(allow_unsigned=allow_unsigned)
@@ -55,6 +55,14 @@ def push(
     return document.exit_code
 
 
+def _parse_target(reference: str) -> Reference:
+    """Raises UsageError for what cannot be pushed to."""
+    to = parse_reference(reference)
+    if to.digest:
+        raise UsageError(f"{to} names a digest", hint="push to a tag: what is there never changes")
+    return to
+
+
 def make_push(
     session: Session,
     to: Reference,
@@ -63,10 +71,8 @@ def make_push(
     mcv: bool = False,
     vector: VersionVector | None = None,
 ) -> Push:
-    """vector: None for this host's. Raises UsageError for a digest, and as `open_store` and
+    """to: without a digest. vector: None for this host's. Raises as `open_store` and
     `parse_signing`."""
-    if to.digest:
-        raise UsageError(f"{to} names a digest", hint="push to a tag: what is there never changes")
     return Push(
         home=session.home,
         vector=vector or session.vector,
@@ -81,10 +87,7 @@ def make_push(
 def check_push(session: Session, reference: str, sign: str | None) -> None:
     """What can be seen before a run of hours. Raises UsageError, and IntegrityError for a registry
     that is not allowed."""
-    to = parse_reference(reference)
-    if to.digest:
-        raise UsageError(f"{to} names a digest", hint="push to a tag: what is there never changes")
-    check_place(to, session.policy)
+    check_place(_parse_target(reference), session.policy)
     if sign is not None:
         parse_signing(sign, session.environ)
 
@@ -99,7 +102,7 @@ def push_after_run(session: Session, reference: str, sign: str | None, err: Outp
     if not any(check.is_warm for _, check in checks):
         err.line(f"does not push to {reference}: nothing is warm")
         return
-    document = make_push(session, parse_reference(reference), sign).execute(checks)
+    document = make_push(session, _parse_target(reference), sign).execute(checks)
     for line in render_push(document):
         err.line(get_printable(line))
 

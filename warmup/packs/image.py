@@ -15,7 +15,14 @@ from warmup.packs.oci import Descriptor, ImageConfig, ImageManifest
 from warmup.packs.policy import Signer
 from warmup.packs.pulled import NoPack
 from warmup.packs.receipt import Evidence, SignatureRecorder
-from warmup.packs.store import PullStore, Readable, Reference, read_bounded, read_small
+from warmup.packs.store import (
+    PullStore,
+    Readable,
+    Reference,
+    list_pack_tags,
+    read_bounded,
+    read_small,
+)
 from warmup.packs.trust import Trust
 from warmup.packs.unpack import read_single
 from warmup.words.errors import IntegrityError
@@ -119,8 +126,7 @@ def _read_checked(store: Readable, blob: Descriptor) -> Iterator[bytes]:
 def _make_missing(store: PullStore, reference: Reference, tag: str) -> NoPack:
     if reference.digest:
         return NoPack(f"there is no pack {reference}")
-    tags = store.list_tags()
-    known = [each for each in tags if not each.startswith("sha256-")][:8]
+    known = list_pack_tags(store)[:8]
     what = "this version key" if tag != reference.tag else "this tag"
     return NoPack(
         f"there is no pack {tag} in {reference}",
@@ -131,7 +137,7 @@ def _make_missing(store: PullStore, reference: Reference, tag: str) -> NoPack:
 
 def check_gpu(image: PackImage, here: Callable[[str], str | None]) -> None:
     """here: an ingredient's value on this host. Raises NoPack for another GPU's pack."""
-    packed = {each.name: each.value for each in image.contents.ingredients}
+    packed = image.contents.vector.values
     for name, what in (("compute_capability", "GPU"), ("machine", "processor")):
         was, now = packed.get(name), here(name)
         if was is not None and now is not None and was != now:

@@ -13,7 +13,13 @@ from warmup.packs.collect import Collected, CollectedFamily
 from warmup.packs.contents import PackEntry, PackFamily, PackLaunch
 from warmup.packs.image import PackImage, open_image
 from warmup.packs.policy import Policy
-from warmup.packs.store import PackStore, Reference, open_store, read_bounded
+from warmup.packs.store import (
+    PackStore,
+    Reference,
+    list_pack_tags,
+    open_store,
+    read_bounded,
+)
 from warmup.packs.trust import Trust
 from warmup.packs.unpack import unpack_layer
 from warmup.words.errors import UsageError
@@ -56,7 +62,7 @@ def open_packs(
 
 
 def _find_only_tag(store: PackStore, reference: Reference) -> str:
-    tags = [tag for tag in store.list_tags() if not tag.startswith("sha256-")]
+    tags = list_pack_tags(store)
     if len(tags) != 1:
         raise UsageError(f"{reference} holds {len(tags)} packs", hint=f"name one: {reference}:TAG")
     return tags[0]

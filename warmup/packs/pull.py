@@ -58,10 +58,9 @@ class Pull:
         if packs is None:
             return None
         receipt = find_receipt(packs, self._name, str(self.cache_root))
-        trust = self._hold_against(packs)
-        tag = self.source.tag or self.view.vector.key
         if receipt is None:
             return None
+        tag = self.source.tag or self.view.vector.key
         digest = receipt.document.digest
         if digest != (self.source.digest or self.store.find_digest(tag)):
             return None
@@ -69,7 +68,7 @@ class Pull:
         if receipt.find_doubt(self.view, checks) is not None:
             return None
         try:
-            signer = trust.judge(KeptSignatures(receipt.evidence), digest)
+            signer = self._hold_against(packs).judge(KeptSignatures(receipt.evidence), digest)
         except (IntegrityError, HostError):  # the store may have another signature by now
             return None
         launches = [

@@ -76,6 +76,12 @@ def read_bounded(store: Readable, blob: Descriptor) -> Iterator[bytes]:
         yield chunk
 
 
+def list_pack_tags(store: PullStore) -> list[str]:
+    """Its tags, as far as it tells, without those that stand for a digest's referrers."""
+    referrers = oci.get_referrers_tag("sha256:")
+    return [tag for tag in store.list_tags() if not tag.startswith(referrers)]
+
+
 @dataclass(frozen=True)
 class Reference:
     """`SCHEME://PLACE[:TAG][@DIGEST]`, as a user writes it. tag: "" for the version key."""
