@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 120.0
 TOY = Path(__file__).parents[1] / "servers" / "http_toy.py"
@@ -77,3 +79,18 @@ def call_json(folder: Path, *args: str, **env: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(done.stdout)
     assert document["exit_code"] == done.returncode, done.stderr
     return document
+
+
+def call_with_mounts(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell's script in a mount namespace of its own. Skips where nobody may mount."""
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script],
+        cwd=folder,
+        env=get_env(folder),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if "mount:" in done.stderr or "unshare" in done.stderr:
+        pytest.skip("this machine does not let us mount")
+    return done

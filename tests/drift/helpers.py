@@ -5,6 +5,7 @@ from pathlib import Path
 
 from warmup.drift.resolve import Unresolved
 from warmup.drift.scan import FoundLaunch, find_launches
+from warmup.launch.launch import Launch
 
 
 def scan(tmp_path: Path, source: str) -> list[FoundLaunch]:
@@ -21,3 +22,14 @@ def find_args(tmp_path: Path, body: str, head: str = "") -> tuple[str, ...] | st
     source += "\n    popen_launch_server('m', 'u', other_args=args)\n"
     (launch,) = scan(tmp_path, source)
     return launch.args.reason if isinstance(launch.args, Unresolved) else launch.args
+
+
+def make_launch(model: str = "org/m", tp: int = 8, *args: str, trust: bool = False) -> Launch:
+    return Launch(
+        model=model,
+        tp=tp,
+        engine="sglang",
+        python="python",
+        fallback_args=args,
+        trust_remote_code=trust,
+    )

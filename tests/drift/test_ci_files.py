@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands.program import call, call_json
-from tests.drift.helpers import scan
+from tests.drift.helpers import make_launch, scan
 from tests.drift.recorded import read_facts
 from warmup.drift.ci_files import find_warmed
 from warmup.drift.compare import compare, judge
@@ -62,17 +62,6 @@ def write(folder: Path, models: str) -> Path:
     return path
 
 
-def make_launch(model: str, tp: int, *args: str) -> Launch:
-    return Launch(
-        model=model,
-        tp=tp,
-        engine="sglang",
-        python="python",
-        fallback_args=args,
-        trust_remote_code=True,
-    )
-
-
 @pytest.mark.parametrize(
     "value",
     [
@@ -112,8 +101,8 @@ def test_another_size_and_a_model_that_nobody_warms_are_told(tmp_path: Path) -> 
 def test_a_dictionary_of_arguments_says_all_but_sizes(tmp_path: Path) -> None:
     found = scan(tmp_path, FALLBACK)
     launches = [
-        make_launch("org/dp", 8, "--dp", "8", "--enable-dp-attention"),
-        make_launch("org/other", 4, "--attention-backend", "triton"),
+        make_launch("org/dp", 8, "--dp", "8", "--enable-dp-attention", trust=True),
+        make_launch("org/other", 4, "--attention-backend", "triton", trust=True),
     ]
     assert [(each.model, each.says) for each in found] == [
         ("org/dp", "arguments"),

@@ -2,21 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from tests.drift.helpers import make_launch
 from warmup.drift.compare import Drift, compare
 from warmup.drift.resolve import Unresolved
 from warmup.drift.scan import FoundLaunch
 from warmup.launch.launch import Launch
-
-
-def make_launch(model: str = "org/m", tp: int = 8, *args: str, trust: bool = False) -> Launch:
-    return Launch(
-        model=model,
-        tp=tp,
-        engine="sglang",
-        python="python",
-        fallback_args=args,
-        trust_remote_code=trust,
-    )
 
 
 def make_found(*args: str, model: str | None = "org/m") -> FoundLaunch:

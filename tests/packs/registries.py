@@ -103,6 +103,19 @@ def serve_proxy(
             server.shutdown()
 
 
+def make_answer(status: int, *header: str) -> Callable[[Any], None]:
+    """For `serve_answers`: this status, this header, and no body."""
+
+    def answer(handler: Any) -> None:
+        handler.send_response(status)
+        if header:
+            handler.send_header(*header)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return answer
+
+
 @contextlib.contextmanager
 def serve_answers(answer: Callable[[Any], None]) -> Iterator[tuple[str, list[str]]]:
     """An HTTP server that answers each request as `answer(handler)` does. Yields HOST:PORT and the

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 from dataclasses import replace
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.caches.caches import write_deep_jit
-from tests.commands.program import get_env
+from tests.commands.program import call_with_mounts
 from tests.packs.fleet import Key, Machine, get_document
 from tests.packs.test_run import make_place
 from tests.packs.test_run import run as run_program
@@ -27,13 +26,14 @@ from warmup.commands.push import push
 from warmup.commands.verify import verify
 from warmup.packs import oci
 from warmup.packs.layout import LayoutStore
+from warmup.packs.store import list_pack_tags
 from warmup.words.errors import IntegrityError, UsageError, WarmupError
 
 
 def mount(store: str, into: Path) -> str:
     """The image's file system, as a container runtime makes it. Returns the reference."""
     layout = LayoutStore("dir", store.removeprefix("dir:"), create=False)
-    (tag,) = [tag for tag in layout.list_tags() if not tag.startswith("sha256-")]
+    (tag,) = list_pack_tags(layout)
     found = layout.read_manifest(tag)
     assert found is not None
     for layer in oci.decode(found[1], oci.ImageManifest, "manifest").layers:
@@ -166,16 +166,7 @@ def test_a_mount_that_is_read_only(tmp_path: Path, key: Key) -> None:
     pull = f"{sys.executable} -m warmup pull root:{volume} --workflow workflow.toml"
     bind = f"mount --bind {volume} {volume} && mount -o remount,bind,ro {volume}"
     script = f"{bind} && ! touch {volume}/x && {pull} --allow-unsigned --json"
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", script],
-        cwd=two,
-        env=get_env(two),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    if "mount:" in done.stderr or "unshare" in done.stderr:
-        pytest.skip("this machine does not let us mount")
+    done = call_with_mounts(two, script)
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     assert document["launches"][0]["state"] == "warm"

@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 
 from tests.packs.fleet import Key, Machine, get_document, read_tree
-from tests.packs.registries import find_port, serve_answers, serve_proxy, serve_registry
+from tests.packs.registries import (
+    find_port,
+    make_answer,
+    serve_answers,
+    serve_proxy,
+    serve_registry,
+)
 from warmup.commands.gc import gc
 from warmup.packs import blobs, client
 from warmup.packs import registry as registry_module
@@ -163,12 +169,7 @@ def test_a_registry_that_is_down_is_told(reader: Machine) -> None:
     ],
 )
 def test_what_a_registry_answers_is_told(reader: Machine, status: int, what: str) -> None:
-    def answer(handler: Any) -> None:
-        handler.send_response(status)
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
-
-    with serve_answers(answer) as (host, _):
+    with serve_answers(make_answer(status)) as (host, _):
         allow(host, reader)
         with pytest.raises(Exception, match=what) as caught:
             reader.pull(f"oci://{host}/a")
@@ -182,11 +183,7 @@ def test_a_busy_registry_is_asked_again(
     answers = iter([429, 429])
 
     def answer(handler: Any) -> None:
-        status = next(answers, 404)
-        handler.send_response(status)
-        handler.send_header("Retry-After", "0")
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
+        make_answer(next(answers, 404), "Retry-After", "0")(handler)
 
     with serve_answers(answer) as (host, paths):
         allow(host, reader)
@@ -201,13 +198,7 @@ def test_a_retry_after_that_nobody_can_wait_is_left_aside(
 ) -> None:
     monkeypatch.setattr(client, "_PAUSE_S", 0.0)
 
-    def answer(handler: Any) -> None:
-        handler.send_response(503)
-        handler.send_header("Retry-After", wanted)
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
-
-    with serve_answers(answer) as (host, paths):
+    with serve_answers(make_answer(503, "Retry-After", wanted)) as (host, paths):
         allow(host, reader)
         with pytest.raises(HostError, match="answers HTTP 503"):
             reader.pull(f"oci://{host}/a:main")
@@ -216,13 +207,7 @@ def test_a_retry_after_that_nobody_can_wait_is_left_aside(
 
 @pytest.mark.parametrize("challenge", ["Bearer", 'Bearer service="x"', "Negotiate"])
 def test_a_challenge_that_names_nobody_to_ask_is_told(reader: Machine, challenge: str) -> None:
-    def answer(handler: Any) -> None:
-        handler.send_response(401)
-        handler.send_header("WWW-Authenticate", challenge)
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
-
-    with serve_answers(answer) as (host, _):
+    with serve_answers(make_answer(401, "WWW-Authenticate", challenge)) as (host, _):
         allow(host, reader)
         with pytest.raises(HostError, match="HTTP 401") as caught:
             reader.pull(f"oci://{host}/a:main")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands.program import call, get_env, write_workflow
+from tests.commands.program import call, call_with_mounts, get_env, write_workflow
 from tests.packs.fleet import Key
 from tests.packs.signers import SigstoreSigners
 
@@ -168,16 +168,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(tmp_path: Path, key: Key)
     (two / "caches").mkdir()
     pull = f"{sys.executable} -m warmup pull {store} --workflow workflow.toml"
     script = f"mount -t tmpfs -o size=64k none caches && {pull}; s=$?; find caches; exit $s"
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", script],
-        cwd=two,
-        env=get_env(two),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    if "mount:" in done.stderr or "unshare" in done.stderr:
-        pytest.skip("this machine does not let us mount")
+    done = call_with_mounts(two, script)
     assert done.returncode == 3, done.stderr
     assert "No space left on device" in done.stderr
     assert "a.cubin" not in done.stdout
