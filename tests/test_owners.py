@@ -46,7 +46,7 @@ MECHANISMS = (
         r"O_NOFOLLOW|O_NONBLOCK",
         (
             "words/files.py",
-            "words/named.py",
+            "words/output_file.py",
             "words/locks.py",
             "supervise/log/file.py",
             "engine/shm/segment.py",
@@ -54,6 +54,9 @@ MECHANISMS = (
     ),
     Mechanism("escaping for people", r"unicode_escape", ("words/escape.py",)),
     Mechanism("what a secret is", r"PASSW|CREDENTIAL", ("words/secrets.py",)),
+    Mechanism(
+        "faces that load on demand", r"getattr\(importlib\.import_module\(f", ("words/lazy.py",)
+    ),
     Mechanism("canonical JSON", r'order="sorted"|sort_keys', ("words/encoding.py",)),
     Mechanism("nvcc's version", r"\brelease \(|nvcc.*--version", ("state/nvcc.py",)),
     Mechanism(

@@ -19,7 +19,7 @@ from tests.packs import fleet
 from tests.packs.fleet import Key, Machine, get_document, read_tree
 from warmup.caches.api import get_variables
 from warmup.commands.why import why
-from warmup.packs.pulled import NoPack
+from warmup.packs.pull_document import NoPack
 from warmup.state.marker import Marker
 from warmup.state.marker_files import list_markers
 from warmup.words.errors import HostError, IntegrityError, UsageError, WarmupError

@@ -6,15 +6,16 @@ that finds nothing new is over soon, and needs few of these files.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from warmup.words.lazy import load_lazily
 
 if TYPE_CHECKING:
     from warmup.packs.blobs import collect_parts
     from warmup.packs.merge import open_packs
     from warmup.packs.policy import Policy, read_policy
     from warmup.packs.pull import Pull
-    from warmup.packs.pulled import NoPack, PullDocument
+    from warmup.packs.pull_document import NoPack, PullDocument
     from warmup.packs.push import Push, PushDocument
     from warmup.packs.sign import parse_signing
     from warmup.packs.store import Reference, check_place, open_source, open_store, parse_reference
@@ -42,29 +43,19 @@ __all__ = [
     "verify",
 ]
 
-_PLACES = {
-    "NoPack": "pulled",
-    "Policy": "policy",
-    "Pull": "pull",
-    "PullDocument": "pulled",
-    "Push": "push",
-    "PushDocument": "push",
-    "Reference": "store",
-    "Trust": "trust",
-    "VerifyDocument": "verify",
-    "check_place": "store",
-    "collect_parts": "blobs",
-    "open_packs": "merge",
-    "open_source": "store",
-    "open_store": "store",
-    "parse_reference": "store",
-    "parse_signing": "sign",
-    "read_policy": "policy",
-    "verify": "verify",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"warmup.packs.{_PLACES[name]}"), name)
+if not TYPE_CHECKING:
+    __getattr__ = load_lazily(
+        __name__,
+        {
+            "blobs": "collect_parts",
+            "merge": "open_packs",
+            "policy": "Policy read_policy",
+            "pull": "Pull",
+            "pull_document": "NoPack PullDocument",
+            "push": "Push PushDocument",
+            "sign": "parse_signing",
+            "store": "Reference check_place open_source open_store parse_reference",
+            "trust": "Trust",
+            "verify": "VerifyDocument verify",
+        },
+    )

@@ -21,7 +21,7 @@ from warmup.packs import oci
 from warmup.packs.policy import is_listed
 from warmup.words.errors import HostError, IntegrityError, UsageError
 from warmup.words.files import read_regular
-from warmup.words.patience import call_within
+from warmup.words.timeout import call_within
 
 if TYPE_CHECKING:
     import requests

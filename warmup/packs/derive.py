@@ -26,7 +26,7 @@ from warmup.caches.api import (
 from warmup.launch.api import Launch
 from warmup.packs.contents import PackEntry, PackFile, PackLaunch
 from warmup.packs.place import Placement, check_group, is_group
-from warmup.packs.pulled import LaunchState, PulledLaunch
+from warmup.packs.pull_document import LaunchState, PulledLaunch
 from warmup.state.api import (
     ONLY_KERNELS,
     PACK_PREFIX,

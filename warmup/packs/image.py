@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 from warmup.packs import oci
 from warmup.packs.contents import MAX_BYTES, PATH, PackFile, PackManifest, decode_contents
-from warmup.packs.foreign import find_kind, read_foreign
+from warmup.packs.mcv_reader import find_kind, read_foreign
 from warmup.packs.mounted import MountedRoot
 from warmup.packs.oci import Descriptor, ImageConfig, ImageManifest
 from warmup.packs.policy import Signer
-from warmup.packs.pulled import NoPack
+from warmup.packs.pull_document import NoPack
 from warmup.packs.receipt import Evidence, SignatureRecorder
 from warmup.packs.store import (
     PullStore,

@@ -11,7 +11,7 @@ import msgspec
 
 from warmup.launch.api import Launch
 from warmup.packs.oci import Descriptor
-from warmup.packs.pulled import PullDocument
+from warmup.packs.pull_document import PullDocument
 from warmup.packs.receipt import KeptSignatures, find_receipt
 from warmup.packs.store import PullStore, Reference
 from warmup.packs.trust import Trust, get_name, read_acceptances
@@ -83,8 +83,8 @@ class Pull:
 
     def _pull(self, packs: Folder) -> PullDocument:
         from warmup.packs.blobs import BlobCache
-        from warmup.packs.bring import Bringing
         from warmup.packs.image import open_image
+        from warmup.packs.materialise import Materialisation
         from warmup.packs.mounted import MountedRoot
         from warmup.packs.sources import LayerSource, RootSource
 
@@ -98,7 +98,7 @@ class Pull:
                 return cache.read(layer)
 
             image = open_image(self.store, self.source, key, trust, read_layer)
-            bringing = Bringing(
+            materialisation = Materialisation(
                 view=self.view,
                 source=RootSource(self.store)
                 if isinstance(self.store, MountedRoot)
@@ -110,7 +110,7 @@ class Pull:
                 can_prove=trust.policy.trust_proof and image.signer is not None,
                 err=self.err,
             )
-            return bringing.execute(packs, self._name, str(self.source))
+            return materialisation.execute(packs, self._name, str(self.source))
 
     @property
     def _name(self) -> str:

@@ -14,7 +14,7 @@ import msgspec
 
 from warmup.caches.api import decode, find_mismatch
 from warmup.packs.oci import Descriptor
-from warmup.packs.pulled import PullDocument
+from warmup.packs.pull_document import PullDocument
 from warmup.packs.store import Readable
 from warmup.state.api import PACK_PREFIX, HostView, MarkerCheck
 from warmup.words.encoding import get_digest

@@ -20,7 +20,7 @@ from warmup.packs.oci import Descriptor
 from warmup.packs.ssh import SshSigning
 from warmup.words.errors import HostError, UsageError
 from warmup.words.files import read_regular
-from warmup.words.patience import call_within
+from warmup.words.timeout import call_within
 
 _HINT = "write --sign ssh:KEY, or --sign sigstore"
 _TOKEN = "SIGSTORE_ID_TOKEN"  # as cosign and GitLab name it

@@ -22,7 +22,7 @@ from warmup.report.text import get_size
 from warmup.report.trace import make_trace
 from warmup.words.errors import HostError
 from warmup.words.files import Folder
-from warmup.words.named import write_named
+from warmup.words.output_file import write_output
 
 # Kind, as its option is called → the name that `run --report DIR` gives it.
 FILES = {
@@ -71,7 +71,7 @@ class Report:
         for kind, path in paths.items():
             data = self._make(kind)
             try:
-                write_named(path, data)
+                write_output(path, data)
             except OSError as error:
                 raise HostError(
                     f"cannot write {os.fspath(path)}",

@@ -20,7 +20,7 @@ from warmup.state.version_vector import Change, Ingredient, VersionVector
 from warmup.version import __version__
 from warmup.words import encoding
 from warmup.words.errors import EXIT_FAILED, EXIT_OK, HostError, UsageError
-from warmup.words.named import write_named
+from warmup.words.output_file import write_output
 
 SCHEMA = 1
 MAX_BYTES = 16 << 20
@@ -91,7 +91,7 @@ def _contradict(one: VersionVector, other: VersionVector) -> bool:
 def write_baseline(path: Path, baseline: Baseline) -> None:
     """Write it for people to read and to commit. Raises HostError."""
     try:
-        write_named(path, encoding.encode_pretty(baseline))
+        write_output(path, encoding.encode_pretty(baseline))
     except OSError as error:
         raise HostError(
             f"cannot write the baseline {path}", cause=f"{error.strerror} (errno {error.errno})"

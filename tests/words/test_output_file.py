@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from warmup.words.named import write_named
+from warmup.words.output_file import write_output
 
 
 def test_a_pipe_is_written_into(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(OSError, match="No such device"):
-        write_named(pipe, b"nobody reads")
+        write_output(pipe, b"nobody reads")
     got: list[bytes] = []
     fd = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     os.set_blocking(fd, True)
@@ -28,7 +28,7 @@ def test_a_pipe_is_written_into(tmp_path: Path) -> None:
             got.append(file.read())
 
     reader = threading.Thread(target=read)
-    writer = threading.Thread(target=write_named, args=(pipe, data))
+    writer = threading.Thread(target=write_output, args=(pipe, data))
     writer.start()
     writer.join(0.2)
     reader.start()
@@ -42,16 +42,16 @@ def test_a_link_is_replaced_and_what_else_lies_there_stays(tmp_path: Path) -> No
     (tmp_path / "file").write_bytes(b"old")
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "file")
-    write_named(link, b"new")
+    write_output(link, b"new")
     assert (link.read_bytes(), (tmp_path / "file").read_bytes()) == (b"new", b"old")
     null = tmp_path / "null"
     null.symlink_to("/dev/null")
-    write_named(null, b"gone")
+    write_output(null, b"gone")
     assert null.is_symlink()
     (tmp_path / "folder").mkdir()
     with pytest.raises(IsADirectoryError):
-        write_named(tmp_path / "folder", b"")
+        write_output(tmp_path / "folder", b"")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "socket"))
         with pytest.raises(OSError, match="neither a file"):
-            write_named(tmp_path / "socket", b"")
+            write_output(tmp_path / "socket", b"")

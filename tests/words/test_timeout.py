@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from warmup.words.patience import call_within
+from warmup.words.timeout import call_within
 
 
 def test_what_returns_or_raises_in_time_does_so_here() -> None:

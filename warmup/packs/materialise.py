@@ -20,7 +20,7 @@ from warmup.packs.contents import PackFamily
 from warmup.packs.derive import Deriver, find_packed, record_entry
 from warmup.packs.image import PackImage, check_gpu
 from warmup.packs.place import STAGING_PREFIX, Placement
-from warmup.packs.pulled import LostEntry, PullDocument, PulledFamily, PulledLaunch
+from warmup.packs.pull_document import LostEntry, PullDocument, PulledFamily, PulledLaunch
 from warmup.packs.receipt import (
     LaunchReceipt,
     Receipt,
@@ -43,7 +43,7 @@ _PATIENCE_S = 3600.0
 
 
 @dataclass(kw_only=True)
-class Bringing:
+class Materialisation:
     """image: as it was judged. The rest is `Pull`'s. can_prove: whether its signer's proof counts
     here."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from warmup.words.files import write_atomic
 
 
-def write_named(path: Path, data: bytes) -> None:
+def write_output(path: Path, data: bytes) -> None:
     """Write a file for others to read, whole or not at all; its folder exists.
 
     A pipe or a character device is written into: root would put a file in place of /dev/null. A
